@@ -1,0 +1,141 @@
+"""The error tree: every class carries its data and builds its own sentence.
+
+A class exists only where somebody catches it differently. Nothing here imports any other room.
+"""
+
+from __future__ import annotations
+
+
+class JobwardenError(Exception):
+    """The root of everything that jobwarden raises on purpose."""
+
+
+class InvalidJobError(JobwardenError):
+    """A job, an option or a payload that cannot be accepted; nothing was stored.
+
+    `field` is the public name of the option, `problem` says what is wrong and what would be right.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        """Build the sentence from the field and its problem."""
+        self.field = field
+        self.problem = problem
+        super().__init__(f"{field}: {problem}")
+
+
+class UnknownJobError(JobwardenError):
+    """There is no job with this id in the store."""
+
+    def __init__(self, job_id: int) -> None:
+        """Name the id that was asked for."""
+        self.job_id = job_id
+        super().__init__(f"there is no job {job_id} in this store")
+
+
+class JobStateError(JobwardenError):
+    """The job is in a state in which the asked-for change is not possible; nothing was changed."""
+
+    def __init__(self, job_id: int, status: str, wanted: str) -> None:
+        """Say what was wanted and which state forbids it."""
+        self.job_id = job_id
+        self.status = status
+        super().__init__(f"job {job_id} is {status}, so it cannot be {wanted}")
+
+
+class WaitTimeoutError(JobwardenError, TimeoutError):
+    """`wait` gave up; the job has not ended yet and goes on."""
+
+    def __init__(self, job_id: int, seconds: float) -> None:
+        """Name the job and the limit."""
+        self.job_id = job_id
+        super().__init__(f"job {job_id} has not ended within {seconds:g} s; it goes on")
+
+
+class StoreError(JobwardenError):
+    """The root of what goes wrong between us and a database."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store cannot be reached or written now (away, locked, full, read-only). Nothing was changed."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        """`where` is the URL without its password; `problem` says what happened and the way out."""
+        self.where = where
+        self.problem = problem
+        super().__init__(f"{where}: {problem}")
+
+
+class CommitUnknownError(StoreError):
+    """The connection broke after COMMIT was sent, so nobody knows whether it took effect."""
+
+    def __init__(self, where: str) -> None:
+        """`where` is the URL without its password."""
+        self.where = where
+        super().__init__(
+            f"{where}: the answer to the commit was lost, the jobs may or may not have been added; "
+            "add them again with the same idempotency key"
+        )
+
+
+class SchemaMismatchError(StoreError):
+    """The database has another schema revision than this program."""
+
+    def __init__(self, where: str, found: str | None, wanted: str) -> None:
+        """`found` and `wanted` are migration revisions; `found` is None for an empty database."""
+        self.found = found
+        self.wanted = wanted
+        way_out = (
+            "run `jobwarden migrate`"
+            if found is None or found < wanted
+            else "install the jobwarden version that made this database, or a newer one"
+        )
+        super().__init__(f"{where}: schema is {found or 'missing'}, this version needs {wanted}; {way_out}")
+
+
+class InvalidSettingsError(JobwardenError):
+    """One or more settings are wrong; all of them are listed, one sentence each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        """Join the sentences of all problems."""
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class StateDirectoryTakenError(JobwardenError):
+    """Another daemon holds the state directory."""
+
+    def __init__(self, path: str, holder: str) -> None:
+        """`holder` says who holds it, as far as the lock file tells."""
+        super().__init__(f"{path}: another jobwarden daemon is using it ({holder}); give this one its own --state-dir")
+
+
+class FrameError(JobwardenError):
+    """Bytes on a socket that are no frame of ours; whoever sent them is not to be trusted further."""
+
+
+# What handler code may raise or receive (re-exported by `jobwarden`).
+
+
+class FailPermanently(JobwardenError):  # noqa: N818 - an instruction to the pool, not a report of an error
+    """Raise it in a handler: the job fails now and is not retried, whatever attempts are left."""
+
+
+class RetryLater(JobwardenError):  # noqa: N818 - an instruction to the pool, not a report of an error
+    """Raise it in a handler: this attempt failed, the next one is due in `after_seconds`."""
+
+    def __init__(self, after_seconds: float, reason: str = "the handler asked to be retried later") -> None:
+        """`after_seconds` replaces the job's own retry delay for this one time."""
+        self.after_seconds = after_seconds
+        super().__init__(reason)
+
+
+class JobStopped(BaseException):  # noqa: N818 - like CancelledError: `except Exception` must not swallow it
+    """The root of what the pool raises inside a running handler to make it end."""
+
+
+class JobTimeout(JobStopped):
+    """The job has passed its `timeoutMs`; clean up within `kill_grace_seconds`, then the process is killed."""
+
+
+class JobCancelled(JobStopped):
+    """Somebody cancelled the running job; clean up within `kill_grace_seconds`, then the process is killed."""

@@ -1,0 +1,130 @@
+"""`JobOptions`: everything that can be said when a job is added, checked before any store is touched."""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 - pydantic reads the annotation at run time
+from typing import Annotated, Any
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+
+from jobwarden.clock import to_us
+from jobwarden.errors import InvalidJobError
+
+LARGEST_PAYLOAD_BYTES = 1_048_576
+DEEPEST_JSON = 200
+"""Nesting levels; deeper values exhaust the recursion limits of JSON readers in other languages."""
+
+_Text = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class JobOptions(BaseModel):
+    """A job to be added. Attribute names are snake_case; camelCase names are accepted as well."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
+
+    job_type: _Text = Field(alias="jobType")
+    payload: JsonValue = None
+    priority: int = Field(default=0, ge=-(2**31), lt=2**31)
+    """Higher first."""
+    run_at: datetime | None = Field(default=None, alias="runAt")
+    """Not before this moment (aware); None is now."""
+    timeout_ms: int | None = Field(default=None, ge=1, le=2**40, alias="timeoutMs")
+    """Milliseconds of run time; None takes the handler's default, else the daemon's."""
+    force_kill_on_timeout: bool = Field(default=False, alias="forceKillOnTimeout")
+    """Kill at the limit, without a grace."""
+    max_attempts: int | None = Field(default=None, ge=1, le=10_000, alias="maxAttempts")
+    """None takes 3."""
+    retry_delay: float | None = Field(default=None, ge=0, le=31_622_400, alias="retryDelay")
+    """Seconds; None takes 60."""
+    retry_backoff: bool = Field(default=True, alias="retryBackoff")
+    retry_delay_max: float | None = Field(default=None, ge=0, le=31_622_400, alias="retryDelayMax")
+    tags: list[_Text] = Field(default_factory=list, max_length=100)
+    idempotency_key: _Text | None = Field(default=None, alias="idempotencyKey")
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("run_at")
+    @classmethod
+    def _aware(cls, moment: datetime | None) -> datetime | None:
+        if moment is not None:
+            to_us(moment)
+        return moment
+
+    @field_validator("job_type", "idempotency_key", "tags")
+    @classmethod
+    def _storable(cls, value: str | list[str] | None) -> str | list[str] | None:
+        for text in [value] if isinstance(value, str) else value or []:
+            _refuse_unstorable(text)
+        return value
+
+    @classmethod
+    def parse(cls, **fields: object) -> JobOptions:
+        """Make options from keyword arguments; raises InvalidJobError with the first problem's field."""
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            raise invalid_job(error) from None
+
+
+def invalid_job(error: ValidationError) -> InvalidJobError:
+    """The first problem of a validation error, named, without the offending value (it may be a secret)."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    place = ".".join(str(part) for part in first["loc"]) or "job"
+    return InvalidJobError(place, first["msg"])
+
+
+def encode_json(value: object, *, what: str, limit: int = LARGEST_PAYLOAD_BYTES) -> str:
+    """One JSON value as text. Raises InvalidJobError naming `what` for NaN, NUL, surrogates, depth and size."""
+    _refuse_depth(value, what=what)
+    try:
+        raw = msgspec.json.encode(value)
+        text = raw.decode()
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise InvalidJobError(what, f"cannot be written as JSON: {error}") from None
+    if len(raw) > limit:
+        raise InvalidJobError(what, f"is {len(raw)} bytes of JSON, the limit is {limit}; store a reference instead")
+    if "\\u0000" in text:
+        refuse_nul(value, what=what)
+    return text
+
+
+def refuse_nul(value: object, *, what: str) -> None:
+    """Raise InvalidJobError if a string inside holds a NUL character, which PostgreSQL cannot store."""
+    if isinstance(value, str):
+        if "\0" in value:
+            raise InvalidJobError(what, "contains a NUL character (\\u0000), which databases cannot store")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            refuse_nul(key, what=what)
+            refuse_nul(item, what=what)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            refuse_nul(item, what=what)
+
+
+def _refuse_depth(value: object, *, what: str) -> None:
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > DEEPEST_JSON:
+            raise InvalidJobError(what, f"is nested deeper than {DEEPEST_JSON} levels")
+        below: list[object] = []
+        for item in level:
+            if isinstance(item, dict):
+                below.extend(item.values())
+            elif isinstance(item, (list, tuple)):
+                below.extend(item)
+            elif isinstance(item, float) and (item != item or item in {float("inf"), float("-inf")}):  # noqa: PLR0124 - NaN
+                raise InvalidJobError(what, "contains NaN or infinity, which JSON does not have")
+        level = below
+
+
+def _refuse_unstorable(text: str) -> None:
+    if "\0" in text:
+        message = "contains a NUL character"
+        raise ValueError(message)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        message = "contains a lone surrogate, which is no text"
+        raise ValueError(message) from None

@@ -1,0 +1,184 @@
+"""Every message between supervisor, template and worker. Frozen, tagged, checked when decoded.
+
+Payloads and outputs travel as raw JSON text: checked where they are made, not parsed on the way.
+Times are CLOCK_MONOTONIC nanoseconds, which all processes of one machine share.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+WIRE_VERSION = 1
+
+
+class _Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    pass
+
+
+# supervisor -> template, on the template's control stream
+
+
+class Fork(_Message):
+    """Fork a worker for this slot; the descriptors of `FORK_DESCRIPTORS` come with it (SCM_RIGHTS)."""
+
+    slot: int
+    nonce: str
+    """Goes into the end marks that the worker writes into its capture pipe."""
+
+
+FORK_DESCRIPTORS = ("control", "queue", "talk", "capture", "dump")
+"""The worker's ends, in this order: control stream, job queue and deadline talk (SEQPACKET), the write end of the
+capture pipe, the memfd for stack dumps."""
+
+
+# template -> supervisor, on the template's control stream
+
+
+class HandlerInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One job type that the generation serves."""
+
+    job_type: str
+    file: str
+    """Relative to the handlers directory."""
+    timeout_ms: int | None = None
+    max_attempts: int | None = None
+    retry_delay: float | None = None
+    schema: msgspec.Raw | None = None
+    """JSON Schema of the payload, where it is typed."""
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """Why one handler file cannot be served: shown in `check`, the log and `status`."""
+
+    file: str
+    line: int | None
+    error: str
+    way_out: str = ""
+
+
+class Loaded(_Message):
+    """Sent once: the generation was read and imported. With no handlers at all it is useless but not broken."""
+
+    generation: int
+    content_hash: str
+    handlers: list[HandlerInfo]
+    problems: list[Problem]
+    threads: list[str]
+    """Python threads that handler modules started at import; with any, this template does not fork."""
+    wire_version: int = WIRE_VERSION
+
+
+class Forked(_Message):
+    """The worker lives and is the supervisor's child; its pidfd comes with this message."""
+
+    slot: int
+    pid: int
+
+
+class ForkFailed(_Message):
+    """No worker was born for this slot."""
+
+    slot: int
+    error: str
+
+
+# supervisor -> worker
+
+
+class Run(_Message):
+    """Run this job. On the queue, one message per job; over `LARGEST_QUEUED` bytes on the control stream."""
+
+    job_id: int
+    fence: int
+    job_type: str
+    payload: str
+    attempt: int
+    max_attempts: int
+    timeout_ms: int | None
+
+
+LARGEST_QUEUED = 65_536
+
+
+class Stop(_Message):
+    """On the talk socket, before the soft signal: end the attempt with this fence. `why` is timeout or cancel."""
+
+    fence: int
+    why: str
+
+
+# worker -> supervisor, on the control stream
+
+
+class Hello(_Message):
+    """The worker is ready for its first job."""
+
+    slot: int
+    pid: int
+    wire_version: int = WIRE_VERSION
+
+
+class Progress(_Message):
+    """The running job reports its progress, 0 to 100."""
+
+    fence: int
+    percent: float
+
+
+class Failure(msgspec.Struct, frozen=True, array_like=True):
+    """Why a handler did not succeed. `kind` is one of the constants below."""
+
+    kind: str
+    message: str
+    """One sentence for the error history; the traceback is in the captured output."""
+    retry_after: float | None = None
+    """Seconds, from RetryLater."""
+
+
+HANDLER_ERROR = "handler_error"
+PERMANENT = "permanent"
+INVALID_PAYLOAD = "invalid_payload"
+NO_HANDLER = "no_handler"
+TIMEOUT = "timeout"
+CANCELLED = "cancelled"
+
+
+class Done(_Message):
+    """The handler of this attempt has ended, one way or the other. Written in full before the next job is taken."""
+
+    job_id: int
+    fence: int
+    started_ns: int
+    ended_ns: int
+    cpu_us: int
+    peak_rss_kb: int
+    marked: bool
+    """An end mark with this fence was written into the capture pipe before this message."""
+    output: str | None = None
+    """Raw JSON text."""
+    failure: Failure | None = None
+    left_behind: list[str] = []
+    """`name (pid)` of child processes that were still alive; the worker waits to be killed with them."""
+    retire: bool = False
+    """The worker must not run another job (it was stopped softly, or left children behind)."""
+
+
+FromWorker = Hello | Progress | Done
+FromTemplate = Loaded | Forked | ForkFailed
+ToTemplate = Fork
+ToWorker = Run
+
+_encoder = msgspec.msgpack.Encoder()
+encode = _encoder.encode
+"""Any message as bytes, without a frame."""
+
+decode_from_worker = msgspec.msgpack.Decoder(FromWorker).decode
+decode_from_template = msgspec.msgpack.Decoder(FromTemplate).decode
+decode_to_template = msgspec.msgpack.Decoder(ToTemplate).decode
+decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode
+decode_stop = msgspec.msgpack.Decoder(Stop).decode
+
+
+def end_mark(nonce: str, fence: int) -> bytes:
+    """What the worker writes into its capture pipe after the last byte of an attempt."""
+    return b"\x00jobwarden:%s:%d\n" % (nonce.encode(), fence)
