@@ -1,7 +1,7 @@
 """Machines for the habits that no linter knows.
 
-Each rule is a function from one file's text to the lines that break it. It is tried on planted breaches too, so
-that a rule which finds nothing means a clean tree and not a blind rule.
+Each rule is a function from one file's text to the lines that break it. It is tried on planted breaches
+too, so that a rule which finds nothing means a clean tree and not a blind rule.
 """
 
 from __future__ import annotations
