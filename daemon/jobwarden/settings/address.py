@@ -1,0 +1,48 @@
+"""Database URLs, as far as one can judge them without a database driver: their scheme, and what to hide.
+
+Never shows a password: no sentence made here repeats the URL.
+"""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+
+SCHEMES = ("sqlite", "postgresql", "mysql", "mariadb")
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9]*)(\+[A-Za-z0-9_]+)?://(.*)", re.DOTALL)
+_USER_PASSWORD = re.compile(r"(://[^:/@]*):.*@")
+_QUERY_PASSWORD = re.compile(r"([?&](?:password|passwd|pwd)=)[^&]*", re.IGNORECASE)
+
+
+def mask_password(url: str) -> str:
+    """The URL with `***` in place of a password before the host or in the query."""
+    return _QUERY_PASSWORD.sub(r"\1***", _USER_PASSWORD.sub(r"\1:***@", url))
+
+
+def address_problem(url: str) -> str | None:
+    """What is wrong with a database URL and the way out, or None; the sentence does not contain the URL."""
+    match = _SCHEME.match(url)
+    if match is None:
+        return (
+            "is no database URL; write for example sqlite:///jobwarden.db or postgresql://user@host/database"
+        )
+    scheme, rest = match[1].lower(), match[3]
+    if scheme not in SCHEMES:
+        near = get_close_matches(scheme, SCHEMES, n=1)
+        meant = f"did you mean {near[0]}://?" if near else f"use one of {', '.join(SCHEMES)}"
+        return f"{scheme}:// is no database that jobwarden knows; {meant}"
+    if scheme == "sqlite":
+        return _sqlite_problem(rest)
+    return None
+
+
+def _sqlite_problem(rest: str) -> str | None:
+    path = rest.partition("?")[0]
+    if path in {"", "/", "/:memory:"} or "mode=memory" in rest:
+        return (
+            "is a database in memory, which processes cannot share; name a file, as in sqlite:///jobwarden.db"
+        )
+    if not path.startswith("/"):
+        return "lacks a slash; write three before a relative path and four before an absolute one"
+    return None

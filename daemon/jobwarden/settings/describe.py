@@ -1,0 +1,84 @@
+"""Words about options: what an option takes, why a value is refused, which name was probably meant.
+
+One wording serves the error sentences, the flags of `jobwarden run` and the generated pages.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Union, get_args, get_origin
+
+from jobwarden.settings.model import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pydantic_core import ErrorDetails
+
+_NOUNS: dict[object, str] = {int: "a whole number", float: "a number", Path: "a path", str: "a text"}
+_LONGEST_VALUE = 60
+
+
+def accepts(name: str) -> str:
+    """What the option takes, in words: `a whole number from 1 to 512`."""
+    field = Settings.model_fields[name]
+    annotation = field.annotation
+    if name == "database_url":
+        return "a database URL"
+    if get_origin(annotation) is list:
+        return "a list of names"
+    if get_origin(annotation) is Literal:
+        return " or ".join(f"`{word}`" for word in get_args(annotation))
+    bounds = {kind: value for each in field.metadata for kind, value in _bound(each)}
+    if get_origin(annotation) in {Union, types.UnionType}:
+        return f"{_NOUNS[get_args(annotation)[0]]}{_range(bounds)}, or none"
+    return f"{_NOUNS[annotation]}{_range(bounds)}"
+
+
+def default_text(name: str) -> str | None:
+    """The default as TOML writes it; None where the option has no value by default."""
+    value = Settings.model_fields[name].get_default(call_default_factory=True)
+    return None if value is None else json.dumps(str(value) if isinstance(value, Path) else value)
+
+
+def explain(name: str, detail: ErrorDetails) -> str:
+    """Why the value of option `name` is refused, and what would be right; never repeats a database URL."""
+    if detail["type"] == "setting":
+        sentence = str(detail["ctx"]["sentence"])
+        return sentence if ";" in sentence else _with_way_out(name, sentence)
+    if name == "database_url":
+        return _with_way_out(name, "is not a text")
+    shown = repr(detail["input"])
+    return _with_way_out(name, f"{shown if len(shown) <= _LONGEST_VALUE else 'this value'} is not possible")
+
+
+def did_you_mean(name: str, *, options: Iterable[str]) -> str:
+    """The way out for an unknown name: the nearest one, else where all of them are listed."""
+    near = get_close_matches(name.replace("-", "_"), list(options), n=1)
+    return f"did you mean {near[0]}?" if near else "remove it (config/README.md lists all options)"
+
+
+def _with_way_out(name: str, sentence: str) -> str:
+    default = default_text(name)
+    otherwise = f"the default {default}" if default else "none"
+    return f"{sentence}; give {accepts(name)}, or leave it out for {otherwise}"
+
+
+def _bound(constraint: object) -> Iterable[tuple[str, float]]:
+    for kind in ("ge", "gt", "le"):
+        if (value := getattr(constraint, kind, None)) is not None:
+            yield kind, value
+
+
+def _range(bounds: dict[str, float]) -> str:
+    if not bounds:
+        return ""
+    low = f" from {_number(bounds['ge'])}" if "ge" in bounds else f" above {_number(bounds['gt'])}"
+    return low + (f" to {_number(bounds['le'])}" if "le" in bounds else "")
+
+
+def _number(value: float) -> str:
+    return f"{value:_}" if isinstance(value, int) else f"{value:g}"

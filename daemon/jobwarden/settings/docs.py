@@ -1,0 +1,97 @@
+"""Make `config/README.md` and `config/jobwarden.toml` from `Settings`; a test compares them with the files.
+
+python -m jobwarden.settings.docs > config/README.md
+python -m jobwarden.settings.docs toml > config/jobwarden.toml
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+
+from jobwarden.settings.describe import accepts, default_text
+from jobwarden.settings.model import HANDLER_ENVIRONMENT, Settings
+
+_CHAPTERS = {
+    "database_url": "Where the jobs are",
+    "handlers": "The code that runs them",
+    "state_dir": "This daemon's own folder",
+    "workers": "The workers",
+    "default_timeout_ms": "Limits of a job",
+    "lease_seconds": "Life and death of a daemon",
+    "log_level": "The log",
+}
+"""Headings, each before the option that it begins with."""
+
+_WIDTH = 100
+
+_PAGE = """\
+# Options
+
+This page and `jobwarden.toml` beside it are made from the class `Settings` in
+`daemon/jobwarden/settings/model.py`, by `python -m jobwarden.settings.docs`. `jobwarden check` lists all that is
+wrong with a configuration; `jobwarden run` refuses to start with the same words.
+
+An option is taken from the first place that has it:
+
+1. a flag of `jobwarden run`: `--kill-grace-seconds 5`
+2. the environment: `JOBWARDEN_KILL_GRACE_SECONDS=5` (an empty variable counts as not set)
+3. the TOML file: `kill_grace_seconds = 5`; `--config FILE` names it, else the variable `JOBWARDEN_CONFIG`,
+   else no file is read
+4. the default
+
+An unknown key in the file and an unknown variable that begins with `JOBWARDEN_` are errors. No options are the
+variables `JOBWARDEN_CONFIG`, `JOBWARDEN_NODE` (the daemon marks its processes with it) and all that begin with
+`JOBWARDEN_TEST_`. A relative path, also that in a `sqlite:///` URL, is relative to the directory in which the
+command is started, not to the file. In the environment and in flags a list is written with commas, and `none`
+means no value.
+
+After a change, send the daemon SIGHUP; a file with a mistake in it changes nothing.
+
+| option | default | takes | meaning |
+|---|---|---|---|
+{rows}
+
+Handlers see these environment variables and those named in `worker_environment`, and no others:
+{environment}. A name that ends in `*` stands for all that begin so.
+"""
+
+_FILE_HEAD = """\
+# Every option of jobwarden with its default. Flags and JOBWARDEN_... variables win over this file.
+# Relative paths are relative to the directory in which `jobwarden` is started.
+# Made by `python -m jobwarden.settings.docs toml`; config/README.md has the same as a table.
+"""
+
+
+def options_page() -> str:
+    """The text of `config/README.md`."""
+    environment = ", ".join(f"`{name}`" for name in HANDLER_ENVIRONMENT)
+    return _PAGE.format(rows="\n".join(_row(name) for name in Settings.model_fields), environment=environment)
+
+
+def options_file() -> str:
+    """The text of `config/jobwarden.toml`: every option with its default, one without stands in a comment."""
+    return _FILE_HEAD + "".join(_chapter(name) + _entry(name) for name in Settings.model_fields)
+
+
+def _row(name: str) -> str:
+    default = default_text(name)
+    shown = "none" if default is None else f"`{default}`"
+    return f"| `{name}` | {shown} | {accepts(name)} | {Settings.model_fields[name].description} |"
+
+
+def _chapter(name: str) -> str:
+    heading = _CHAPTERS.get(name)
+    return f"\n\n# {heading} {'-' * (_WIDTH - len(heading) - 3)}\n" if heading else ""
+
+
+def _entry(name: str) -> str:
+    field, default = Settings.model_fields[name], default_text(name)
+    text = f"{field.description} Takes {accepts(name)}."
+    comment = textwrap.fill(text, width=_WIDTH, initial_indent="# ", subsequent_indent="# ")
+    line = f"{name} = {default}" if default else f"# {name} = {(field.examples or [''])[0]}"
+    return f"\n{comment}\n{line}\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(options_file() if sys.argv[1:] == ["toml"] else options_page())
