@@ -29,8 +29,8 @@ _PAGE = """\
 # Options
 
 This page and `jobwarden.toml` beside it are made from the class `Settings` in
-`daemon/jobwarden/settings/model.py`, by `python -m jobwarden.settings.docs`. `jobwarden check` lists all that is
-wrong with a configuration; `jobwarden run` refuses to start with the same words.
+`daemon/jobwarden/settings/model.py`, by `python -m jobwarden.settings.docs`. `jobwarden check` lists all
+that is wrong with a configuration; `jobwarden run` refuses to start with the same words.
 
 An option is taken from the first place that has it:
 
@@ -40,11 +40,11 @@ An option is taken from the first place that has it:
    else no file is read
 4. the default
 
-An unknown key in the file and an unknown variable that begins with `JOBWARDEN_` are errors. No options are the
-variables `JOBWARDEN_CONFIG`, `JOBWARDEN_NODE` (the daemon marks its processes with it) and all that begin with
-`JOBWARDEN_TEST_`. A relative path, also that in a `sqlite:///` URL, is relative to the directory in which the
-command is started, not to the file. In the environment and in flags a list is written with commas, and `none`
-means no value.
+An unknown key in the file and an unknown variable that begins with `JOBWARDEN_` are errors. No options are
+the variables `JOBWARDEN_CONFIG`, `JOBWARDEN_NODE` (the daemon marks its processes with it) and all that
+begin with `JOBWARDEN_TEST_`. A relative path, also that in a `sqlite:///` URL, is relative to the directory
+in which the command is started, not to the file. In the environment and in flags a list is written with
+commas, and `none` means no value.
 
 After a change, send the daemon SIGHUP; a file with a mistake in it changes nothing.
 
