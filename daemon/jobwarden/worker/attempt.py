@@ -1,0 +1,161 @@
+"""Runs one attempt: the handler is called, and whatever it does becomes an output or a `Failure`.
+
+This is a process edge: every exception of user code ends here, also SystemExit and KeyboardInterrupt. What the
+worker itself gets wrong is not caught here. Runs in the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import traceback
+from contextvars import copy_context
+from pathlib import Path
+from types import CoroutineType, TracebackType
+from typing import TYPE_CHECKING
+
+from jobwarden.errors import FailPermanently, JobCancelled, JobStopped, RetryLater
+from jobwarden.wire.messages import (
+    CANCELLED,
+    HANDLER_ERROR,
+    INVALID_PAYLOAD,
+    NO_HANDLER,
+    PERMANENT,
+    TIMEOUT,
+    Failure,
+    Run,
+)
+from jobwarden.worker.output import encode_output
+from jobwarden.worker.payload import InvalidPayloadError
+from jobwarden.worker.stop import CANCEL
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+
+    from jobwarden.wire.messages import Stop
+    from jobwarden.worker.context import JobContext
+    from jobwarden.worker.loader import LoadedHandler
+    from jobwarden.worker.stop import SoftStop
+
+LONGEST_MESSAGE = 2_000
+_OUR_FOLDER = str(Path(__file__).parent)
+
+
+class Attempts:
+    """Calls the handlers of one worker, one at a time."""
+
+    def __init__(
+        self, handlers: Mapping[str, LoadedHandler], *, stop: SoftStop, max_output_bytes: int
+    ) -> None:
+        self._handlers = handlers
+        self._stop = stop
+        self._max_output_bytes = max_output_bytes
+        self._runner: asyncio.Runner | None = None
+        stop.install(Attempts._enter.__code__)
+
+    def run(self, run: Run, context: JobContext) -> tuple[str | None, Failure | None]:
+        """The output as JSON text (None if the handler gave none), and why it failed if it did."""
+        handler = self._handlers.get(run.job_type)
+        if handler is None:
+            return None, Failure(NO_HANDLER, f"this worker has no handler for {run.job_type!r}")
+        try:
+            return self._enter(handler, run, context), None
+        except BaseException as error:  # noqa: BLE001 - the edge between user code and ours
+            return None, self._failure(error, run)
+
+    def _enter(self, handler: LoadedHandler, run: Run, context: JobContext) -> str | None:
+        """The only function that arms the soft stop. See `SoftStop`: a signal that finds us in here is not raised."""
+        variables = copy_context()
+        try:
+            self._stop.armed = run.fence
+            self._stop.raise_if_stopped(run.fence)
+            return variables.run(self._call, handler, run.payload, context)
+        finally:
+            self._stop.armed = 0
+
+    def _call(self, handler: LoadedHandler, payload: str, context: JobContext) -> str | None:
+        value = handler.call(payload, context)
+        if type(value) is CoroutineType:
+            value = self._await(value)
+        if value is None:
+            return context.output
+        return encode_output(value, limit=self._max_output_bytes)
+
+    def _await(self, coroutine: Coroutine[object, object, object]) -> object:
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        loop = self._runner.get_loop()
+        task = loop.create_task(coroutine)
+        self._stop.task = task
+        try:
+            return loop.run_until_complete(task)
+        finally:
+            _cancel_leftovers(loop)
+            self._stop.task = None
+
+    def _failure(self, error: BaseException, run: Run) -> Failure:
+        """Print the traceback where the attempt's output goes, and name the error."""
+        try:
+            failure = _classify(error, self._stop.stopped(run.fence))
+            if failure.kind != INVALID_PAYLOAD:
+                _print_traceback(error)
+        except Exception as second:  # noqa: BLE001 - the error's own __str__ or a closed stream
+            name = type(error).__name__
+            return Failure(HANDLER_ERROR, clean(f"{name} (which cannot be shown: {type(second).__name__})"))
+        return failure
+
+
+def clean(text: str) -> str:
+    """Text that every store and wire takes: no lone surrogates, no NUL, of bounded length."""
+    if len(text) > LONGEST_MESSAGE:
+        text = f"{text[:LONGEST_MESSAGE]}…"
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+def _classify(error: BaseException, stop: Stop | None) -> Failure:
+    text = clean(str(error))
+    named = clean(f"{type(error).__name__}: {error}" if text else type(error).__name__)
+    match error:
+        case InvalidPayloadError():
+            return Failure(INVALID_PAYLOAD, text)
+        case FailPermanently():
+            return Failure(PERMANENT, text or "the handler said that trying again is of no use")
+        case RetryLater():
+            return Failure(HANDLER_ERROR, text, retry_after=max(0.0, float(error.after_seconds)))
+        case JobStopped() if stop is not None:
+            return Failure(CANCELLED if isinstance(error, JobCancelled) else TIMEOUT, named)
+        case asyncio.CancelledError() if stop is not None:
+            return Failure(*_cancellation(stop))
+        case _:
+            return Failure(HANDLER_ERROR, named)
+
+
+def _cancellation(stop: Stop) -> tuple[str, str]:
+    if stop.why == CANCEL:
+        return CANCELLED, "JobCancelled: the job was cancelled while it ran"
+    return TIMEOUT, "JobTimeout: the job has passed its timeoutMs"
+
+
+def _cancel_leftovers(loop: asyncio.AbstractEventLoop) -> None:
+    """Tasks that the handler started and did not await end with it."""
+    leftovers = asyncio.all_tasks(loop)
+    if leftovers:
+        for task in leftovers:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*leftovers, return_exceptions=True))
+
+
+def _print_traceback(error: BaseException) -> None:
+    traceback.print_exception(type(error), error, _without_our_frames(error.__traceback__), file=sys.stderr)
+
+
+def _without_our_frames(trace: TracebackType | None) -> TracebackType | None:
+    kept = []
+    while trace is not None:
+        if not trace.tb_frame.f_code.co_filename.startswith(_OUR_FOLDER):
+            kept.append(trace)
+        trace = trace.tb_next
+    rebuilt: TracebackType | None = None
+    for frame in reversed(kept):
+        rebuilt = TracebackType(rebuilt, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+    return rebuilt

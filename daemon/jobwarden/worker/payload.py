@@ -1,0 +1,146 @@
+"""From the raw JSON of a payload to what a handler's first parameter is annotated with.
+
+A converter is built once, in the template, after the whole file was imported (an annotation may name a class that
+stands below the handler). pydantic is imported only if some handler needs it. Sentences about a payload name the
+field and the rule, never the value: it may be a secret.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from jobwarden.errors import JobwardenError
+from jobwarden.worker.handler import InvalidHandlerError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
+
+    from jobwarden.worker.handler import HandlerDefinition
+
+MOST_PROBLEMS_NAMED = 5
+
+_parse = msgspec.json.Decoder().decode
+_OBJECTS = (dict, Mapping, MutableMapping)
+
+
+class InvalidPayloadError(JobwardenError):
+    """The payload is not what the handler's annotation asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Converter:
+    """`convert` takes JSON text and raises InvalidPayloadError; `schema` is JSON Schema, where there is a type."""
+
+    convert: Callable[[str], object]
+    schema: bytes | None = None
+
+
+def converter_of(definition: HandlerDefinition) -> Converter:
+    """The converter for a handler's payload. Raises InvalidHandlerError if nothing can be made of its annotation."""
+    annotation = _annotation_of(definition)
+    if annotation in (Any, object, inspect.Parameter.empty):
+        return Converter(_parse)
+    if annotation in _OBJECTS or (get_origin(annotation) in _OBJECTS and get_args(annotation) == (str, Any)):
+        return Converter(_parse_object)
+    return _typed(definition, annotation)
+
+
+def _annotation_of(definition: HandlerDefinition) -> Any:
+    function = inspect.unwrap(definition.function)
+    name = definition.payload_parameter
+    annotations = getattr(function, "__annotations__", {})
+    if name not in annotations:
+        return inspect.Parameter.empty
+    # Only this one is evaluated: the others may name what is imported for the type checker alone.
+    only = SimpleNamespace(__annotations__={name: annotations[name]})
+    try:
+        hints = get_type_hints(only, globalns=getattr(function, "__globals__", {}), include_extras=True)
+    except Exception as error:
+        problem = f"the payload of {definition.job_type!r} is annotated with {annotations[name]!r}, which fails: {error}"
+        raise InvalidHandlerError(
+            problem, "name a type that the file defines or imports at run time"
+        ) from error
+    return hints[name]
+
+
+def _parse_object(text: str) -> object:
+    value = _parse(text)
+    if type(value) is not dict:
+        raise InvalidPayloadError("payload: must be an object")
+    return value
+
+
+def _typed(definition: HandlerDefinition, annotation: Any) -> Converter:
+    import pydantic  # noqa: PLC0415 - half of a template's start; only generations with typed payloads pay it
+
+    try:
+        adapter = pydantic.TypeAdapter(annotation)
+    except pydantic.PydanticUserError as error:
+        if error.code == "typed-dict-version":
+            return _typed_dict(annotation)
+        raise _unusable(definition, error) from error
+    except Exception as error:
+        raise _unusable(definition, error) from error
+    return Converter(_validator(adapter, pydantic.ValidationError), _schema_of(adapter))
+
+
+def _validator(adapter: TypeAdapter[Any], failed: type[ValidationError]) -> Callable[[str], object]:
+    validate = adapter.validate_json
+
+    def convert(text: str) -> object:
+        try:
+            return validate(text)
+        except failed as error:
+            raise InvalidPayloadError(describe(error)) from None
+
+    return convert
+
+
+def _typed_dict(annotation: Any) -> Converter:
+    """`typing.TypedDict`, which pydantic refuses before Python 3.12."""
+    decode = msgspec.json.Decoder(annotation, strict=False).decode
+
+    def convert(text: str) -> object:
+        try:
+            return decode(text)
+        except msgspec.ValidationError as error:
+            what, _, where = str(error).partition(" - at `$")
+            place = f"payload{where.rstrip('`')}"
+            raise InvalidPayloadError(f"{place}: {what}") from None
+
+    return Converter(convert, msgspec.json.encode(msgspec.json.schema(annotation)))
+
+
+def describe(error: ValidationError) -> str:
+    """The first problems of a validation, each with its field, without any value of the payload."""
+    problems = error.errors(include_input=False, include_url=False, include_context=False)
+    sentences = [f"{_place(problem['loc'])}: {problem['msg']}" for problem in problems[:MOST_PROBLEMS_NAMED]]
+    more = len(problems) - len(sentences)
+    return "; ".join(sentences) + (f"; and {more} more" if more else "")
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(["payload", *(str(part) for part in location)])
+
+
+def _schema_of(adapter: TypeAdapter[Any]) -> bytes | None:
+    from pydantic.errors import PydanticInvalidForJsonSchema  # noqa: PLC0415 - as above
+
+    try:
+        return msgspec.json.encode(adapter.json_schema())
+    except (PydanticInvalidForJsonSchema, TypeError, ValueError):
+        return None  # a type without a schema is still a type
+
+
+def _unusable(definition: HandlerDefinition, error: Exception) -> InvalidHandlerError:
+    first_line = str(error).partition("\n")[0]
+    return InvalidHandlerError(
+        f"the payload type of {definition.job_type!r} cannot be checked: {first_line}",
+        "use a pydantic model, a dataclass, a TypedDict or a plain dict",
+    )

@@ -1,0 +1,193 @@
+"""The worker: takes one job after the other from its queue and answers each with a `Done` before it takes the next.
+
+It never opens a store, and it leaves only through `os._exit`: at the end of its control socket, when it is no child
+of the supervisor any more, or when the trust window has passed. Entered by the template's grandchild.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import socket
+import threading
+from typing import TYPE_CHECKING, NoReturn
+
+import msgspec
+from setproctitle import setproctitle
+
+from jobwarden.clock import SYSTEM_CLOCK
+from jobwarden.errors import FrameError
+from jobwarden.wire.frames import FrameReader, frame
+from jobwarden.wire.messages import (
+    LARGEST_QUEUED,
+    Done,
+    Hello,
+    Progress,
+    Run,
+    decode_to_worker,
+    encode,
+)
+from jobwarden.wire.page import TRUSTED_UNTIL
+from jobwarden.worker.attempt import Attempts
+from jobwarden.worker.capture import Capture
+from jobwarden.worker.children import left_behind
+from jobwarden.worker.context import JobContext
+from jobwarden.worker.exits import EXIT_BROKEN_WIRE, EXIT_UNTRUSTED
+from jobwarden.worker.settling import settle
+from jobwarden.worker.stop import SoftStop
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jobwarden.wire.page import SharedPage
+    from jobwarden.worker.loader import LoadedHandler
+    from jobwarden.worker.settling import Birth
+
+_RECEIVE_BYTES = 65_536
+_DONTWAIT = socket.MSG_DONTWAIT
+_MICROSECONDS = 1_000_000
+
+
+def live(birth: Birth, *, handlers: Mapping[str, LoadedHandler], page: SharedPage) -> NoReturn:
+    """The whole life of a worker."""
+    own = settle(birth)
+    capture = Capture(own["capture"], nonce=birth.nonce)
+    capture.install()
+    control = socket.socket(fileno=own["control"])
+    control.setblocking(True)
+    stop = SoftStop(socket.socket(fileno=own["talk"]))
+    attempts = Attempts(handlers, stop=stop, max_output_bytes=birth.max_output_bytes)
+    worker = Worker(birth, control=control, queue=socket.socket(fileno=own["queue"]), page=page)
+    try:
+        worker.serve(attempts, stop=stop, capture=capture)
+    except OSError:  # EPIPE, ECONNRESET: the supervisor is gone or has given us up
+        os._exit(0)
+    except (FrameError, msgspec.MsgspecError):
+        os._exit(EXIT_BROKEN_WIRE)
+
+
+class Worker:
+    """The loop around the attempts."""
+
+    def __init__(
+        self, birth: Birth, *, control: socket.socket, queue: socket.socket, page: SharedPage
+    ) -> None:
+        self._birth = birth
+        self._control = control
+        self._queue = queue
+        self._page = page
+        self._reader = FrameReader()
+        self._sending = threading.Lock()
+        self._buffer = memoryview(bytearray(LARGEST_QUEUED + 1))
+        self._poll = select.poll()
+        self._poll.register(queue, select.POLLIN)
+        self._poll.register(control, select.POLLIN)
+        self._idle_title = f"jobwarden: worker g{birth.generation} [idle]"
+        self._fence = 0
+        self._cpu_seconds = 0.0
+
+    def serve(self, attempts: Attempts, *, stop: SoftStop, capture: Capture) -> NoReturn:
+        """Say hello, then one job after the other until the control socket ends."""
+        setproctitle(self._idle_title)
+        self._send(encode(Hello(slot=self._birth.slot, pid=os.getpid())))
+        self._usage()
+        retire = False
+        while not retire:
+            run = self._take()
+            if self._page[TRUSTED_UNTIL] <= SYSTEM_CLOCK.boottime_ns():
+                os._exit(EXIT_UNTRUSTED)
+            done = self._perform(run, attempts=attempts, stop=stop, capture=capture)
+            self._send(encode(done))
+            retire = done.retire
+        self._await_death()
+
+    def _take(self) -> Run:
+        while True:
+            try:
+                size = self._queue.recv_into(self._buffer, 0, _DONTWAIT)
+            except BlockingIOError:
+                run = self._wait()
+                if run is not None:
+                    return run
+            else:
+                if size == 0:
+                    os._exit(0)
+                return decode_to_worker(self._buffer[:size])
+
+    def _wait(self) -> Run | None:
+        """Until a job is in the queue (None), or a large one has come on the control stream."""
+        setproctitle(self._idle_title)
+        ready = [descriptor for descriptor, _ in self._poll.poll()]
+        return self._read_control() if self._control.fileno() in ready else None
+
+    def _read_control(self) -> Run | None:
+        while True:
+            data = self._control.recv(_RECEIVE_BYTES)
+            if not data:
+                os._exit(0)
+            messages = self._reader.feed(data)
+            if messages:
+                return decode_to_worker(messages[0])
+            if not self._reader.pending:
+                return None
+
+    def _perform(self, run: Run, *, attempts: Attempts, stop: SoftStop, capture: Capture) -> Done:
+        setproctitle(f"jobwarden: worker g{self._birth.generation} {run.job_type} #{run.job_id}")
+        context = self._context_of(run)
+        self._fence = run.fence
+        started_ns = SYSTEM_CLOCK.monotonic_ns()
+        output, failure = attempts.run(run, context)
+        ended_ns = SYSTEM_CLOCK.monotonic_ns()
+        context.flush_progress()
+        self._fence = 0
+        stop.restore()
+        children = left_behind()
+        cpu_us, peak_rss_kb = self._usage()
+        return Done(
+            job_id=run.job_id,
+            fence=run.fence,
+            started_ns=started_ns,
+            ended_ns=ended_ns,
+            cpu_us=cpu_us,
+            peak_rss_kb=peak_rss_kb,
+            marked=capture.finish(run.fence, lived_ns=ended_ns - started_ns),
+            output=output,
+            failure=failure,
+            left_behind=children,
+            retire=bool(children) or stop.stopped(run.fence) is not None,
+        )
+
+    def _context_of(self, run: Run) -> JobContext:
+        return JobContext(
+            job_id=run.job_id,
+            job_type=run.job_type,
+            attempt=run.attempt,
+            max_attempts=run.max_attempts,
+            timeout_ms=run.timeout_ms,
+            max_output_bytes=self._birth.max_output_bytes,
+            send_progress=lambda percent: self._send_progress(run.fence, percent),
+        )
+
+    def _send_progress(self, fence: int, percent: float) -> None:
+        # A thread that outlives its job must not report into the next one.
+        if fence == self._fence:
+            self._send(encode(Progress(fence=fence, percent=percent)))
+
+    def _send(self, message: bytes) -> None:
+        with self._sending:
+            self._control.sendall(frame(message))
+
+    def _usage(self) -> tuple[int, int]:
+        """CPU time since the last call in microseconds, and the peak of resident memory so far in kilobytes."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        total = usage.ru_utime + usage.ru_stime
+        spent, self._cpu_seconds = total - self._cpu_seconds, total
+        return int(spent * _MICROSECONDS), usage.ru_maxrss
+
+    def _await_death(self) -> NoReturn:
+        """A retired worker takes no job; the supervisor kills it with what it left behind."""
+        setproctitle(f"jobwarden: worker g{self._birth.generation} [retired]")
+        while self._control.recv(_RECEIVE_BYTES):
+            pass
+        os._exit(0)

@@ -1,0 +1,91 @@
+"""How a newborn worker settles: whose child it is, what it owns, which signals it hears. The order is law (R10).
+
+PR_SET_PDEATHSIG set while the intermediate still lives would kill the worker with it, so the worker first waits until
+its parent is the supervisor, and looks again afterwards. Runs in the worker, once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import os
+import random
+import resource
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jobwarden.worker.descriptors import close_all_but, move_up
+from jobwarden.worker.exits import EXIT_ORPHANED
+from jobwarden.worker.kernel import adopt_orphans, die_with_parent
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+DUMP_SIGNAL = signal.SIGUSR2
+OOM_SCORE_ADJUSTMENT = 500
+"""Under memory pressure a worker is to die before the supervisor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Birth:
+    """What a worker is born with. `descriptors` has the names of `FORK_DESCRIPTORS`."""
+
+    slot: int
+    nonce: str
+    generation: int
+    intermediate_pid: int
+    supervisor_pid: int
+    descriptors: dict[str, int]
+    opened_by_handlers: frozenset[int]
+    max_output_bytes: int
+
+
+def settle(birth: Birth) -> dict[str, int]:
+    """Become a worker; gives the descriptors by name at their private places. Exits if there is no supervisor."""
+    _await_supervisor(birth)
+    os.setsid()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _offer_to_oom_killer()
+    own = {name: move_up(descriptor) for name, descriptor in birth.descriptors.items()}
+    _open_nothing_as_stdin()
+    close_all_but(set(own.values()) | birth.opened_by_handlers)
+    _listen_to_signals()
+    faulthandler.register(DUMP_SIGNAL, file=own["dump"], all_threads=True, chain=False)
+    faulthandler.enable(file=own["capture"])
+    random.seed()
+    gc.enable()
+    return own
+
+
+def _await_supervisor(birth: Birth) -> None:
+    while os.getppid() == birth.intermediate_pid:
+        os.sched_yield()
+    if os.getppid() == birth.supervisor_pid:
+        die_with_parent()
+        adopt_orphans()
+    if os.getppid() != birth.supervisor_pid:
+        os._exit(EXIT_ORPHANED)
+
+
+def _offer_to_oom_killer() -> None:
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # a wish, not a need
+        file.write(str(OOM_SCORE_ADJUSTMENT))
+
+
+def _open_nothing_as_stdin() -> None:
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+
+def _listen_to_signals() -> None:
+    # Not SIG_IGN: programs that handlers start would inherit that.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, _ignore)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Only the supervisor ends a worker."""

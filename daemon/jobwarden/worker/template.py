@@ -1,0 +1,181 @@
+"""The template: loads one generation, then forks a worker for each `Fork` that the supervisor sends.
+
+`python -P -m jobwarden.worker.template --control-fd N --page-fd M --handlers DIR --generation G --supervisor-pid P
+--max-output-bytes B`. One thread; no database, no network. It ends when the supervisor does or closes the control
+socket. It must never run a handler, and never fork while a Python thread of a handler module lives.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import inspect
+import os
+import signal
+import socket
+import sys
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from setproctitle import setproctitle
+
+from jobwarden.wire.frames import FrameReader, frame
+from jobwarden.wire.messages import (
+    FORK_DESCRIPTORS,
+    Fork,
+    Forked,
+    ForkFailed,
+    Loaded,
+    decode_to_template,
+    encode,
+)
+from jobwarden.wire.page import SharedPage
+from jobwarden.worker.birth import BirthError, Surroundings, give_birth
+from jobwarden.worker.descriptors import open_descriptors
+from jobwarden.worker.exits import EXIT_ORPHANED
+from jobwarden.worker.kernel import die_with_parent
+from jobwarden.worker.loader import LoadedCode, load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+_RECEIVE_BYTES = 65_536
+_MOST_DESCRIPTORS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateOptions:
+    """The command line."""
+
+    control_fd: int
+    page_fd: int
+    handlers: str
+    generation: int
+    supervisor_pid: int
+    max_output_bytes: int
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Load, then serve until the control socket ends; the exit code is 0 then."""
+    options = _read_options(arguments)
+    die_with_parent()
+    if os.getppid() != options.supervisor_pid:
+        return EXIT_ORPHANED
+    setproctitle(f"jobwarden: template g{options.generation}")
+    _settle()
+    before = open_descriptors()
+    code = load(options.handlers)
+    opened_by_handlers = open_descriptors() - before
+    _freeze(code)
+    control = socket.socket(fileno=options.control_fd)
+    surroundings = Surroundings(
+        code=code,
+        page=SharedPage(options.page_fd),
+        supervisor_pid=options.supervisor_pid,
+        generation=options.generation,
+        max_output_bytes=options.max_output_bytes,
+        opened_by_handlers=frozenset(opened_by_handlers),
+    )
+    return Template(control, surroundings).serve()
+
+
+class Template:
+    """Answers the supervisor's messages, one after the other."""
+
+    def __init__(self, control: socket.socket, surroundings: Surroundings) -> None:
+        control.setblocking(True)
+        self._control = control
+        self._surroundings = surroundings
+        self._reader = FrameReader()
+        self._descriptors: deque[int] = deque()
+
+    def serve(self) -> int:
+        """Report what was loaded, then fork on demand until end of file."""
+        try:
+            self._control.sendall(frame(encode(self._loaded())))
+            while self._turn():
+                pass
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        return 0
+
+    def _loaded(self) -> Loaded:
+        code = self._surroundings.code
+        return Loaded(
+            generation=self._surroundings.generation,
+            content_hash=code.content_hash,
+            handlers=[handler.info() for handler in code.handlers.values()],
+            problems=code.problems,
+            threads=code.threads,
+        )
+
+    def _turn(self) -> bool:
+        data, descriptors, _, _ = socket.recv_fds(
+            self._control, _RECEIVE_BYTES, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+        )
+        self._descriptors.extend(descriptors)
+        for message in self._reader.feed(data):
+            self._fork(decode_to_template(message))
+        return bool(data)
+
+    def _fork(self, request: Fork) -> None:
+        descriptors = [self._descriptors.popleft() for _ in FORK_DESCRIPTORS]
+        try:
+            self._refuse_threads()
+            pid, pidfd = give_birth(request, descriptors, surroundings=self._surroundings)
+        except BirthError as error:
+            self._control.sendall(frame(encode(ForkFailed(slot=request.slot, error=str(error)))))
+        else:
+            socket.send_fds(self._control, [frame(encode(Forked(slot=request.slot, pid=pid)))], [pidfd])
+            os.close(pidfd)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _refuse_threads(self) -> None:
+        threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+        if threads:
+            raise BirthError(
+                f"handler modules started threads at import ({', '.join(threads)}), so nothing is forked"
+            )
+
+
+def _read_options(arguments: Sequence[str] | None) -> TemplateOptions:
+    parser = argparse.ArgumentParser(prog="jobwarden-template", description="started by the supervisor only")
+    for name in ("control-fd", "page-fd", "generation", "supervisor-pid", "max-output-bytes"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--handlers", required=True)
+    return TemplateOptions(**vars(parser.parse_args(arguments)))
+
+
+def _settle() -> None:
+    """Away from the terminal's signals, and from the working directory as a place to import from."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, _ignore)
+    if os.getsid(0) != os.getpid():
+        os.setsid()
+    if not sys.flags.safe_path:
+        del sys.path[0]
+    gc.disable()
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Only the supervisor ends a template. Not SIG_IGN: what handler modules start at import would inherit that."""
+
+
+def _freeze(code: LoadedCode) -> None:
+    """Do once what each worker would otherwise do again, on pages of its own (a factor of three in memory)."""
+    if any(inspect.iscoroutinefunction(each.definition.function) for each in code.handlers.values()):
+        asyncio.run(asyncio.sleep(0))
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    gc.collect()
+    gc.freeze()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
