@@ -15,6 +15,10 @@ LARGEST_PAYLOAD_BYTES = 1_048_576
 DEEPEST_JSON = 200
 """Nesting levels; deeper values exhaust the recursion limits of JSON readers in other languages."""
 
+DEFAULT_MAX_ATTEMPTS = 3
+DEFAULT_RETRY_DELAY_SECONDS = 60.0
+"""What holds where neither the job nor its handler says anything; the claim writes it into the job's row."""
+
 _Text = Annotated[str, Field(min_length=1, max_length=255)]
 
 

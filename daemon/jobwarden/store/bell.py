@@ -1,0 +1,99 @@
+"""The doorbell: "look at the store now". One datagram to each socket file in a folder; it may be lost.
+
+Nothing is ever read out of a datagram. Ringing never blocks and never fails: whoever misses it looks by itself a
+little later. Clients and daemons ring; daemons (`node`) and waiting clients (`wait`) listen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+NODE = "node"
+WAIT = "wait"
+
+_SUFFIX = ".sock"
+_LARGEST_DATAGRAM = 64
+
+
+class Bell:
+    """The listeners' folder; it is made, for its owner only, when the first listener comes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def ring(self) -> None:
+        """Ring everybody."""
+        self._ring("")
+
+    def ring_nodes(self) -> None:
+        """Ring the daemons: something may be there to do."""
+        self._ring(f"{NODE}-")
+
+    def ring_waiters(self) -> None:
+        """Ring clients that wait for jobs to end."""
+        self._ring(f"{WAIT}-")
+
+    def listen(self, kind: str) -> socket.socket:
+        """A non-blocking socket that becomes readable when somebody rings; close it with `leave`. Raises OSError."""
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        listener = socket.socket(
+            socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        )
+        try:
+            with self._reached() as (_, address):
+                listener.bind(address(f"{kind}-{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"))
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+    def leave(self, listener: socket.socket) -> None:
+        """Close the socket and remove its file."""
+        name = Path(listener.getsockname()).name
+        listener.close()
+        with contextlib.suppress(OSError):
+            (self._folder / name).unlink()
+
+    @staticmethod
+    def drain(listener: socket.socket) -> None:
+        """Take all rings that have come, so that the socket is silent until the next one."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                listener.recv(_LARGEST_DATAGRAM)
+
+    def _ring(self, prefix: str) -> None:
+        with contextlib.suppress(OSError), self._reached() as (descriptor, address):
+            names = [
+                name for name in os.listdir(descriptor) if name.startswith(prefix) and name.endswith(_SUFFIX)
+            ]
+            if not names:
+                return
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as ringer:
+                for name in names:
+                    self._ring_one(ringer, address(name), descriptor=descriptor)
+
+    def _ring_one(self, ringer: socket.socket, address: str, *, descriptor: int) -> None:
+        try:
+            ringer.sendto(b"!", address)
+        except ConnectionRefusedError:
+            # Its owner is gone without a goodbye. A live listener's file and socket appear together in bind(2).
+            with contextlib.suppress(OSError):
+                os.unlink(Path(address).name, dir_fd=descriptor)
+        except OSError:
+            # EAGAIN: its queue is full of rings, so it will look anyway. Otherwise it has just left.
+            return
+
+    @contextmanager
+    def _reached(self) -> Iterator[tuple[int, Callable[[str], str]]]:
+        """The folder's descriptor and what makes addresses: a socket's address holds 108 bytes, a path may be longer."""
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield descriptor, lambda name: f"/proc/self/fd/{descriptor}/{name}"
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,110 @@
+"""What people may do to a job: cancel and retry. Each works in one transaction that its caller began.
+
+A running job is never changed here: a wish is written on its row, for its owner to see (R15).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sqlalchemy import Row, insert, select, update
+
+from jobwarden.errors import JobStateError, UnknownJobError
+from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS
+from jobwarden.jobs.outcome import FailureReason, JobStatus
+from jobwarden.store.entries import storable
+from jobwarden.store.readiness import readiness
+from jobwarden.store.schema import event, job
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+CANCELLED = "cancelled"
+ASKED = "asked"
+
+
+def cancel_job(connection: Connection, job_id: int, *, now_us: int, reason: str | None) -> str:
+    """ "cancelled" for a job that was waiting for its turn, "asked" for a running one (its owner will end it).
+
+    Raises UnknownJobError, or JobStateError for a job that has ended.
+    """
+    found = _locked(connection, job_id)
+    reason = storable(reason)
+    if found.ended_at is not None:
+        raise JobStateError(job_id, found.status, "cancelled")
+    if found.status == JobStatus.PROCESSING:
+        _change(connection, job_id, wish="cancel", wish_reason=reason, wish_at=now_us)
+        return ASKED
+    _change(
+        connection,
+        job_id,
+        status=JobStatus.CANCELLED,
+        failure_reason=FailureReason.CANCELLED,
+        updated_at=now_us,
+        last_cancelled_at=now_us,
+        ended_at=now_us,
+        ready=None,
+        due_at=None,
+        next_attempt_at=None,
+        pending_reason=None,
+    )
+    _record(
+        connection,
+        job_id,
+        "cancelled",
+        now_us=now_us,
+        metadata=None if reason is None else {"reason": reason},
+    )
+    return CANCELLED
+
+
+def retry_job(connection: Connection, job_id: int, *, now_us: int) -> None:
+    """Give the job another attempt, at once; quarantine and its counters are forgotten.
+
+    Raises UnknownJobError, or JobStateError unless it has failed, was cancelled or is retrying.
+    """
+    found = _locked(connection, job_id)
+    if found.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
+        raise JobStateError(job_id, found.status, "retried")
+    ready, due_at = readiness(JobStatus.PENDING, due_us=now_us, now_us=now_us)
+    allowed = found.max_attempts or DEFAULT_MAX_ATTEMPTS
+    _change(
+        connection,
+        job_id,
+        status=JobStatus.PENDING,
+        updated_at=now_us,
+        last_retried_at=now_us,
+        ready=ready,
+        due_at=due_at,
+        next_attempt_at=None,
+        ended_at=None,
+        pending_reason=None,
+        max_attempts=found.attempts + 1 if found.attempts >= allowed else found.max_attempts,
+        crashes=0,
+        interruptions=0,
+        lost_in_row=0,
+        fence=job.c.fence + 1,
+    )
+    _record(connection, job_id, "retried", now_us=now_us, metadata={"from": found.status})
+
+
+_SEEN = (job.c.id, job.c.status, job.c.ended_at, job.c.attempts, job.c.max_attempts)
+
+
+def _locked(connection: Connection, job_id: int) -> Row[Any]:
+    row = connection.execute(select(*_SEEN).where(job.c.id == job_id).with_for_update()).first()
+    if row is None:
+        raise UnknownJobError(job_id)
+    return row
+
+
+def _change(connection: Connection, job_id: int, **values: object) -> None:
+    connection.execute(update(job).where(job.c.id == job_id).values(**values))
+
+
+def _record(
+    connection: Connection, job_id: int, kind: str, *, now_us: int, metadata: dict[str, str] | None
+) -> None:
+    text = None if metadata is None else msgspec.json.encode(metadata).decode()
+    connection.execute(insert(event), {"job_id": job_id, "type": kind, "at": now_us, "metadata": text})

@@ -1,0 +1,75 @@
+"""What differs between databases, and how the right dialect is found for a URL.
+
+Everything above this folder is written against `Dialect` and `Statements`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from jobwarden.errors import InvalidSettingsError
+from jobwarden.store.dialects.sqlite import SQLiteDialect
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Connection, Engine
+
+    from jobwarden.store.statements import Statements
+
+_SUPPORTED = "sqlite:///relative/path.db and sqlite:////absolute/path.db"
+
+
+class Dialect(Protocol):
+    """One database: how it is reached, spoken to and looked after."""
+
+    @property
+    def url_shown(self) -> str:
+        """The URL without its password."""
+
+    @property
+    def shares_kernel(self) -> bool:
+        """Whether all nodes on this store live on one host."""
+
+    @property
+    def creates_itself(self) -> bool:
+        """Whether opening the store creates and migrates it unless told otherwise."""
+
+    @property
+    def statements(self) -> Statements:
+        """The SQL of this dialect."""
+
+    @property
+    def writing(self) -> Engine:
+        """Transactions begun here may write from their first statement on."""
+
+    @property
+    def reading(self) -> Engine:
+        """Transactions begun here see one state and take no lock."""
+
+    def side_path(self, name: str) -> Path | None:
+        """Where a folder beside the database goes, or None for a database that is no file."""
+
+    def data_version(self, connection: Connection) -> int:
+        """A number that changes when another connection has committed."""
+
+    def checkpoint_if_long(self, connection: Connection, *, longest_bytes: int) -> bool:
+        """Fold the log into the database if it is longer than this; whether anything was done."""
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+
+
+def dialect_for(url: str, *, synchronous: str, busy_timeout_seconds: float) -> Dialect:
+    """The dialect that speaks to `url`. Raises InvalidSettingsError for anything that is not supported."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise InvalidSettingsError([f"database_url: this is no database URL; write {_SUPPORTED}"]) from None
+    if parsed.get_backend_name() != "sqlite":
+        problem = f"{parsed.drivername} is not supported yet; write {_SUPPORTED}"
+        raise InvalidSettingsError([f"database_url: {problem}"])
+    return SQLiteDialect(parsed, synchronous=synchronous, busy_timeout_seconds=busy_timeout_seconds)

@@ -1,0 +1,165 @@
+"""SQLite: one file, one writer at a time, all processes on one host.
+
+Makes the engines and sets every connection up the same way. Nothing else in this process may open the database
+file: closing any descriptor of it would drop SQLite's locks (POSIX, see fcntl(2)).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+
+from jobwarden.errors import InvalidSettingsError, StoreUnavailableError
+from jobwarden.store.dialects.sqlite_statements import STATEMENTS
+
+if TYPE_CHECKING:
+    from sqlalchemy.pool import ConnectionPoolEntry
+
+    from jobwarden.store.statements import Statements
+
+OLDEST_SQLITE = (3, 38, 0)
+"""JSON operators and json_each in the core library."""
+
+_CHECKPOINT_WAIT_MS = 200
+"""How long a checkpoint may hold up the writer: it waits for other writers, then for readers."""
+
+
+class SQLiteDialect:
+    """`synchronous` is "full" or "normal"; the busy timeout is in seconds."""
+
+    def __init__(self, url: URL, *, synchronous: str, busy_timeout_seconds: float) -> None:
+        self.url_shown = url.render_as_string(hide_password=True)
+        self.shares_kernel = True
+        self.creates_itself = True
+        self.statements: Statements = STATEMENTS
+        self._path = _file_of(url, shown=self.url_shown)
+        self._synchronous = _level(synchronous)
+        self._busy_timeout_seconds = busy_timeout_seconds
+        self._refuse_old_library()
+        self._create_file()
+        self.reading = self._engine()
+        self.writing = self.reading.execution_options(jobwarden_begin="BEGIN IMMEDIATE")
+        self._next_checkpoint_bytes = 0
+        self._version_lock = threading.Lock()
+
+    def side_path(self, name: str) -> Path:
+        """`<database>.<name>`."""
+        return self._path.with_name(f"{self._path.name}.{name}")
+
+    def data_version(self, connection: Connection) -> int:
+        """PRAGMA data_version, outside any transaction (inside one it would stand still)."""
+        with self._version_lock:
+            row = _driver(connection).execute("PRAGMA data_version").fetchone()
+        return int(row[0])
+
+    def checkpoint_if_long(self, connection: Connection, *, longest_bytes: int) -> bool:
+        """Checkpoint in the mode that holds the write lock, so that no commit slips in between (WAL-reset race)."""
+        size = self._log_bytes()
+        if size <= max(longest_bytes, self._next_checkpoint_bytes):
+            return False
+        driver = _driver(connection)
+        driver.execute(f"PRAGMA busy_timeout={_CHECKPOINT_WAIT_MS}")
+        try:
+            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            driver.execute(f"PRAGMA busy_timeout={self._busy_timeout_ms}")
+        # A reader may have kept the log from shrinking: let it grow by as much again before the next try.
+        left = self._log_bytes()
+        self._next_checkpoint_bytes = left + longest_bytes if left else 0
+        return True
+
+    def close(self) -> None:
+        """Close the pooled connections; the last one of all processes folds the log into the file."""
+        self.reading.dispose()
+
+    @property
+    def _busy_timeout_ms(self) -> int:
+        return int(self._busy_timeout_seconds * 1000)
+
+    def _log_bytes(self) -> int:
+        try:
+            return Path(f"{self._path}-wal").stat().st_size
+        except OSError:
+            return 0
+
+    def _refuse_old_library(self) -> None:
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            wanted = ".".join(map(str, OLDEST_SQLITE[:2]))
+            problem = f"SQLite {sqlite3.sqlite_version} is too old, {wanted} or newer is needed; update Python or SQLite"
+            raise StoreUnavailableError(self.url_shown, problem)
+
+    def _create_file(self) -> None:
+        """Make a new file readable by its owner only; SQLite gives its side files the same mode."""
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
+        # EXCL: a descriptor of a file that SQLite has open must never be closed here.
+        with contextlib.suppress(FileExistsError, OSError):
+            os.close(os.open(self._path, flags, 0o600))
+
+    def _engine(self) -> Engine:
+        engine = create_engine(
+            URL.create("sqlite", database=str(self._path)),
+            hide_parameters=True,
+            # Driver autocommit: sqlite3 begins nothing by itself, `_begin` does (SQLAlchemy's documented recipe).
+            connect_args={"timeout": self._busy_timeout_seconds, "isolation_level": None},
+        )
+        event.listen(engine, "connect", self._set_up)
+        event.listen(engine, "begin", _begin)
+        return engine
+
+    def _set_up(self, connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+        # The busy timeout comes first: switching to WAL can itself find the file locked.
+        connection.execute(f"PRAGMA busy_timeout={self._busy_timeout_ms}")
+        _switch_to_wal(connection, within_seconds=self._busy_timeout_seconds)
+        connection.execute(f"PRAGMA synchronous={self._synchronous}")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA mmap_size=0")
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("jobwarden_begin", "BEGIN"))
+
+
+def _switch_to_wal(connection: sqlite3.Connection, *, within_seconds: float) -> None:
+    """Two processes that create a file at once can both fail here without the busy timeout being used."""
+    deadline = time.monotonic() + within_seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+        else:
+            return
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.driver_connection
+
+
+def _file_of(url: URL, *, shown: str) -> Path:
+    database = url.database
+    if not database or database == ":memory:" or database.startswith("file:"):
+        problem = "a store needs a file that other processes can open; write sqlite:///path/to/jobs.db"
+        raise InvalidSettingsError([f"database_url: {shown}: {problem}"])
+    return Path(os.path.abspath(os.path.expanduser(database)))  # noqa: PTH100, PTH111 - resolve() would follow links
+
+
+def _level(synchronous: str) -> str:
+    level = synchronous.upper()
+    if level not in {"FULL", "NORMAL"}:
+        raise InvalidSettingsError([f"synchronous: {synchronous} is unknown; write full or normal"])
+    return level
+
+
+def integrity(connection: Connection) -> str:
+    """The first line of SQLite's own quick check; "ok" for a sound file."""
+    return str(connection.execute(text("PRAGMA quick_check(1)")).scalar_one())

@@ -1,0 +1,144 @@
+"""Writing the ends of attempts: the outcome event first, then the job, both under the same guard.
+
+An end that the guard refuses leaves no event. An end whose data the database refuses is found by halving the batch
+under savepoints and is recorded as a failure in its place; its neighbours are stored. Called by the writer, inside
+its transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from jobwarden.jobs.claim import ClaimedJob
+from jobwarden.jobs.ending import AttemptFacts, Ending, end_attempt
+from jobwarden.jobs.outcome import JobStatus, Outcome
+from jobwarden.store import entries
+from jobwarden.store.failures import UnstorableError, data_errors
+from jobwarden.store.work import Refusal
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, TextClause
+
+    from jobwarden.store.entries import Row
+    from jobwarden.store.statements import Statements
+
+_decode_ids = msgspec.json.Decoder(list[int]).decode
+_decode_jobs = msgspec.json.Decoder(list[ClaimedJob]).decode
+
+
+class Fenced(Protocol):
+    """Anything that speaks of one attempt."""
+
+    @property
+    def job_id(self) -> int:
+        """The job."""
+
+    @property
+    def fence(self) -> int:
+        """The attempt's fence."""
+
+
+@dataclass(frozen=True)
+class EndWriter:
+    """Writes ends under the node that owns the attempts; `node_id` is None only for rows that name no node."""
+
+    connection: Connection
+    sql: Statements
+    node_id: str | None
+    owner: str | None = None
+    """Named in the events when the ends are written by somebody else."""
+
+    def write(self, endings: Sequence[Ending]) -> list[Refusal]:
+        """Write all; the refused ones. Raises UnstorableError, after which the transaction must be rolled back."""
+        completions = [ending for ending in endings if ending.status is JobStatus.COMPLETED]
+        others = [ending for ending in endings if ending.status is not JobStatus.COMPLETED]
+        return self._write_completions(completions) + self._write_others(others)
+
+    def write_each(self, endings: Sequence[Ending]) -> tuple[list[Refusal], list[tuple[int, int, str]]]:
+        """As `write`, but a refused value costs only its own entry: (refused, [(job id, fence, sentence)])."""
+        try:
+            with self.connection.begin_nested():
+                return self.write(endings), []
+        except UnstorableError as error:
+            if len(endings) == 1:
+                return self._write_failure(endings[0], error)
+        half = len(endings) // 2
+        refused, unstorable = self.write_each(endings[:half])
+        more_refused, more_unstorable = self.write_each(endings[half:])
+        return refused + more_refused, unstorable + more_unstorable
+
+    def _write_completions(self, endings: list[Ending]) -> list[Refusal]:
+        rows = (entries.completion(ending) for ending in endings)
+        return self._write_set(
+            endings, rows, record=self.sql.record_completions, apply=self.sql.complete_jobs
+        )
+
+    def _write_others(self, endings: list[Ending]) -> list[Refusal]:
+        rows = (entries.end(ending, owner=self.owner) for ending in endings)
+        return self._write_set(endings, rows, record=self.sql.record_endings, apply=self.sql.end_jobs)
+
+    def _write_set(
+        self, endings: list[Ending], rows: Iterable[Row], *, record: TextClause, apply: TextClause
+    ) -> list[Refusal]:
+        if not endings:
+            return []
+        with data_errors():
+            given = {"entries": entries.as_json(list(rows)), "node_id": self.node_id}
+            recorded = self.connection.execute(record, given)
+            accepted = recorded.rowcount
+            floor = recorded.lastrowid - accepted
+            self.connection.execute(apply, given)
+        if accepted == len(endings):
+            return []
+        return self._refused(endings, floor=floor if accepted else None)
+
+    def _refused(self, endings: list[Ending], *, floor: int | None) -> list[Refusal]:
+        accepted: set[int] = set()
+        if floor is not None:
+            found = self.connection.execute(self.sql.accepted_ends, {"floor": floor}).scalar_one()
+            accepted.update(_decode_ids(found))
+        return refusals(self.connection, self.sql, [e for e in endings if e.job_id not in accepted])
+
+    def _write_failure(
+        self, ending: Ending, error: UnstorableError
+    ) -> tuple[list[Refusal], list[tuple[int, int, str]]]:
+        sentence = f"output cannot be stored: {error.reason}"
+        found = self.connection.execute(
+            self.sql.jobs_by_id, {"ids": entries.as_json([ending.job_id])}
+        ).scalar_one()
+        failures = [_as_failure(job, ending, sentence) for job in _decode_jobs(found)]
+        refused = self.write(failures)
+        if refused or not failures:
+            return refusals(self.connection, self.sql, [ending]), []
+        return [], [(ending.job_id, ending.fence, sentence)]
+
+
+def refusals(connection: Connection, sql: Statements, refused: Sequence[Fenced]) -> list[Refusal]:
+    """Say of each refused entry whether an earlier write of ours settled it (its answer was lost) or it is lost."""
+    if not refused:
+        return []
+    pairs = entries.as_json([(entry.job_id, entry.fence) for entry in refused])
+    settled = set(_decode_ids(connection.execute(sql.settled, {"entries": pairs}).scalar_one()))
+    return [Refusal(entry.job_id, entry.fence, entry.job_id in settled) for entry in refused]
+
+
+def _as_failure(job: ClaimedJob, ending: Ending, sentence: str) -> Ending:
+    """The failure that takes the place of an end that cannot be stored; it keeps the facts that are numbers."""
+    facts = ending.facts
+    return end_attempt(
+        msgspec.structs.replace(job, fence=ending.fence),
+        Outcome.FAILED,
+        error=sentence,
+        now_us=ending.at_us,
+        jitter=1.0,
+        facts=AttemptFacts(
+            worker_pid=facts.worker_pid,
+            generation=facts.generation,
+            started_us=facts.started_us,
+            ended_us=facts.ended_us,
+        ),
+    )

@@ -1,0 +1,37 @@
+"""Making and changing the schema with Alembic, started from code: there is no alembic.ini.
+
+Opening a store asks `revision_of`; only when it differs from `HEAD` is Alembic imported and run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import inspect, text
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+HEAD = "0001"
+"""The newest revision in `versions/`; a test compares."""
+
+
+def revision_of(connection: Connection) -> str | None:
+    """The revision of this database; None if it has none yet."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def upgrade(connection: Connection) -> list[str]:
+    """Bring the database to `HEAD` inside the caller's transaction; the revisions that were applied, oldest first."""
+    from alembic import command  # noqa: PLC0415 - slow to import, and seldom needed
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    applied: list[str] = []
+    config.attributes.update(connection=connection, applied=applied)
+    command.upgrade(config, "head")
+    return applied

@@ -1,0 +1,25 @@
+"""Alembic's entry: runs the revisions on the connection that `upgrade` handed over, in its transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from alembic import context
+
+from jobwarden.store.schema import metadata
+
+if TYPE_CHECKING:
+    from alembic.runtime.migration import MigrationInfo
+
+
+def _note(*, step: MigrationInfo, **_others: Any) -> None:
+    context.config.attributes["applied"].extend(step.up_revision_ids)
+
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    on_version_apply=_note,
+    render_as_batch=True,
+)
+context.run_migrations()

@@ -1,0 +1,239 @@
+"""Reading: rows become JobRecord, JobEvent, Attempt and NodeView. Never writes.
+
+Works on a connection whose transaction its caller began. For people: nothing here is on the path of a job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from sqlalchemy import RowMapping, Select, case, func, select, text
+from sqlalchemy.sql import and_, or_
+
+from jobwarden.clock import to_datetime
+from jobwarden.jobs.history import Attempt, JobEvent
+from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS, DEFAULT_RETRY_DELAY_SECONDS
+from jobwarden.jobs.record import JobRecord
+from jobwarden.store.schema import edge, event, job, node, tag
+from jobwarden.store.work import NodeView
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+RETRYING = "retrying"
+"""Not a status: `failed` with a next attempt (design section 2). Accepted by `find`, shown by `counts`."""
+
+_INSTANTS = frozenset(
+    {
+        "created_at",
+        "updated_at",
+        "locked_at",
+        "next_attempt_at",
+        "run_at",
+        "completed_at",
+        "started_at",
+        "last_retried_at",
+        "last_failed_at",
+        "last_cancelled_at",
+        "dead_lettered_at",
+        "wait_until",
+    }
+)
+_JSON = frozenset({"payload", "output", "error_history", "depends_on_tags", "step_data", "metadata"})
+_ELSEWHERE = frozenset({"tags", "depends_on_job_ids"})
+_COLUMNS = [job.c[name] for name in JobRecord.model_fields if name not in _ELSEWHERE]
+_DEFAULTS: dict[str, Any] = {
+    "max_attempts": DEFAULT_MAX_ATTEMPTS,
+    "retry_delay": DEFAULT_RETRY_DELAY_SECONDS,
+    "error_history": [],
+    "depends_on_tags": [],
+    "metadata": {},
+}
+
+
+class RunningJob(NamedTuple):
+    """One row of `Store.running`."""
+
+    id: int
+    job_type: str
+    node_id: str | None
+    locked_by: str | None
+    locked_at: datetime | None
+
+
+def job_by_id(connection: Connection, job_id: int) -> JobRecord | None:
+    """The record, or None."""
+    found = _records(connection, select(*_COLUMNS).where(job.c.id == job_id))
+    return found[0] if found else None
+
+
+def find_jobs(
+    connection: Connection,
+    *,
+    status: str | None,
+    job_type: str | None,
+    tags: Sequence[str] | None,
+    limit: int,
+    offset: int,
+    newest_first: bool,
+) -> list[JobRecord]:
+    """Records that match all of what is given; `tags`: jobs that carry all of them."""
+    query = (
+        select(*_COLUMNS).order_by(job.c.id.desc() if newest_first else job.c.id).limit(limit).offset(offset)
+    )
+    if status == RETRYING:
+        query = query.where(job.c.status == "failed", job.c.next_attempt_at.is_not(None))
+    elif status is not None:
+        query = query.where(job.c.status == str(status))
+    if job_type is not None:
+        query = query.where(job.c.job_type == job_type)
+    for name in tags or ():
+        query = query.where(job.c.id.in_(select(tag.c.job_id).where(tag.c.name == name)))
+    return _records(connection, query)
+
+
+def events_of(connection: Connection, job_id: int) -> list[JobEvent]:
+    """Everything that happened to the job, oldest first."""
+    query = select(event).where(event.c.job_id == job_id).order_by(event.c.id)
+    return [_event(row) for row in connection.execute(query).mappings()]
+
+
+def attempts_of(connection: Connection, job_id: int) -> list[Attempt]:
+    """The job's ended attempts, oldest first."""
+    query = select(event).where(event.c.job_id == job_id, event.c.outcome.is_not(None)).order_by(event.c.id)
+    return [_attempt(row) for row in connection.execute(query).mappings()]
+
+
+def has_ended(connection: Connection, job_id: int) -> bool | None:
+    """Whether the job has ended (design section 2); None if there is no such job."""
+    row = connection.execute(select(job.c.ended_at).where(job.c.id == job_id)).first()
+    return None if row is None else row.ended_at is not None
+
+
+def count_jobs(connection: Connection) -> dict[str, dict[str, int]]:
+    """Job type -> status -> number of jobs."""
+    status = case((is_retrying(), RETRYING), else_=job.c.status).label("shown")
+    query = (
+        select(job.c.job_type, status, func.count()).group_by(job.c.job_type, status).order_by(job.c.job_type)
+    )
+    counts: dict[str, dict[str, int]] = {}
+    for job_type, shown, number in connection.execute(query):
+        counts.setdefault(job_type, {})[shown] = number
+    return counts
+
+
+def running_jobs(connection: Connection) -> list[RunningJob]:
+    """What is processing now, the longest-running first."""
+    columns = (job.c.id, job.c.job_type, job.c.node_id, job.c.locked_by, job.c.locked_at)
+    query = select(*columns).where(text("status = 'processing'")).order_by(job.c.locked_at, job.c.id)
+    return [RunningJob(*row[:4], _moment(row.locked_at)) for row in connection.execute(query)]
+
+
+def all_nodes(connection: Connection) -> list[NodeView]:
+    """The nodes' rows, the oldest start first."""
+    rows = connection.execute(select(node).order_by(node.c.started_at, node.c.id)).mappings()
+    return [_node(row) for row in rows]
+
+
+def is_retrying() -> Any:
+    """The condition behind `RETRYING`."""
+    return and_(job.c.status == "failed", job.c.next_attempt_at.is_not(None))
+
+
+def is_free() -> Any:
+    """Not running and not ended."""
+    return or_(job.c.status.in_(("pending", "waiting")), is_retrying())
+
+
+def _records(connection: Connection, query: Select[Any]) -> list[JobRecord]:
+    rows = connection.execute(query).mappings().all()
+    ids = [row["id"] for row in rows]
+    tags = _grouped(connection, select(tag.c.job_id, tag.c.name).order_by(tag.c.position), tag.c.job_id, ids)
+    edges = _grouped(
+        connection, select(edge.c.job_id, edge.c.depends_on).order_by(edge.c.depends_on), edge.c.job_id, ids
+    )
+    return [_record(row, tags=tags.get(row["id"], []), edges=edges.get(row["id"], [])) for row in rows]
+
+
+def _grouped(connection: Connection, query: Select[Any], column: Any, ids: list[int]) -> dict[int, list[Any]]:
+    groups: dict[int, list[Any]] = {}
+    for start in range(0, len(ids), 500):
+        for job_id, value in connection.execute(query.where(column.in_(ids[start : start + 500]))):
+            groups.setdefault(job_id, []).append(value)
+    return groups
+
+
+def _record(row: RowMapping, *, tags: list[str], edges: list[int]) -> JobRecord:
+    fields = {name: _value(name, value) for name, value in row.items()}
+    return JobRecord.model_validate({**fields, "tags": tags, "depends_on_job_ids": edges})
+
+
+def _value(name: str, value: Any) -> Any:
+    if value is None:
+        return _DEFAULTS.get(name)
+    if name in _INSTANTS:
+        return to_datetime(value)
+    return msgspec.json.decode(value) if name in _JSON else value
+
+
+def _event(row: RowMapping) -> JobEvent:
+    metadata = msgspec.json.decode(row["metadata"]) if row["metadata"] else {}
+    if row["type"] == "processing":
+        metadata = {"attempt": row["attempt"], "node": row["node_name"]}
+    return JobEvent(
+        id=row["id"], job_id=row["job_id"], type=row["type"], at=to_datetime(row["at"]), metadata=metadata
+    )
+
+
+_PLAIN = (
+    "job_id",
+    "fence",
+    "outcome",
+    "worker_pid",
+    "generation",
+    "signal",
+    "exit_code",
+    "peak_rss_kb",
+    "cpu_ms",
+    "error",
+    "captured",
+    "stack_dump",
+)
+
+
+def _attempt(row: RowMapping) -> Attempt:
+    return Attempt.model_validate(
+        {
+            **{name: row[name] for name in _PLAIN},
+            "node": row["node_name"],
+            "started_at": _moment(row["started_at"]),
+            "ended_at": _moment(row["ended_at"]),
+            "left_behind": None if row["left_behind"] is None else msgspec.json.decode(row["left_behind"]),
+        }
+    )
+
+
+def _node(row: RowMapping) -> NodeView:
+    return NodeView(
+        node_id=row["id"],
+        name=row["name"],
+        host=row["host"],
+        boot_id=row["boot_id"],
+        pid=row["pid"],
+        state_dir=row["state_dir"],
+        started_us=row["started_at"],
+        beat=row["beat"],
+        beat_us=row["beat_at"],
+        lease_seconds=row["lease_seconds"],
+        doorbell=row["doorbell"],
+        version=row["version"],
+        report=None if row["report"] is None else msgspec.json.decode(row["report"]),
+    )
+
+
+def _moment(us: int | None) -> datetime | None:
+    return None if us is None else to_datetime(us)

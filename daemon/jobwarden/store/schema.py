@@ -1,0 +1,206 @@
+"""The tables, and each index with the statement that it serves.
+
+Times are `Instant`: integers of wall microseconds on the Python side, whatever a database keeps. Small columns come
+before long ones, so that looking at a row does not follow its payload's overflow pages. Identifiers compare
+bytewise. Nothing here is executed: `migrations/` makes the tables, and a test compares the two.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+metadata = MetaData()
+
+Instant = BigInteger
+"""Wall microseconds. The one place to change for a database that keeps its own type of time."""
+
+Id = BigInteger().with_variant(Integer, "sqlite")
+"""64 bits everywhere; SQLite numbers rows by itself only under the name INTEGER."""
+
+Name = String(255)
+
+job = Table(
+    "job",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("job_type", Name, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("run_at", Instant, nullable=False),
+    # What may run now (design section 5); derived by `readiness` alone.
+    Column("ready", Integer),
+    Column("due_at", Instant),
+    Column("claim_rank", Integer, nullable=False),
+    # Who has it.
+    Column("fence", BigInteger, nullable=False, server_default="0"),
+    Column("node_id", String(64)),
+    Column("claim_batch", String(64)),
+    Column("locked_at", Instant),
+    Column("locked_by", Name),
+    Column("wish", String(16)),
+    Column("wish_reason", Text),
+    Column("wish_at", Instant),
+    # How often it was tried, and how often it may be.
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("max_attempts", Integer),
+    Column("crashes", Integer, nullable=False, server_default="0"),
+    Column("interruptions", Integer, nullable=False, server_default="0"),
+    Column("lost_in_row", Integer, nullable=False, server_default="0"),
+    Column("timeout_ms", BigInteger),
+    Column("heartbeat_timeout_ms", BigInteger),
+    Column("force_kill_on_timeout", Integer, nullable=False, server_default="0"),
+    Column("retry_delay", Float),
+    Column("retry_backoff", Integer, nullable=False, server_default="1"),
+    Column("retry_delay_max", Float),
+    Column("handler_generation", Integer),
+    # When what happened last.
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("next_attempt_at", Instant),
+    Column("completed_at", Instant),
+    Column("last_retried_at", Instant),
+    Column("last_failed_at", Instant),
+    Column("last_cancelled_at", Instant),
+    Column("ended_at", Instant),
+    Column("wait_until", Instant),
+    Column("expires_at", Instant),
+    Column("dead_lettered_at", Instant),
+    # Labels.
+    Column("pending_reason", Name),
+    Column("failure_reason", String(32)),
+    Column("progress", Float),
+    Column("group_id", Name),
+    Column("idempotency_key", Name),
+    Column("wait_token_id", Name),
+    Column("dead_letter_job_type", Name),
+    Column("dead_letter_job_id", BigInteger),
+    # JSON, as text.
+    Column("depends_on_tags", Text),
+    Column("metadata", Text),
+    Column("payload", Text, nullable=False),
+    Column("output", Text),
+    Column("step_data", Text),
+    Column("error_history", Text),
+    CheckConstraint("output IS NULL OR json_valid(output)", name="output_is_json").ddl_if(dialect="sqlite"),
+    sqlite_autoincrement=True,
+)
+
+_READY = text("ready = 1")
+_TIMED = text("ready IS NULL AND due_at IS NOT NULL")
+_RUNNING = text("status = 'processing'")
+_WISHED = text("wish IS NOT NULL")
+_ENDED = text("ended_at IS NOT NULL")
+
+# The only two that hold ended jobs are the key and job_history (R18).
+Index("job_claim", job.c.job_type, job.c.claim_rank, job.c.due_at, job.c.id, sqlite_where=_READY)
+"""Serves `choose_ready`: the first rows of each served type, read from the index alone."""
+Index("job_due", job.c.due_at, sqlite_where=_TIMED)
+"""Serves `promote_due` and the next due time in `look`."""
+Index("job_node", job.c.node_id, job.c.claim_batch, sqlite_where=_RUNNING)
+"""Serves `processing_of`, `running` and the freeing of dead nodes' jobs."""
+Index("job_wish", job.c.node_id, sqlite_where=_WISHED)
+"""Serves the wishes in `look`, and `obey_wishes`."""
+Index("job_history", job.c.ended_at, job.c.id, sqlite_where=_ENDED)
+"""Serves history and retention."""
+
+event = Table(
+    "event",
+    metadata,
+    Column("id", Id, primary_key=True),
+    # No foreign key: retention deletes by range (R18).
+    Column("job_id", BigInteger, nullable=False),
+    Column("type", String(16), nullable=False),
+    Column("at", Instant, nullable=False),
+    # The attempt that this event is about; with an outcome, the row *is* the attempt.
+    Column("fence", BigInteger),
+    Column("attempt", Integer),
+    Column("node_id", String(64)),
+    Column("node_name", Name),
+    Column("worker_pid", Integer),
+    Column("generation", Integer),
+    Column("started_at", Instant),
+    Column("ended_at", Instant),
+    Column("outcome", String(16)),
+    Column("signal", Integer),
+    Column("exit_code", Integer),
+    Column("peak_rss_kb", BigInteger),
+    Column("cpu_ms", BigInteger),
+    Column("metadata", Text),
+    Column("error", Text),
+    Column("left_behind", Text),
+    Column("captured", Text),
+    Column("stack_dump", Text),
+    sqlite_autoincrement=True,
+)
+Index("event_job", event.c.job_id)
+"""Serves the events and attempts of one job, and the replacing of its latest progress event."""
+
+ATTEMPTS_VIEW = """
+CREATE VIEW attempts AS
+SELECT id, job_id, fence, attempt, outcome, node_id, node_name, worker_pid, generation, started_at, ended_at,
+       signal, exit_code, peak_rss_kb, cpu_ms, error, captured, stack_dump, left_behind
+FROM event WHERE outcome IS NOT NULL
+"""
+
+node = Table(
+    "node",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("name", Name, nullable=False),
+    Column("host", Name, nullable=False),
+    Column("boot_id", String(64), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("state_dir", Text, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("beat", BigInteger, nullable=False),
+    Column("beat_at", Instant, nullable=False),
+    Column("lease_seconds", Float, nullable=False),
+    Column("doorbell", Text),
+    Column("version", String(64), nullable=False),
+    Column("report", Text),
+)
+
+# Rows of the three below are written only for jobs that have them.
+key = Table(
+    "key",
+    metadata,
+    Column("name", Name, primary_key=True),
+    # No foreign key: the upsert decides who holds the key before the job is inserted.
+    Column("job_id", BigInteger, nullable=False),
+    Column("expires_at", Instant),
+)
+
+tag = Table(
+    "tag",
+    metadata,
+    Column("job_id", Id, ForeignKey("job.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Name, primary_key=True),
+    Column("position", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("tag_name", tag.c.name, tag.c.job_id)
+"""Serves `find` by tags."""
+
+edge = Table(
+    "edge",
+    metadata,
+    Column("job_id", Id, ForeignKey("job.id", ondelete="CASCADE"), primary_key=True),
+    Column("depends_on", Id, ForeignKey("job.id"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+Index("edge_depends_on", edge.c.depends_on)
+"""Serves the settling of dependents when their prerequisite ends."""

@@ -1,0 +1,76 @@
+"""What a dialect must say in its own SQL: the statements on the path of a job, each over one set.
+
+An `entries` parameter is JSON text: an array of arrays, laid out by `entries.py`. Every statement that writes about
+an attempt carries the guard (job id, fence, status 'processing' and, where a node writes, its node) in its WHERE.
+Statements that people's verbs need are built with SQLAlchemy Core where they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import TextClause
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statements:
+    """One instance per dialect."""
+
+    # Adding.
+    reserve_ids: TextClause
+    """(count) -> the last of `count` ids that nobody else will get. Takes the write lock."""
+    hold_keys: TextClause
+    """(entries, now, held_since): give each key to its entry's job unless an unexpired one has it."""
+    insert_jobs: TextClause
+    """(entries, now)."""
+    insert_added_events: TextClause
+    """(first, last, now): one event `added` for each job with an id in this range."""
+    insert_tags: TextClause
+    """(entries)."""
+
+    # Ending attempts. The event goes first: it sees the row as the attempt left it.
+    record_completions: TextClause
+    """(entries, node_id): outcome events of completed jobs. Its row count says how many entries were accepted."""
+    complete_jobs: TextClause
+    """(entries, node_id)."""
+    record_endings: TextClause
+    """(entries, node_id): outcome events of everything else."""
+    end_jobs: TextClause
+    """(entries, node_id)."""
+    accepted_ends: TextClause
+    """(floor) -> JSON array of the ids of jobs whose outcome events are newer than event `floor`."""
+    settled: TextClause
+    """(entries) -> JSON array of those job ids that still have this fence and are no longer processing."""
+
+    # Other writes about attempts.
+    note_progress: TextClause
+    """(entries, node_id, now) -> the ids of the jobs whose progress was noted."""
+    drop_progress_events: TextClause
+    """(entries, node_id): an earlier progress event of the same job; only the latest is kept."""
+    record_progress: TextClause
+    """(entries, node_id, now)."""
+    give_back: TextClause
+    """(entries, node_id, now) -> the ids of the jobs that were given back."""
+    record_obeyed_wishes: TextClause
+    """(now): events `cancelled` for jobs that somebody wished cancelled while they ran and that are free now."""
+    obey_wishes: TextClause
+    """(now)."""
+
+    # Claiming.
+    promote_due: TextClause
+    """(now): make at most 500 jobs ready whose time has come, the longest due first."""
+    choose_ready: Callable[[int], TextClause]
+    """(terms, limit, node_id) -> JSON array of `ClaimedJob`s as this claim will leave them; for n types served."""
+    claim_jobs: TextClause
+    """(entries, node_id, node_name, batch, now)."""
+    record_processing: TextClause
+    """(entries, node_id, node_name, now)."""
+
+    # Looking.
+    look: TextClause
+    """(node_id) -> next due time or null, whether the node has a row, JSON array of its `Wish`es."""
+    jobs_to_free: TextClause
+    """() -> JSON array of (node_id, owner's name, wish, wish's reason, `ClaimedJob`) of rows without a living node."""
+    jobs_by_id: TextClause
+    """(ids) -> JSON array of `ClaimedJob`s."""

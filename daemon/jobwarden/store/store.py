@@ -1,0 +1,225 @@
+"""`Store`: the verbs of clients and of people, one transaction each; and the way to a daemon's `Writer`.
+
+Opening it makes or migrates an SQLite file. All verbs raise StoreUnavailableError while the database is away, locked,
+full or read-only. Safe to share between threads; every verb takes a connection of its own from the pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobwarden.errors import SchemaMismatchError, StoreUnavailableError
+from jobwarden.store import migrations, reading
+from jobwarden.store.adding import add_jobs
+from jobwarden.store.bell import Bell
+from jobwarden.store.changing import cancel_job, retry_job
+from jobwarden.store.dialects import Dialect, dialect_for
+from jobwarden.store.failures import store_errors
+from jobwarden.store.transactions import connected
+from jobwarden.store.writer import Writer
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from sqlalchemy import Connection
+
+    from jobwarden.jobs.history import Attempt, JobEvent
+    from jobwarden.jobs.options import JobOptions
+    from jobwarden.jobs.record import JobRecord
+    from jobwarden.store.reading import RunningJob
+    from jobwarden.store.work import NodeView
+
+
+def open_store(
+    url: str, *, synchronous: str = "full", busy_timeout_seconds: float = 5.0, migrate: bool | None = None
+) -> Store:
+    """Open the store at this database URL.
+
+    `migrate`: None makes and migrates SQLite files and leaves other databases alone. Raises InvalidSettingsError for a
+    URL that is not supported, StoreUnavailableError, SchemaMismatchError.
+    """
+    dialect = dialect_for(url, synchronous=synchronous, busy_timeout_seconds=busy_timeout_seconds)
+    store = Store(dialect)
+    try:
+        store.check_schema(migrate=dialect.creates_itself if migrate is None else migrate)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+class Store:
+    """Made by `open_store`."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._sql = dialect.statements
+        self.url_shown = dialect.url_shown
+        """The URL without its password."""
+        self.shares_kernel = dialect.shares_kernel
+        """All nodes live on one host: a node's flock is its life."""
+        folder = dialect.side_path("doorbell")
+        self.bell = None if folder is None else Bell(folder)
+        """Rung by this class after each commit that gives nodes something to do; None where the database rings."""
+        self._watching: Connection | None = None
+
+    # clients
+
+    def add(
+        self, options: Sequence[JobOptions], *, now_us: int, connection: Connection | None = None
+    ) -> list[int]:
+        """Add jobs in one transaction; their ids in the order of `options`, a held idempotency key giving its holder's.
+
+        With `connection`, inside the caller's own transaction: nothing is committed and nobody is rung.
+        """
+        if connection is not None:
+            with store_errors(self.url_shown):
+                return add_jobs(connection, self._sql, options, now_us=now_us)
+        with self._writing() as own:
+            ids = add_jobs(own, self._sql, options, now_us=now_us)
+        self._ring_nodes()
+        return ids
+
+    def get(self, job_id: int) -> JobRecord | None:
+        """The job, or None."""
+        with self._reading() as connection:
+            return reading.job_by_id(connection, job_id)
+
+    def find(
+        self,
+        *,
+        status: str | None = None,
+        job_type: str | None = None,
+        tags: Sequence[str] | None = None,
+        limit: int = 100,
+        offset: int = 0,
+        newest_first: bool = True,
+    ) -> list[JobRecord]:
+        """Jobs that match everything given; `tags` means all of them, `status` may also be "retrying"."""
+        with self._reading() as connection:
+            return reading.find_jobs(
+                connection,
+                status=status,
+                job_type=job_type,
+                tags=tags,
+                limit=limit,
+                offset=offset,
+                newest_first=newest_first,
+            )
+
+    def events(self, job_id: int) -> list[JobEvent]:
+        """What happened to the job, oldest first; empty for an unknown one."""
+        with self._reading() as connection:
+            return reading.events_of(connection, job_id)
+
+    def attempts(self, job_id: int) -> list[Attempt]:
+        """The job's ended attempts, oldest first."""
+        with self._reading() as connection:
+            return reading.attempts_of(connection, job_id)
+
+    def has_ended(self, job_id: int) -> bool | None:
+        """Whether the job has ended; None if there is none. Cheap: reads one column."""
+        with self._reading() as connection:
+            return reading.has_ended(connection, job_id)
+
+    def cancel(self, job_id: int, *, now_us: int, reason: str | None = None) -> str:
+        """ "cancelled" at once for a job that is not running, "asked" for a running one.
+
+        Raises UnknownJobError, or JobStateError for a job that has ended.
+        """
+        with self._writing() as connection:
+            answer = cancel_job(connection, job_id, now_us=now_us, reason=reason)
+        self._ring_nodes()
+        return answer
+
+    def retry(self, job_id: int, *, now_us: int) -> None:
+        """Run a failed, cancelled or retrying job again, now. Raises UnknownJobError, JobStateError."""
+        with self._writing() as connection:
+            retry_job(connection, job_id, now_us=now_us)
+        self._ring_nodes()
+
+    # people
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Job type -> status -> number; a retrying job is counted under "retrying", not under "failed"."""
+        with self._reading() as connection:
+            return reading.count_jobs(connection)
+
+    def running(self) -> list[RunningJob]:
+        """What is processing now, the longest-running first."""
+        with self._reading() as connection:
+            return reading.running_jobs(connection)
+
+    def nodes(self) -> list[NodeView]:
+        """The nodes' rows."""
+        with self._reading() as connection:
+            return reading.all_nodes(connection)
+
+    # daemons
+
+    def writer(self) -> Writer:
+        """A connection of its own, for the ledger's thread; closed by its user."""
+        return Writer(self._dialect)
+
+    def data_version(self) -> int:
+        """A number that changes when any other connection (our writer's too) has committed. Cheap enough to poll."""
+        with store_errors(self.url_shown):
+            if self._watching is None:
+                self._watching = self._dialect.reading.connect()
+            return self._dialect.data_version(self._watching)
+
+    def side_dir(self, name: str) -> Path | None:
+        """The folder `<database>.<name>`, made for its owner only; None for a database that is no file."""
+        folder = self._dialect.side_path(name)
+        if folder is not None:
+            try:
+                folder.mkdir(mode=0o700, exist_ok=True)
+            except OSError as error:
+                problem = f"cannot make {folder}: {error.strerror}"
+                raise StoreUnavailableError(self.url_shown, problem) from None
+        return folder
+
+    # the schema
+
+    def schema_revision(self) -> str | None:
+        """The revision of the database; None for an empty one."""
+        with self._reading() as connection:
+            return migrations.revision_of(connection)
+
+    def migrate(self) -> list[str]:
+        """Bring the schema to this program's revision; the revisions applied. Raises SchemaMismatchError if newer."""
+        with self._writing() as connection:
+            found = migrations.revision_of(connection)
+            if found == migrations.HEAD:
+                return []
+            if found is not None and found > migrations.HEAD:
+                raise SchemaMismatchError(self.url_shown, found, migrations.HEAD)
+            return migrations.upgrade(connection)
+
+    def check_schema(self, *, migrate: bool) -> None:
+        """Raise SchemaMismatchError unless the schema is ours, or can be made so with `migrate`."""
+        found = self.schema_revision()
+        if found == migrations.HEAD:
+            return
+        if not migrate:
+            raise SchemaMismatchError(self.url_shown, found, migrations.HEAD)
+        self.migrate()
+
+    def close(self) -> None:
+        """Close all connections but those of writers."""
+        if self._watching is not None:
+            self._watching.close()
+            self._watching = None
+        self._dialect.close()
+
+    def _reading(self) -> AbstractContextManager[Connection]:
+        return connected(self._dialect.reading, where=self.url_shown)
+
+    def _writing(self) -> AbstractContextManager[Connection]:
+        return connected(self._dialect.writing, where=self.url_shown)
+
+    def _ring_nodes(self) -> None:
+        if self.bell is not None:
+            self.bell.ring_nodes()

@@ -1,0 +1,164 @@
+"""The daemon's own door for writing: one connection, one thread, one transaction for many jobs.
+
+`transact` speaks in sets and never loops over jobs in SQL. It decides nothing about jobs: what becomes of one was
+decided in `jobs.ending`. Called by the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+import msgspec
+from sqlalchemy import Connection, delete, insert, select, text, update
+
+from jobwarden.store import entries
+from jobwarden.store.claiming import claim_jobs
+from jobwarden.store.ends import EndWriter, Fenced, refusals
+from jobwarden.store.failures import UnstorableError, store_errors
+from jobwarden.store.freeing import free_node
+from jobwarden.store.schema import job, node
+from jobwarden.store.transactions import transaction
+from jobwarden.store.work import NodeStart, Receipts, Refusal, Wish, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobwarden.store.dialects import Dialect
+
+LONGEST_LOG_BYTES = 8 * 1024 * 1024
+
+_decode_wishes = msgspec.json.Decoder(list[tuple[int, int, str, str | None]]).decode
+
+
+class Writer:
+    """Made by `Store.writer()`; to be used, and closed, by one thread."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._sql = dialect.statements
+        self._where = dialect.url_shown
+        with store_errors(self._where):
+            self._connection = dialect.writing.connect()
+
+    def register(self, start: NodeStart, *, now_us: int) -> None:
+        """Insert the node's row, with beat 0."""
+        fields = {**msgspec.structs.asdict(start), "id": start.node_id}
+        del fields["node_id"]
+        row = {**fields, "started_at": now_us, "beat": 0, "beat_at": now_us}
+        with self._transaction():
+            self._connection.execute(insert(node), row)
+
+    def remove_node(self, node_id: str) -> None:
+        """Delete the node's row: its last worker is gone."""
+        with self._transaction():
+            self._connection.execute(delete(node).where(node.c.id == node_id))
+
+    def transact(self, work: Work) -> Receipts:
+        """Do all of it in one transaction, or none of it.
+
+        Raises StoreUnavailableError (nothing was changed, repeat it) or CommitUnknownError (repeat the endings; what
+        was claimed must be looked up with `processing_of`).
+        """
+        try:
+            return self._run(work, one_by_one=False)
+        except UnstorableError:
+            # Rolled back. Once more, in savepoints, to find the entry that the database refuses.
+            return self._run(work, one_by_one=True)
+
+    def processing_of(self, node_id: str) -> list[tuple[int, int]]:
+        """(job_id, fence) of every row that is processing under this node."""
+        query = select(job.c.id, job.c.fence).where(text("status = 'processing'"), job.c.node_id == node_id)
+        with self._transaction():
+            return [(row.id, row.fence) for row in self._connection.execute(query)]
+
+    def free_node(
+        self, node_id: str, *, now_us: int, jitter: Callable[[], float], beat: int | None = None
+    ) -> int:
+        """Bury a dead node: delete its row and end its jobs as lost; the number of jobs that were freed.
+
+        With `beat`, only if the row still shows that beat. Rows that are processing under nodes without a row are
+        freed as well. `jitter` draws from [0.5, 1].
+        """
+        with self._transaction():
+            return free_node(self._connection, self._sql, node_id, now_us=now_us, jitter=jitter, beat=beat)
+
+    def checkpoint_if_long(self) -> bool:
+        """Fold the log into the database when it has grown; whether anything was done."""
+        with store_errors(self._where):
+            return self._dialect.checkpoint_if_long(self._connection, longest_bytes=LONGEST_LOG_BYTES)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._connection.close()
+
+    def _transaction(self) -> AbstractContextManager[Connection]:
+        return transaction(self._connection, where=self._where)
+
+    def _run(self, work: Work, *, one_by_one: bool) -> Receipts:
+        receipts = Receipts()
+        with self._transaction():
+            self._write_progress(work, receipts)
+            self._write_ends(work, receipts, one_by_one=one_by_one)
+            self._write_give_backs(work, receipts)
+            self._obey_wishes(work)
+            self._write_report(work)
+            if work.claim is not None and work.claim.limit > 0 and work.claim.types:
+                receipts.claimed = claim_jobs(self._connection, self._sql, work, work.claim)
+            self._look(work, receipts)
+        return receipts
+
+    def _write_progress(self, work: Work, receipts: Receipts) -> None:
+        """Before the ends: a job that completes in the same transaction keeps its last progress event."""
+        if not work.progress:
+            return
+        rows = [(note.job_id, note.fence, note.percent) for note in work.progress]
+        given = {"entries": entries.as_json(rows), "node_id": work.node_id, "now": work.now_us}
+        self._connection.execute(self._sql.drop_progress_events, given)
+        self._connection.execute(self._sql.record_progress, given)
+        noted = set(self._connection.execute(self._sql.note_progress, given).scalars())
+        receipts.refused += self._refused(work.progress, accepted=noted)
+
+    def _write_ends(self, work: Work, receipts: Receipts, *, one_by_one: bool) -> None:
+        if not work.endings:
+            return
+        ends = EndWriter(self._connection, self._sql, work.node_id)
+        if one_by_one:
+            refused, receipts.unstorable = ends.write_each(work.endings)
+        else:
+            refused = ends.write(work.endings)
+        receipts.refused += refused
+
+    def _write_give_backs(self, work: Work, receipts: Receipts) -> None:
+        if not work.give_backs:
+            return
+        rows = [(entry.job_id, entry.fence) for entry in work.give_backs]
+        given = {"entries": entries.as_json(rows), "node_id": work.node_id, "now": work.now_us}
+        returned = set(self._connection.execute(self._sql.give_back, given).scalars())
+        receipts.refused += self._refused(work.give_backs, accepted=returned)
+
+    def _refused(self, offered: Sequence[Fenced], *, accepted: set[int]) -> list[Refusal]:
+        refused = [entry for entry in offered if entry.job_id not in accepted]
+        return refusals(self._connection, self._sql, refused)
+
+    def _obey_wishes(self, work: Work) -> None:
+        """A cancel that was asked for while the job ran holds for a job that came free in another way."""
+        if work.give_backs or any(not ending.ended for ending in work.endings):
+            given = {"now": work.now_us}
+            self._connection.execute(self._sql.record_obeyed_wishes, given)
+            self._connection.execute(self._sql.obey_wishes, given)
+
+    def _write_report(self, work: Work) -> None:
+        if work.report is not None:
+            own = update(node).where(node.c.id == work.node_id)
+            self._connection.execute(
+                own.values(beat=node.c.beat + 1, beat_at=work.now_us, report=work.report)
+            )
+
+    def _look(self, work: Work, receipts: Receipts) -> None:
+        seen = self._connection.execute(self._sql.look, {"node_id": work.node_id}).one()
+        receipts.next_due_us = seen[0]
+        receipts.node_missing = not seen[1]
+        if work.read_wishes:
+            receipts.wishes = [Wish(*wish) for wish in _decode_wishes(seen[2])]
