@@ -29,6 +29,10 @@ class Clock:
         """CLOCK_MONOTONIC; the same for all processes of this machine since boot."""
         return time.monotonic_ns()
 
+    def thread_ns(self) -> int:
+        """CPU time of the calling thread."""
+        return time.thread_time_ns()
+
     def boottime_ns(self) -> int:
         """CLOCK_BOOTTIME: like monotonic, but suspended time counts (Linux)."""
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME)

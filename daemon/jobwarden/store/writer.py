@@ -89,6 +89,11 @@ class Writer:
         with store_errors(self._where):
             return self._dialect.checkpoint_if_long(self._connection, longest_bytes=LONGEST_LOG_BYTES)
 
+    def data_version(self) -> int:
+        """A number that changes when *another* connection has committed; cheap, reads no table."""
+        with store_errors(self._where):
+            return self._dialect.data_version(self._connection)
+
     def close(self) -> None:
         """Give the connection back."""
         self._connection.close()

@@ -18,7 +18,7 @@ class _Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
 # supervisor -> template, on the template's control stream
 
 
-class Fork(_Message):
+class Fork(_Message, frozen=True):
     """Fork a worker for this slot; the descriptors of `FORK_DESCRIPTORS` come with it (SCM_RIGHTS)."""
 
     slot: int
@@ -56,7 +56,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     way_out: str = ""
 
 
-class Loaded(_Message):
+class Loaded(_Message, frozen=True):
     """Sent once: the generation was read and imported. With no handlers at all it is useless but not broken."""
 
     generation: int
@@ -68,14 +68,14 @@ class Loaded(_Message):
     wire_version: int = WIRE_VERSION
 
 
-class Forked(_Message):
+class Forked(_Message, frozen=True):
     """The worker lives and is the supervisor's child; its pidfd comes with this message."""
 
     slot: int
     pid: int
 
 
-class ForkFailed(_Message):
+class ForkFailed(_Message, frozen=True):
     """No worker was born for this slot."""
 
     slot: int
@@ -85,7 +85,7 @@ class ForkFailed(_Message):
 # supervisor -> worker
 
 
-class Run(_Message):
+class Run(_Message, frozen=True):
     """Run this job. On the queue, one message per job; over `LARGEST_QUEUED` bytes on the control stream."""
 
     job_id: int
@@ -100,7 +100,7 @@ class Run(_Message):
 LARGEST_QUEUED = 65_536
 
 
-class Stop(_Message):
+class Stop(_Message, frozen=True):
     """On the talk socket, before the soft signal: end the attempt with this fence. `why` is timeout or cancel."""
 
     fence: int
@@ -110,7 +110,7 @@ class Stop(_Message):
 # worker -> supervisor, on the control stream
 
 
-class Hello(_Message):
+class Hello(_Message, frozen=True):
     """The worker is ready for its first job."""
 
     slot: int
@@ -118,7 +118,7 @@ class Hello(_Message):
     wire_version: int = WIRE_VERSION
 
 
-class Progress(_Message):
+class Progress(_Message, frozen=True):
     """The running job reports its progress, 0 to 100."""
 
     fence: int
@@ -143,7 +143,7 @@ TIMEOUT = "timeout"
 CANCELLED = "cancelled"
 
 
-class Done(_Message):
+class Done(_Message, frozen=True):
     """The handler of this attempt has ended, one way or the other. Written in full before the next job is taken."""
 
     job_id: int

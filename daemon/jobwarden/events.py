@@ -1,0 +1,130 @@
+"""Named facts about the daemon's own life, and those who listen: log lines, metrics, test signals.
+
+Code emits a fact; it never formats a log line. Events of *jobs* are rows in the store and are not made here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The root of all facts; the class name in snake_case is the fact's name in the log."""
+
+
+class Started(Fact, frozen=True):
+    """The supervisor serves."""
+
+    node: str
+    pid: int
+    database: str
+    handlers: str
+    workers: int
+    kill_level: str
+
+
+class GenerationServed(Fact, frozen=True):
+    """A generation of the handlers became current."""
+
+    generation: int
+    content_hash: str
+    types: list[str]
+
+
+class WorkerBorn(Fact, frozen=True):
+    """A worker can take jobs."""
+
+    slot: int
+    pid: int
+    generation: int
+
+
+class WorkerDied(Fact, frozen=True):
+    """A worker was reaped."""
+
+    slot: int
+    pid: int
+    signal: int | None = None
+    exit_code: int | None = None
+    job_id: int | None = None
+
+
+class TreeCleared(Fact, frozen=True):
+    """A killed worker's tree is gone. `lateness_ms` is what lies between deadline + grace and the last death."""
+
+    slot: int
+    pid: int
+    job_id: int | None = None
+    lateness_ms: float | None = None
+
+
+class AttemptEnded(Fact, frozen=True):
+    """An attempt that did not succeed was handed to the ledger."""
+
+    job_id: int
+    fence: int
+    outcome: str
+    error: str | None = None
+
+
+class NodeFreed(Fact, frozen=True):
+    """The jobs of a dead node were freed."""
+
+    node: str
+    jobs: int
+
+
+class StoreAway(Fact, frozen=True):
+    """A transaction failed; it is tried again, outcomes are kept."""
+
+    problem: str
+
+
+class StoreBack(Fact, frozen=True):
+    """The store answers again."""
+
+    kept: int
+    """Outcomes that had to wait."""
+
+
+class Alerted(Fact, frozen=True):
+    """Something that an operator should know."""
+
+    text: str
+
+
+class Leaving(Fact, frozen=True):
+    """The supervisor was asked to stop."""
+
+    signal: str
+
+
+class Left(Fact, frozen=True):
+    """The supervisor has ended in order."""
+
+    jobs_ended: int
+
+
+_listeners: list[Callable[[Fact], None]] = []
+
+
+def listen(listener: Callable[[Fact], None]) -> None:
+    """Call `listener` with every fact from now on, in the emitting thread; it must not raise or block."""
+    _listeners.append(listener)
+
+
+def emit(fact: Fact) -> None:
+    """Tell all listeners."""
+    for listener in _listeners:
+        listener(fact)
+
+
+def name_of(fact: Fact) -> str:
+    """`WorkerDied` -> `worker_died`."""
+    name = type(fact).__name__
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")

@@ -1,0 +1,1 @@
+"""The supervisor: a pure pool that decides, and the thin shell around it that acts."""

@@ -1,0 +1,21 @@
+"""What the keeper starts: `python -m jobwarden.supervisor HANDOVER_DESCRIPTOR`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import setproctitle
+
+from jobwarden.errors import JobwardenError
+from jobwarden.supervisor.service import serve
+
+if __name__ == "__main__":
+    setproctitle.setproctitle("jobwarden: supervisor")
+    try:
+        code = serve(int(sys.argv[1]))
+    except JobwardenError as error:
+        print(f"jobwarden: {error}", file=sys.stderr)  # noqa: T201 - no log exists yet
+        code = 1
+    sys.stderr.flush()
+    os._exit(code)  # daemon threads hold nothing; interpreter shutdown could hang on them

@@ -1,0 +1,146 @@
+"""The supervisor's ends of everything that connects it with one worker. Acts, decides nothing; used by the loop."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+from jobwarden.errors import FrameError
+from jobwarden.supervisor.capture import Capture
+from jobwarden.wire import messages
+from jobwarden.wire.frames import FrameReader, frame
+
+if TYPE_CHECKING:
+    from jobwarden.jobs.claim import ClaimedJob
+
+_LARGEST_MESSAGE = 131_072
+_READ_BYTES = 262_144
+SOFT_SIGNAL = signal.SIGUSR1
+DUMP_SIGNAL = signal.SIGUSR2
+
+
+class Channel:
+    """One worker's sockets, pipe, memfd and, once it is born, its pid and pidfd."""
+
+    def __init__(self, slot: int, *, generation: int, tail_bytes: int) -> None:
+        """Make both ends of everything; `worker_ends` go to the template, in the order of FORK_DESCRIPTORS."""
+        self.slot = slot
+        self.generation = generation
+        self.nonce = secrets.token_hex(8)
+        self.pid: int | None = None
+        self.pidfd: int | None = None
+        self.sweep_seen = 0
+        """The page's SWEEP_BEGAN word at birth: a later sweep explains a SIGKILL."""
+        self.control, self._worker_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._queue, self._queue_back = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._talk, self._worker_talk = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for own in (self.control, self._queue, self._talk):
+            own.settimeout(0)
+        capture, self._worker_capture = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(capture, False)
+        self.capture = Capture(capture, nonce=self.nonce, tail_bytes=tail_bytes)
+        self.dump = os.memfd_create("jobwarden-dump", os.MFD_CLOEXEC)
+        fcntl.fcntl(self.dump, fcntl.F_SETFL, os.O_APPEND)
+        self._reader = FrameReader()
+        self._unsent = bytearray()
+
+    def worker_ends(self) -> list[int]:
+        """Descriptors for the worker; the queue's receiving end stays open here as well, to take jobs back."""
+        ends = (self._worker_control, self._queue_back, self._worker_talk)
+        return [*(end.fileno() for end in ends), self._worker_capture, self.dump]
+
+    def born(self, pid: int, pidfd: int) -> None:
+        """The worker has its ends; ours of them are closed."""
+        self.pid, self.pidfd = pid, pidfd
+        self._close_worker_ends()
+
+    def _close_worker_ends(self) -> None:
+        self._worker_control.close()
+        self._worker_talk.close()
+        if self._worker_capture >= 0:
+            os.close(self._worker_capture)
+            self._worker_capture = -1
+
+    def send(self, job: ClaimedJob) -> None:
+        """Put the job into the worker's queue; a large one goes on the control stream (BlockingIOError: queue full)."""
+        message = messages.encode(
+            messages.Run(job.id, job.fence, job.job_type, job.payload, job.attempts, job.max_attempts, job.timeout_ms)
+        )
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its death is seen through the pidfd
+            if len(message) <= messages.LARGEST_QUEUED:
+                self._queue.send(message)
+            else:
+                self._unsent += frame(message)
+                self.flush()
+
+    def kill(self) -> None:
+        """End the worker alone, at once; what follows is seen through its pidfd."""
+        self.signal(signal.SIGKILL)
+
+    def flush(self) -> bool:
+        """Send what is left of large jobs; True when nothing is left."""
+        while self._unsent:
+            try:
+                sent = self.control.send(self._unsent)
+            except BlockingIOError:
+                return False
+            except (BrokenPipeError, ConnectionResetError):
+                self._unsent.clear()
+                break
+            del self._unsent[:sent]
+        return True
+
+    def take_back(self) -> tuple[int, ...]:
+        """Receive from the worker's own end: what comes, the worker has not got and never will (R8)."""
+        fences: list[int] = []
+        while True:
+            try:
+                message = self._queue_back.recv(_LARGEST_MESSAGE, socket.MSG_DONTWAIT)
+            except (BlockingIOError, ConnectionResetError):
+                return tuple(fences)
+            if not message:
+                return tuple(fences)
+            fences.append(messages.decode_to_worker(message).fence)
+
+    def stop_softly(self, fence: int, why: str) -> None:
+        """Say which attempt is meant, then signal."""
+        with contextlib.suppress(OSError):  # a full or broken talk socket: the hard kill does not wait for it
+            self._talk.send(messages.encode(messages.Stop(fence, why)))
+        self.signal(SOFT_SIGNAL)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Signal the worker through its pidfd; nothing if it is dead."""
+        if self.pidfd is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, number)
+
+    def receive(self) -> tuple[list[messages.FromWorker], bool]:
+        """What the worker has written, and whether its end is closed. Raises FrameError for garbage."""
+        try:
+            data = self.control.recv(_READ_BYTES)
+        except BlockingIOError:
+            return [], False
+        except ConnectionResetError:
+            return [], True
+        if not data:
+            return [], True
+        try:
+            return [messages.decode_from_worker(each) for each in self._reader.feed(data)], False
+        except ValueError as error:
+            text = f"worker {self.pid} wrote no message of ours: {error}"
+            raise FrameError(text) from error
+
+    def close(self) -> None:
+        """Give all descriptors back."""
+        self._close_worker_ends()
+        for own in (self.control, self._queue, self._queue_back, self._talk):
+            own.close()
+        os.close(self.capture.descriptor)
+        os.close(self.dump)
+        if self.pidfd is not None:
+            os.close(self.pidfd)

@@ -1,0 +1,142 @@
+"""Everything that the pool can want done, on one screen. The loop performs them, in order."""
+
+from __future__ import annotations
+
+import msgspec
+
+from jobwarden.jobs.claim import ClaimedJob, TypeTerms
+from jobwarden.jobs.ending import Ending
+
+
+class _Effect(msgspec.Struct, frozen=True):
+    pass
+
+
+class AskClaim(_Effect, frozen=True):
+    """Claim at most `limit` jobs of these types; answered by Claimed or ClaimFailed."""
+
+    limit: int
+    types: tuple[TypeTerms, ...]
+
+
+class Dispatch(_Effect, frozen=True):
+    """Send the job to the slot's worker."""
+
+    slot: int
+    job: ClaimedJob
+
+
+class TakeBack(_Effect, frozen=True):
+    """Receive what the slot's worker has not taken yet; answered by TookBack."""
+
+    slot: int
+
+
+class StopSoftly(_Effect, frozen=True):
+    """Send Stop and the soft signal for this attempt."""
+
+    slot: int
+    fence: int
+    why: str
+    """timeout or cancel."""
+
+
+class KillTree(_Effect, frozen=True):
+    """Kill the worker and all its descendants; answered by Died, then Cleared (or Stuck, then Cleared)."""
+
+    slot: int
+    dump: bool
+    """Take a stack dump of all threads first."""
+
+
+class SweepTree(_Effect, frozen=True):
+    """The worker died by itself: kill what it left; answered by Cleared."""
+
+    slot: int
+
+
+class Record(_Effect, frozen=True):
+    """Write this end of an attempt."""
+
+    ending: Ending
+
+
+class GiveBackJob(_Effect, frozen=True):
+    """This claimed job was never started: free it at no cost."""
+
+    job_id: int
+    fence: int
+
+
+class NoteProgress(_Effect, frozen=True):
+    """Write the latest progress of an attempt."""
+
+    job_id: int
+    fence: int
+    percent: float
+
+
+class ForkWorker(_Effect, frozen=True):
+    """Have the current template fork a worker for this slot."""
+
+    slot: int
+    generation: int
+
+
+class StartTemplate(_Effect, frozen=True):
+    """Start a template that loads the handlers as this generation."""
+
+    generation: int
+
+
+class EndTemplate(_Effect, frozen=True):
+    """This template is not needed any more."""
+
+    generation: int
+
+
+class NoteCleared(_Effect, frozen=True):
+    """A worker's tree is gone. `lateness_ms` counts from deadline + grace; None where there was no deadline."""
+
+    slot: int
+    pid: int
+    job_id: int | None
+    lateness_ms: float | None
+
+
+class NoteServed(_Effect, frozen=True):
+    """A generation became current."""
+
+    generation: int
+    content_hash: str
+    types: tuple[str, ...]
+
+
+class Alert(_Effect, frozen=True):
+    """Tell the operator: a fact worth a line in log and status."""
+
+    text: str
+
+
+class Leave(_Effect, frozen=True):
+    """Nothing is left below the supervisor: flush and exit."""
+
+
+Effect = (
+    AskClaim
+    | Dispatch
+    | TakeBack
+    | StopSoftly
+    | KillTree
+    | SweepTree
+    | Record
+    | GiveBackJob
+    | NoteProgress
+    | ForkWorker
+    | StartTemplate
+    | EndTemplate
+    | NoteCleared
+    | NoteServed
+    | Alert
+    | Leave
+)

@@ -1,0 +1,78 @@
+"""Which generation of the handlers is served, and when a template is started or tried again. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobwarden.jobs.claim import TypeTerms
+
+if TYPE_CHECKING:
+    from jobwarden.wire.messages import HandlerInfo
+
+_FIRST_PAUSE_NS = 250_000_000
+_LONGEST_PAUSE_NS = 30_000_000_000
+
+
+class Generations:
+    """The numbers of generations: the serving one, the loading one, and those with the same code."""
+
+    def __init__(self, *, default_timeout_ms: int | None) -> None:
+        """Nothing is loaded, nothing was asked for. The default limit serves types that declare none."""
+        self._default_timeout_ms = default_timeout_ms
+        self.last = 0
+        self.loading: int | None = None
+        self.template: int | None = None
+        """The template that can fork now."""
+        self.serving: int | None = None
+        self.content_hash: str | None = None
+        self.handlers: tuple[HandlerInfo, ...] = ()
+        self.terms: tuple[TypeTerms, ...] = ()
+        self.same_code: set[int] = set()
+        self.problem: str | None = None
+        """Why the last load did not become the serving generation."""
+        self._failures = 0
+
+    def begin(self) -> int:
+        """The number of the generation that is to be loaded next."""
+        self.last += 1
+        self.loading = self.last
+        return self.last
+
+    def adopt(self, generation: int, content_hash: str, handlers: tuple[HandlerInfo, ...]) -> int | None:
+        """This template serves from now on; returns the one that it replaces, if any."""
+        replaced = self.template
+        if content_hash != self.content_hash:
+            self.same_code.clear()
+        self.same_code.add(generation)
+        self.loading = None
+        self.template = self.serving = generation
+        self.content_hash = content_hash
+        self.handlers = handlers
+        self.terms = tuple(self._terms(each) for each in handlers)
+        self.problem = None
+        self._failures = 0
+        return replaced
+
+    def fail(self, generation: int, why: str) -> int | None:
+        """A template failed; returns the pause in ns before the next try, or None if an older one serves on."""
+        self.problem = why
+        if self.loading == generation:
+            self.loading = None
+        if self.template == generation:
+            self.template = None
+        if self.template is not None:
+            return None
+        self._failures += 1
+        return min(_FIRST_PAUSE_NS * 2 ** min(self._failures - 1, 10), _LONGEST_PAUSE_NS)
+
+    def is_current(self, generation: int) -> bool:
+        """Whether a worker of this generation runs the code that is served."""
+        return generation in self.same_code
+
+    def _terms(self, handler: HandlerInfo) -> TypeTerms:
+        return TypeTerms(
+            job_type=handler.job_type,
+            timeout_ms=handler.timeout_ms or self._default_timeout_ms,
+            max_attempts=handler.max_attempts,
+            retry_delay=handler.retry_delay,
+        )

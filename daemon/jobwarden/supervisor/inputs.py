@@ -1,0 +1,209 @@
+"""Everything that can happen to the pool, on one screen. The loop makes them; nobody else does."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from jobwarden.jobs.claim import ClaimedJob
+from jobwarden.supervisor.terms import PoolTerms
+from jobwarden.wire.messages import Done, HandlerInfo
+
+
+class Moment(NamedTuple):
+    """One reading of both clocks: CLOCK_MONOTONIC nanoseconds and wall microseconds."""
+
+    ns: int
+    us: int
+
+    def wall_us(self, stamp_ns: int) -> int:
+        """The wall time of an earlier monotonic stamp."""
+        return self.us - (self.ns - stamp_ns) // 1_000
+
+
+class _Input(msgspec.Struct, frozen=True):
+    pass
+
+
+class Claimed(_Input, frozen=True):
+    """The answer to AskClaim, after its commit."""
+
+    jobs: list[ClaimedJob]
+
+
+class ClaimFailed(_Input, frozen=True):
+    """The claim was not committed, or nobody knows; the store is away or busy."""
+
+
+class Rang(_Input, frozen=True):
+    """Something may be ready in the store: the doorbell, a due time, another process's commit."""
+
+
+class TemplateReady(_Input, frozen=True):
+    """A template has loaded its generation and can fork."""
+
+    generation: int
+    content_hash: str
+    handlers: tuple[HandlerInfo, ...]
+    problems: tuple[str, ...] = ()
+    """One sentence per handler file that cannot be served."""
+
+
+class TemplateFailed(_Input, frozen=True):
+    """A template could not load its generation (it is gone, or useless)."""
+
+    generation: int
+    why: str
+
+
+class TemplateGone(_Input, frozen=True):
+    """A template that had loaded died."""
+
+    generation: int
+
+
+class Born(_Input, frozen=True):
+    """The template answered: the slot's worker exists."""
+
+    slot: int
+    pid: int
+
+
+class Unborn(_Input, frozen=True):
+    """No worker came into being for this slot."""
+
+    slot: int
+    why: str
+
+
+class Ready(_Input, frozen=True):
+    """The worker said Hello."""
+
+    slot: int
+
+
+class Reported(_Input, frozen=True):
+    """The worker's handler ended. `captured` is what the attempt printed, as far as it was marked."""
+
+    slot: int
+    done: Done
+    captured: str | None
+
+
+class ProgressMade(_Input, frozen=True):
+    """The running attempt reported progress."""
+
+    slot: int
+    fence: int
+    percent: float
+
+
+class TookBack(_Input, frozen=True):
+    """These queued jobs were received back from the slot's queue: the worker never got them."""
+
+    slot: int
+    fences: tuple[int, ...]
+
+
+class Died(_Input, frozen=True):
+    """The worker is dead and reaped, its socket read to the end. Its tree may still live."""
+
+    slot: int
+    signal: int | None
+    exit_code: int | None
+    cpu_ms: int
+    peak_rss_kb: int
+    fenced: bool
+    """Killed by the keeper, or it refused a job, because the trust window had passed."""
+    captured: str | None
+
+
+class Cleared(_Input, frozen=True):
+    """Nothing of the dead worker's tree is left."""
+
+    slot: int
+    stack_dump: str | None
+
+
+class Stuck(_Input, frozen=True):
+    """The worker or its tree does not die within `kill_stuck_seconds`; the killer goes on trying."""
+
+    slot: int
+
+
+class Wished(_Input, frozen=True):
+    """A client asks something of a running attempt: cancel or requeue."""
+
+    job_id: int
+    fence: int
+    wish: str
+
+
+class LeaseLost(_Input, frozen=True):
+    """A write about this attempt was refused: somebody else owns the job now."""
+
+    job_id: int
+    fence: int
+
+
+class Processing(_Input, frozen=True):
+    """All rows that the store holds as processing under this node (job id, fence)."""
+
+    rows: list[tuple[int, int]]
+
+
+class TrustLost(_Input, frozen=True):
+    """The trust window has passed: whatever runs must end now."""
+
+
+class TrustBack(_Input, frozen=True):
+    """The lease was renewed: work may go on."""
+
+
+class ReloadAsked(_Input, frozen=True):
+    """Load the handlers again."""
+
+
+class TermsChanged(_Input, frozen=True):
+    """The configuration was read again."""
+
+    terms: PoolTerms
+
+
+class StopAsked(_Input, frozen=True):
+    """Leave. Each further one is more urgent; `now` skips to the last step."""
+
+    now: bool
+
+
+class Ticked(_Input, frozen=True):
+    """Time has passed; deadlines are looked at."""
+
+
+Input = (
+    Claimed
+    | ClaimFailed
+    | Rang
+    | TemplateReady
+    | TemplateFailed
+    | TemplateGone
+    | Born
+    | Unborn
+    | Ready
+    | Reported
+    | ProgressMade
+    | TookBack
+    | Died
+    | Cleared
+    | Stuck
+    | Wished
+    | LeaseLost
+    | Processing
+    | TrustLost
+    | TrustBack
+    | ReloadAsked
+    | TermsChanged
+    | StopAsked
+    | Ticked
+)

@@ -1,0 +1,162 @@
+"""Kills workers with everything below them and proves that nothing is left. A thread of its own; decides nothing.
+
+The worker goes first, through its pidfd. Then everything that the supervisor, as child subreaper, adopts from it is
+killed and reaped, zombies included, until two looks in a row find no unknown child (research/probes.md §6: freezing
+and walking live descendants was seen to call trees clean that were not). Living workers are subreapers themselves,
+so an unknown child of ours can only come from a dead one. It is not judged while a Fork is outstanding: it may be a
+worker that is just being born.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobwarden.supervisor.channel import DUMP_SIGNAL
+from jobwarden.supervisor.inputs import Cleared, Stuck
+
+if TYPE_CHECKING:
+    from jobwarden.clock import Clock
+    from jobwarden.supervisor.launcher import Launcher
+    from jobwarden.supervisor.mailbox import Mailbox
+
+_LOOKS = 2
+_DUMP_LIMIT_NS = 100_000_000
+_DUMP_STILL_NS = 4_000_000
+_SHORT_SECONDS, _LONG_SECONDS = 0.001, 0.05
+_LARGEST_DUMP = 65_536
+KILL_LEVEL = "tree"
+"""Shown in `status`: the worker first, then its orphans. Holds against all but a fork bomb that never pauses."""
+
+
+class Removal:
+    """One worker whose tree has to go."""
+
+    def __init__(self, slot: int, *, pid: int, pidfd: int | None, dump: int | None) -> None:
+        """`pidfd` is None for a worker that is already dead; `dump` is its memfd if its stacks are wanted."""
+        self.slot = slot
+        self.pid = pid
+        self.pidfd = pidfd
+        self.dump = dump
+        self.stack_dump: str | None = None
+        self.since_ns = 0
+        self.told_stuck = False
+
+
+class Killer(threading.Thread):
+    """Takes removals, posts Cleared (or Stuck, and Cleared later) for each."""
+
+    def __init__(self, launcher: Launcher, mailbox: Mailbox, *, clock: Clock, stuck_ns: int) -> None:
+        """`stuck_ns` is how long a tree may take to die before people are told."""
+        super().__init__(name="killer", daemon=True)
+        self._launcher = launcher
+        self._mailbox = mailbox
+        self._clock = clock
+        self._stuck_ns = stuck_ns
+        self._new: queue.SimpleQueue[Removal] = queue.SimpleQueue()
+        self._active: list[Removal] = []
+
+    def remove(self, removal: Removal) -> None:
+        """From the loop: begin."""
+        self._new.put(removal)
+
+    def run(self) -> None:
+        """Work for ever; the process ends with the thread in it."""
+        looks, pause = 0, _SHORT_SECONDS
+        while True:
+            fresh = self._take_new(pause)
+            if fresh:
+                self._shoot(fresh)
+                looks, pause = 0, _SHORT_SECONDS
+            if not self._active:
+                continue
+            looks = looks + 1 if self._look_is_empty() else 0
+            pause = _SHORT_SECONDS if looks else min(pause * 1.5, _LONG_SECONDS)
+            if looks >= _LOOKS:
+                self._report_cleared()
+            self._report_stuck()
+
+    def _take_new(self, pause: float) -> list[Removal]:
+        fresh = []
+        with contextlib.suppress(queue.Empty):
+            fresh.append(self._new.get(timeout=pause if self._active else None))
+            while True:
+                fresh.append(self._new.get_nowait())
+        return fresh
+
+    def _shoot(self, fresh: list[Removal]) -> None:
+        self._take_dumps([each for each in fresh if each.dump is not None and each.pidfd is not None])
+        for each in fresh:
+            each.since_ns = self._clock.monotonic_ns()
+            _send(each.pidfd, signal.SIGKILL)
+        self._active.extend(fresh)
+
+    def _take_dumps(self, wanted: list[Removal]) -> None:
+        """All at once: a dump takes under a millisecond, but a worker that cannot dump costs the whole limit."""
+        for each in wanted:
+            _send(each.pidfd, DUMP_SIGNAL)
+        began = still_since = self._clock.monotonic_ns()
+        sizes = [0] * len(wanted)
+        while wanted and (now := self._clock.monotonic_ns()) - began < _DUMP_LIMIT_NS:
+            seen = [os.fstat(each.dump or 0).st_size for each in wanted]
+            if seen != sizes:
+                sizes, still_since = seen, now
+            elif all(sizes) and now - still_since > _DUMP_STILL_NS:
+                break
+            threading.Event().wait(_SHORT_SECONDS)
+        for each in wanted:
+            text = os.pread(each.dump or 0, _LARGEST_DUMP, 0).decode(errors="replace").replace("\0", "\ufffd")
+            each.stack_dump = text or None
+
+    def _look_is_empty(self) -> bool:
+        launcher = self._launcher
+        asked = launcher.asked
+        if asked != launcher.answered:
+            return False
+        children = own_children()
+        strays = children - launcher.known
+        if asked != launcher.answered or asked != launcher.asked:
+            return False
+        for pid in strays:
+            kill_and_reap(pid)
+        return not strays and not any(each.pid in children for each in self._active)
+
+    def _report_cleared(self) -> None:
+        for each in self._active:
+            self._mailbox.post(Cleared(each.slot, each.stack_dump))
+        self._active.clear()
+
+    def _report_stuck(self) -> None:
+        now = self._clock.monotonic_ns()
+        for each in self._active:
+            if not each.told_stuck and now - each.since_ns > self._stuck_ns:
+                each.told_stuck = True
+                self._mailbox.post(Stuck(each.slot))
+
+
+def own_children() -> set[int]:
+    """The pids of all children of this process, zombies included (proc(5), task/TID/children)."""
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found.update(int(pid) for pid in (task / "children").read_text().split())
+    return found
+
+
+def kill_and_reap(pid: int) -> None:
+    """End an unreaped child of ours; its pid cannot have been recycled."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def _send(pidfd: int | None, number: signal.Signals) -> None:
+    if pidfd is not None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, number)

@@ -1,0 +1,160 @@
+"""Starts templates by exec and has them fork workers; knows every process that is rightly ours.
+
+Templates must be started from the main thread: their parent-death signal follows the thread (prctl(2)). The
+supervisor itself never forks.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from jobwarden.errors import FrameError
+from jobwarden.settings.model import HANDLER_ENVIRONMENT
+from jobwarden.supervisor.channel import Channel
+from jobwarden.wire import messages
+from jobwarden.wire.frames import FrameReader, frame
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jobwarden.settings import Settings
+
+_CONTROL, _PAGE = 3, 4
+"""Descriptor numbers in the template."""
+_ABOVE_TARGETS = 64
+"""Sources are duplicated to numbers above the targets first, so that no dup2 overwrites another one's source."""
+_READ_BYTES = 262_144
+_MOST_DESCRIPTORS = 8
+
+NODE_MARKER = "JOBWARDEN_NODE"
+"""In the environment of templates, and so of all their descendants that keep it: which node they belong to."""
+PLACE_MARKER = "JOBWARDEN_STATE_DIR"
+"""And which state directory; a new supervisor sweeps what an earlier one left there."""
+
+
+def template_environment(settings: Settings, *, node_id: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """The built environment of templates: an allow-list and the markers; no secret ever enters it."""
+    patterns = (*HANDLER_ENVIRONMENT, *settings.worker_environment)
+    built = {name: value for name, value in environment.items() if any(fnmatchcase(name, each) for each in patterns)}
+    return {**built, NODE_MARKER: node_id, PLACE_MARKER: str(settings.state_dir.resolve())}
+
+
+class Template:
+    """One template process as the supervisor sees it."""
+
+    def __init__(self, generation: int, *, pid: int, control: socket.socket) -> None:
+        """`control` is our end of its stream."""
+        self.generation = generation
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+        self.control = control
+        self.loaded = False
+        self.forking: set[int] = set()
+        """Slots whose Fork it has not answered."""
+        self._reader = FrameReader()
+        self._descriptors: deque[int] = deque()
+
+    def receive(self) -> tuple[list[tuple[messages.FromTemplate, int | None]], bool]:
+        """Messages, each with the pidfd that belongs to it, and whether the stream has ended."""
+        try:
+            data, descriptors, _flags, _address = socket.recv_fds(self.control, _READ_BYTES, _MOST_DESCRIPTORS)
+        except BlockingIOError:
+            return [], False
+        except ConnectionResetError:
+            return [], True
+        self._descriptors.extend(descriptors)
+        if not data:
+            return [], True
+        try:
+            found = [messages.decode_from_template(each) for each in self._reader.feed(data)]
+        except ValueError as error:
+            text = f"the template of generation {self.generation} wrote no message of ours: {error}"
+            raise FrameError(text) from error
+        return [(each, self._pidfd_of(each)) for each in found], False
+
+    def _pidfd_of(self, message: messages.FromTemplate) -> int | None:
+        return self._descriptors.popleft() if isinstance(message, messages.Forked) else None
+
+    def kill(self) -> None:
+        """End it at once; it holds nothing that could be lost."""
+        signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Give all descriptors back."""
+        self.control.close()
+        os.close(self.pidfd)
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+
+
+class Launcher:
+    """Makes templates and workers. `known` are the pids of our children that are no strays."""
+
+    def __init__(self, settings: Settings, *, node_id: str, page: int) -> None:
+        """`page` is the descriptor of the shared page."""
+        self._settings = settings
+        self._page = page
+        self._environment = template_environment(settings, node_id=node_id, environment=os.environ)
+        self.known: set[int] = set()
+        self.asked = 0
+        self.answered = 0
+        """While they differ, an unknown child may be a worker that is just being born."""
+
+    def command(self, generation: int) -> list[str]:
+        """The template's command line."""
+        return [
+            *(sys.executable, "-m", "jobwarden.worker.template"),
+            *("--control-fd", str(_CONTROL), "--page-fd", str(_PAGE)),
+            *("--handlers", str(self._settings.handlers), "--generation", str(generation)),
+            *("--supervisor-pid", str(os.getpid())),
+            *("--max-output-bytes", str(self._settings.max_output_bytes)),
+        ]
+
+    def start_template(self, generation: int) -> Template:
+        """Start a template by posix_spawn. Main thread only."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        sources = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, _ABOVE_TARGETS) for each in (theirs.fileno(), self._page)]
+        self.asked += 1
+        try:
+            pid = os.posix_spawn(
+                sys.executable,
+                self.command(generation),
+                self._environment,
+                file_actions=[(os.POSIX_SPAWN_DUP2, *pair) for pair in zip(sources, (_CONTROL, _PAGE), strict=True)],
+                setsigmask=[],
+                setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGPIPE],
+            )
+            self.known.add(pid)
+        finally:
+            self.answered += 1
+            theirs.close()
+            for source in sources:
+                os.close(source)
+        ours.settimeout(0)
+        return Template(generation, pid=pid, control=ours)
+
+    def fork(self, template: Template, slot: int) -> Channel:
+        """Ask the template for a worker; answered by Forked or ForkFailed, or by the template's death."""
+        channel = Channel(slot, generation=template.generation, tail_bytes=self._settings.captured_output_bytes)
+        self.asked += 1
+        template.forking.add(slot)
+        message = frame(messages.encode(messages.Fork(slot, channel.nonce)))
+        try:
+            socket.send_fds(template.control, [message], channel.worker_ends())
+        except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+            template.kill()
+        return channel
+
+    def fork_answered(self, template: Template, slot: int, *, pid: int | None) -> None:
+        """The birth of this slot is decided."""
+        template.forking.discard(slot)
+        if pid is not None:
+            self.known.add(pid)
+        self.answered += 1

@@ -1,0 +1,53 @@
+"""The locks of a node: one on the state directory, one that is the node's life for others beside a SQLite database.
+
+Both are flocks on descriptors that `run` opens and that keeper and supervisor inherit; each is free when both
+processes are gone, that is, when no worker is left (R3).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
+from jobwarden.errors import StateDirectoryTakenError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_TRY_EVERY_SECONDS = 0.05
+
+
+def hold_state_directory(state_dir: Path, *, wait_seconds: float) -> int:
+    """Lock the state directory; returns the inheritable descriptor. Raises StateDirectoryTakenError."""
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    until_ns = SYSTEM_CLOCK.monotonic_ns() + int(wait_seconds * SECOND_NS)
+    while not _try(descriptor):
+        if SYSTEM_CLOCK.monotonic_ns() >= until_ns:
+            holder = os.pread(descriptor, 64, 0).decode(errors="replace").strip() or "process unknown"
+            os.close(descriptor)
+            raise StateDirectoryTakenError(str(state_dir), holder)
+        threading.Event().wait(_TRY_EVERY_SECONDS)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"process {os.getpid()}\n".encode(), 0)
+    os.set_inheritable(descriptor, True)  # noqa: FBT003 - the signature of os
+    return descriptor
+
+
+def hold_node(path: Path) -> int:
+    """Make and lock the node's own file; returns the inheritable descriptor."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.set_inheritable(descriptor, True)  # noqa: FBT003 - the signature of os
+    return descriptor
+
+
+def _try(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,265 @@
+"""The loop: one selector turns readiness and time into facts for the pool and performs what the pool wants.
+
+It holds no policy and never touches the database. Everything that it does is non-blocking. Runs in the main thread,
+which is the only one that starts templates and reaps known children.
+"""
+
+from __future__ import annotations
+
+import selectors
+import signal
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from jobwarden import events
+from jobwarden.clock import MILLISECOND_NS, SECOND_NS
+from jobwarden.jobs.outcome import Outcome
+from jobwarden.store.bell import Bell
+from jobwarden.store.work import GiveBack, ProgressNote
+from jobwarden.supervisor import effects as do
+from jobwarden.supervisor import inputs as seen
+from jobwarden.supervisor.killer import KILL_LEVEL, Killer, Removal
+from jobwarden.supervisor.ledger import Entries, Ledger
+from jobwarden.supervisor.nursery import Nursery
+from jobwarden.wire.page import ALIVE, TRUSTED_UNTIL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jobwarden.clock import Clock
+    from jobwarden.supervisor.launcher import Launcher
+    from jobwarden.supervisor.mailbox import Mailbox
+    from jobwarden.supervisor.pool import Pool
+    from jobwarden.wire.page import SharedPage
+
+_LONGEST_TURN_NS = SECOND_NS // 2
+_REPORT_EVERY_NS = SECOND_NS
+_LOOK_EVERY_NS = 2 * MILLISECOND_NS
+"""The store is looked at once per 2 ms at most, however often the doorbell rings."""
+KEEPER_LOST = signal.SIGUSR1
+"""The supervisor's parent-death signal: the keeper is gone."""
+EXIT_KEEPER_LOST = 71
+
+
+class Loop:
+    """Owns the selector; `run` is the supervisor's main thread."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        ledger: Ledger,
+        launcher: Launcher,
+        killer: Killer,
+        mailbox: Mailbox,
+        page: SharedPage,
+        clock: Clock,
+        doorbell: socket.socket | None,
+        reload_terms: Callable[[], seen.TermsChanged | None],
+    ) -> None:
+        """`reload_terms` reads the configuration again; None if that is not valid now."""
+        self.pool = pool
+        self.exit_code = 0
+        self.recorded = 0
+        self.busy_ns = 0
+        """CPU time of the loop's thread, for the benchmark."""
+        self.report = "{}"
+        """What people see of this node, renewed once a second; other threads read it."""
+        self._report_at_ns = 0
+        self._ledger = ledger
+        self._killer = killer
+        self._mailbox = mailbox
+        self._page = page
+        self._clock = clock
+        self._doorbell = doorbell
+        self._reload_terms = reload_terms
+        self._selector = selectors.DefaultSelector()
+        self._facts: deque[seen.Input] = deque()
+        self._entries = Entries()
+        self._look_at_ns: int | None = None
+        self._last_look_ns = 0
+        self._running = True
+        self.nursery = Nursery(launcher, killer, self._selector, page=page, feed=self._facts.append)
+        self._perform: dict[type, Callable[[Any], None]] = {
+            do.AskClaim: self._ask_claim,
+            do.Dispatch: self._dispatch,
+            do.TakeBack: self._take_back,
+            do.StopSoftly: self._stop_softly,
+            do.KillTree: self._kill_tree,
+            do.SweepTree: self._sweep_tree,
+            do.Record: self._record,
+            do.GiveBackJob: lambda it: self._entries.give_backs.append(GiveBack(it.job_id, it.fence)),
+            do.NoteProgress: lambda it: self._entries.progress.append(ProgressNote(it.job_id, it.fence, it.percent)),
+            do.NoteCleared: self._note_cleared,
+            do.ForkWorker: lambda it: self.nursery.fork(it.slot, it.generation),
+            do.StartTemplate: lambda it: self.nursery.start_template(it.generation),
+            do.EndTemplate: lambda it: self.nursery.end_template(it.generation),
+            do.NoteServed: self._note_served,
+            do.Alert: lambda it: events.emit(events.Alerted(text=it.text)),
+            do.Leave: self._leave,
+        }
+
+    def run(self) -> int:
+        """Serve until the pool wants to leave; returns the exit code."""
+        signals = self._catch_signals()
+        self._selector.register(self._mailbox.descriptor, selectors.EVENT_READ, self._open_mail)
+        self._selector.register(signals, selectors.EVENT_READ, lambda: self._take_signals(signals))
+        if self._doorbell is not None:
+            self._selector.register(self._doorbell, selectors.EVENT_READ, self._hear_doorbell)
+        self._facts.append(seen.ReloadAsked())
+        while self._running:
+            self._turn()
+        return self.exit_code
+
+    # a turn
+
+    def _turn(self) -> None:
+        now = self._now()
+        ready = self._selector.select(self._patience(now) / SECOND_NS) if not self._facts else ()
+        now = self._now()
+        self._page[ALIVE] = now.ns
+        self._check_trust()
+        for key, _events in ready:
+            key.data()
+        if self._look_at_ns is not None and self._look_at_ns <= now.ns:
+            self._look(now)
+        due = self.pool.next_ns()
+        if due is not None and due <= now.ns:
+            self._facts.append(seen.Ticked())
+        self._settle(now)
+        if now.ns >= self._report_at_ns:
+            self._make_report(now)
+
+    def _make_report(self, now: seen.Moment) -> None:
+        self._report_at_ns = now.ns + _REPORT_EVERY_NS
+        self.busy_ns = self._clock.thread_ns()
+        report = {
+            **self.pool.report(now),
+            "kill_level": KILL_LEVEL,
+            "recorded": self.recorded,
+            "loop_cpu_ms": self.busy_ns // MILLISECOND_NS,
+            "ledger_cpu_ms": self._ledger.busy_ns // MILLISECOND_NS,
+            "commits": self._ledger.commits,
+        }
+        self.report = msgspec.json.encode(report).decode()
+
+    def _now(self) -> seen.Moment:
+        return seen.Moment(self._clock.monotonic_ns(), self._clock.now_us())
+
+    def _patience(self, now: seen.Moment) -> int:
+        until = min((at for at in (self.pool.next_ns(), self._look_at_ns) if at is not None), default=None)
+        return _LONGEST_TURN_NS if until is None else max(0, min(until - now.ns, _LONGEST_TURN_NS))
+
+    def _settle(self, now: seen.Moment) -> None:
+        """Handle facts until there are none; then hand what is to be written to the ledger, at once."""
+        facts, handle, perform = self._facts, self.pool.handle, self._perform
+        while facts:
+            for effect in handle(facts.popleft(), now):
+                perform[type(effect)](effect)
+        if not self._entries.empty:
+            self._ledger.submit(self._entries)
+            self._entries = Entries()
+
+    def _check_trust(self) -> None:
+        trusted = self._clock.boottime_ns() < self._page[TRUSTED_UNTIL]
+        if trusted != self.pool.trusted:
+            self._facts.append(seen.TrustBack() if trusted else seen.TrustLost())
+
+    # what wakes it
+
+    def _open_mail(self) -> None:
+        for fact in self._mailbox.take():
+            if isinstance(fact, seen.Cleared):
+                self.nursery.forget(fact.slot)
+            self._facts.append(fact)
+
+    def _hear_doorbell(self) -> None:
+        if self._doorbell is not None:
+            Bell.drain(self._doorbell)
+        if self._look_at_ns is None:
+            self._look_at_ns = self._last_look_ns + _LOOK_EVERY_NS
+
+    def _look(self, now: seen.Moment) -> None:
+        self._look_at_ns, self._last_look_ns = None, now.ns
+        self._entries.look = True
+        self._facts.append(seen.Rang())
+
+    def _catch_signals(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        ours.settimeout(0)
+        theirs.settimeout(0)
+        signal.set_wakeup_fd(theirs.detach(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, KEEPER_LOST):
+            signal.signal(number, lambda _number, _frame: None)
+        return ours
+
+    def _take_signals(self, signals: socket.socket) -> None:
+        for number in signals.recv(64):
+            name = signal.Signals(number).name
+            if number == signal.SIGHUP:
+                changed = self._reload_terms()
+                self._facts.extend([changed] if changed is not None else [])
+                self._facts.append(seen.ReloadAsked())
+                continue
+            events.emit(events.Leaving(signal="keeper lost" if number == KEEPER_LOST else name))
+            if number == KEEPER_LOST:
+                self.exit_code = EXIT_KEEPER_LOST
+            self._facts.append(seen.StopAsked(now=number in {signal.SIGQUIT, KEEPER_LOST}))
+
+    # what the pool wants
+
+    def _ask_claim(self, effect: do.AskClaim) -> None:
+        self._entries.claim = effect.limit
+        self._entries.types = effect.types
+
+    def _dispatch(self, effect: do.Dispatch) -> None:
+        try:
+            self.nursery.channels[effect.slot].send(effect.job)
+        except BlockingIOError:
+            self._facts.append(seen.TookBack(effect.slot, (effect.job.fence,)))
+
+    def _take_back(self, effect: do.TakeBack) -> None:
+        channel = self.nursery.channels.get(effect.slot)
+        if channel is not None:
+            self._facts.append(seen.TookBack(effect.slot, channel.take_back()))
+
+    def _stop_softly(self, effect: do.StopSoftly) -> None:
+        self.nursery.channels[effect.slot].stop_softly(effect.fence, effect.why)
+
+    def _kill_tree(self, effect: do.KillTree) -> None:
+        channel = self.nursery.channels[effect.slot]
+        dump = channel.dump if effect.dump else None
+        self._killer.remove(Removal(effect.slot, pid=channel.pid or 0, pidfd=channel.pidfd, dump=dump))
+
+    def _sweep_tree(self, effect: do.SweepTree) -> None:
+        channel = self.nursery.channels[effect.slot]
+        self._killer.remove(Removal(effect.slot, pid=channel.pid or 0, pidfd=None, dump=None))
+
+    def _record(self, effect: do.Record) -> None:
+        ending = effect.ending
+        self.recorded += 1
+        self._entries.endings.append(ending)
+        if ending.outcome is not Outcome.SUCCEEDED:
+            events.emit(
+                events.AttemptEnded(
+                    job_id=ending.job_id, fence=ending.fence, outcome=ending.outcome, error=ending.error
+                )
+            )
+
+    def _note_cleared(self, effect: do.NoteCleared) -> None:
+        events.emit(
+            events.TreeCleared(slot=effect.slot, pid=effect.pid, job_id=effect.job_id, lateness_ms=effect.lateness_ms)
+        )
+
+    def _note_served(self, effect: do.NoteServed) -> None:
+        events.emit(
+            events.GenerationServed(
+                generation=effect.generation, content_hash=effect.content_hash, types=list(effect.types)
+            )
+        )
+
+    def _leave(self, _effect: do.Leave) -> None:
+        self._running = False

@@ -1,0 +1,231 @@
+"""All templates and workers as processes and sockets: starts them, reads what they write, sees them die.
+
+Turns everything into facts through `feed`; decides nothing. Runs in the loop's thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+from functools import partial
+from typing import TYPE_CHECKING
+
+from jobwarden import events
+from jobwarden.errors import FrameError
+from jobwarden.supervisor import inputs as seen
+from jobwarden.supervisor.killer import Removal
+from jobwarden.wire import messages
+from jobwarden.wire.exits import EXIT_UNTRUSTED
+from jobwarden.wire.page import SWEEP_BEGAN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jobwarden.supervisor.channel import Channel
+    from jobwarden.supervisor.killer import Killer
+    from jobwarden.supervisor.launcher import Launcher, Template
+    from jobwarden.wire.page import SharedPage
+
+_SIGKILL = 9
+
+
+class Nursery:
+    """The registry of living templates (by generation) and workers (by slot)."""
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        killer: Killer,
+        selector: selectors.BaseSelector,
+        *,
+        page: SharedPage,
+        feed: Callable[[seen.Input], None],
+    ) -> None:
+        """`feed` takes facts for the pool."""
+        self.channels: dict[int, Channel] = {}
+        self._templates: dict[int, Template] = {}
+        self._launcher = launcher
+        self._killer = killer
+        self._selector = selector
+        self._page = page
+        self._feed = feed
+
+    # templates
+
+    def start_template(self, generation: int) -> None:
+        """Start loading this generation."""
+        template = self._launcher.start_template(generation)
+        self._templates[generation] = template
+        self._watch(template.control, partial(self._hear_template, template))
+        self._watch(template.pidfd, partial(self._see_template_dead, template))
+
+    def end_template(self, generation: int) -> None:
+        """It is not needed any more."""
+        template = self._templates.get(generation)
+        if template is not None:
+            with contextlib.suppress(ProcessLookupError):
+                template.kill()
+
+    def _hear_template(self, template: Template) -> bool:
+        try:
+            found, ended = template.receive()
+        except FrameError as error:
+            events.emit(events.Alerted(text=str(error)))
+            self.end_template(template.generation)
+            return False
+        for message, pidfd in found:
+            self._take_from_template(template, message, pidfd)
+        if ended:
+            self._unwatch(template.control)
+            self.end_template(template.generation)
+        return bool(found)
+
+    def _take_from_template(self, template: Template, message: messages.FromTemplate, pidfd: int | None) -> None:
+        match message:
+            case messages.Loaded():
+                self._take_loaded(template, message)
+            case messages.Forked():
+                self._take_forked(template, message, pidfd)
+            case messages.ForkFailed():
+                self._unborn(template, message.slot, message.error)
+
+    def _take_loaded(self, template: Template, loaded: messages.Loaded) -> None:
+        template.loaded = True
+        if loaded.wire_version != messages.WIRE_VERSION:
+            self._refuse(template, "its interpreter has another version of jobwarden; install the same one there")
+        elif loaded.threads:
+            names = ", ".join(loaded.threads)
+            self._refuse(template, f"handler modules started threads at import ({names}); start them inside a handler")
+        else:
+            problems = tuple(describe(each) for each in loaded.problems)
+            handlers = tuple(loaded.handlers)
+            self._feed(seen.TemplateReady(template.generation, loaded.content_hash, handlers, problems))
+
+    def _refuse(self, template: Template, why: str) -> None:
+        self._feed(seen.TemplateFailed(template.generation, why))
+        self.end_template(template.generation)
+
+    def _see_template_dead(self, template: Template) -> None:
+        pid, status, _usage = os.wait4(template.pid, os.WNOHANG)
+        if not pid:
+            return
+        while self._hear_template(template):
+            pass
+        self._unwatch(template.control)
+        self._unwatch(template.pidfd)
+        self._launcher.known.discard(template.pid)
+        for slot in list(template.forking):
+            self._unborn(template, slot, "its template died")
+        del self._templates[template.generation]
+        template.close()
+        self._killer.remove(Removal(0, pid=template.pid, pidfd=None, dump=None))
+        if template.loaded:
+            self._feed(seen.TemplateGone(template.generation))
+        else:
+            code = os.waitstatus_to_exitcode(status)
+            self._feed(seen.TemplateFailed(template.generation, f"its template process {_ending(code)} while loading"))
+
+    # workers
+
+    def fork(self, slot: int, generation: int) -> None:
+        """Have this generation's template fork a worker."""
+        template = self._templates.get(generation)
+        if template is None:
+            self._feed(seen.Unborn(slot, f"the template of generation {generation} is gone"))
+            return
+        self.channels[slot] = self._launcher.fork(template, slot)
+
+    def _unborn(self, template: Template, slot: int, why: str) -> None:
+        self._launcher.fork_answered(template, slot, pid=None)
+        self.forget(slot)
+        self._feed(seen.Unborn(slot, why))
+
+    def _take_forked(self, template: Template, forked: messages.Forked, pidfd: int | None) -> None:
+        self._launcher.fork_answered(template, forked.slot, pid=forked.pid)
+        channel = self.channels[forked.slot]
+        channel.born(forked.pid, os.pidfd_open(forked.pid) if pidfd is None else pidfd)
+        channel.sweep_seen = self._page[SWEEP_BEGAN]
+        self._watch(channel.control, partial(self._hear_worker, channel))
+        self._watch(channel.capture.descriptor, channel.capture.read_some)
+        self._watch(channel.pidfd or 0, partial(self._see_worker_dead, channel))
+        self._feed(seen.Born(forked.slot, forked.pid))
+
+    def _hear_worker(self, channel: Channel) -> bool:
+        try:
+            found, ended = channel.receive()
+        except FrameError as error:
+            events.emit(events.Alerted(text=f"{error}; it is killed"))
+            self._unwatch(channel.control)
+            channel.kill()
+            return False
+        for message in found:
+            self._take_from_worker(channel, message)
+        if ended:  # dead, or it closed our socket: useless in both cases
+            self._unwatch(channel.control)
+            channel.kill()
+        return bool(found)
+
+    def _take_from_worker(self, channel: Channel, message: messages.FromWorker) -> None:
+        match message:
+            case messages.Done():
+                captured = channel.capture.cut(message.fence) if message.marked else None
+                self._feed(seen.Reported(channel.slot, message, captured))
+            case messages.Progress():
+                self._feed(seen.ProgressMade(channel.slot, message.fence, message.percent))
+            case messages.Hello():
+                self._greet(channel, message)
+
+    def _greet(self, channel: Channel, hello: messages.Hello) -> None:
+        self._feed(seen.Ready(channel.slot))
+        events.emit(events.WorkerBorn(slot=channel.slot, pid=hello.pid, generation=channel.generation))
+
+    def _see_worker_dead(self, channel: Channel) -> None:
+        pid, status, usage = os.wait4(channel.pid or 0, os.WNOHANG)
+        if not pid:
+            return
+        while self._hear_worker(channel):
+            pass
+        for watched in (channel.control, channel.capture.descriptor, channel.pidfd or 0):
+            self._unwatch(watched)
+        self._launcher.known.discard(pid)
+        self._feed(seen.TookBack(channel.slot, channel.take_back()))
+        code = os.waitstatus_to_exitcode(status)
+        number = -code if code < 0 else None
+        swept = number == _SIGKILL and self._page[SWEEP_BEGAN] != channel.sweep_seen
+        self._feed(
+            seen.Died(
+                channel.slot,
+                signal=number,
+                exit_code=code if code >= 0 else None,
+                cpu_ms=int((usage.ru_utime + usage.ru_stime) * 1000),
+                peak_rss_kb=usage.ru_maxrss,
+                fenced=swept or code == EXIT_UNTRUSTED,
+                captured=channel.capture.rest(),
+            )
+        )
+
+    def forget(self, slot: int) -> None:
+        """Nothing of this worker is left: give its descriptors back."""
+        channel = self.channels.pop(slot, None)
+        if channel is not None:
+            channel.close()
+
+    # the selector
+
+    def _watch(self, what: object, react: Callable[[], object]) -> None:
+        self._selector.register(what, selectors.EVENT_READ, react)  # type: ignore[arg-type]
+
+    def _unwatch(self, what: object) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(what)  # type: ignore[arg-type]
+
+
+def describe(problem: messages.Problem) -> str:
+    """One sentence: place, error, way out."""
+    place = problem.file if problem.line is None else f"{problem.file}:{problem.line}"
+    return f"{place}: {problem.error}" + (f"; {problem.way_out}" if problem.way_out else "")
+
+
+def _ending(code: int) -> str:
+    return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"

@@ -1,0 +1,333 @@
+"""The pool: all decisions about slots, jobs, deadlines and generations. Pure.
+
+`handle(fact, now)` takes one fact and returns what is to be done, in order. It reads no clock, touches no
+descriptor and holds no lock; the loop is its only caller. It must never record the end of a killed attempt before
+the attempt's whole tree is known to be gone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jobwarden.jobs.ending import end_attempt
+from jobwarden.jobs.outcome import Outcome
+from jobwarden.supervisor import effects as do
+from jobwarden.supervisor import inputs as seen
+from jobwarden.supervisor.deadlines import Deadlines
+from jobwarden.supervisor.dispatching import Dispatching
+from jobwarden.supervisor.generations import Generations
+from jobwarden.supervisor.intake import Intake
+from jobwarden.supervisor.quickness import Quickness
+from jobwarden.supervisor.slot import Slot, SlotState
+from jobwarden.supervisor.terms import SECOND_NS, PoolTerms
+from jobwarden.supervisor.workers import RESPAWN, Workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_DRAIN_OVER = -2
+_TEND = -3
+_LOAD = -4
+_LOAD_OVER = -5
+_NOW = 3
+"""The highest urgency of leaving."""
+_TEND_EVERY_NS = 50_000_000
+
+
+class Pool:
+    """Feed it facts, perform its effects."""
+
+    def __init__(self, terms: PoolTerms, *, jitter: Callable[[], float]) -> None:
+        """`jitter` draws a number in [0.5, 1]."""
+        self.terms = terms
+        self.deadlines = Deadlines()
+        self.generations = Generations(default_timeout_ms=terms.default_timeout_ms)
+        self.intake = Intake()
+        self.trusted = True
+        self.alerts: list[str] = []
+        self._jitter = jitter
+        self._out: list[do.Effect] = []
+        self._quickness = Quickness()
+        self._tending = False
+        self._urgency = 0
+        """0 serving, 1 draining, 2 fast, 3 now."""
+        self._left = False
+        self.workers = Workers(
+            terms,
+            out=self._out,
+            deadlines=self.deadlines,
+            generations=self.generations,
+            intake=self.intake,
+            quickness=self._quickness,
+            jitter=jitter,
+        )
+        self._dispatching = Dispatching(
+            out=self._out,
+            workers=self.workers,
+            intake=self.intake,
+            generations=self.generations,
+            quickness=self._quickness,
+        )
+        self._table: dict[type, Callable[[Any, seen.Moment], None]] = {
+            seen.Claimed: self._claimed,
+            seen.ClaimFailed: lambda _fact, _now: self.intake.fail(),
+            seen.Rang: lambda _fact, _now: self.intake.ring(),
+            seen.TemplateReady: self._template_ready,
+            seen.TemplateFailed: self._template_failed,
+            seen.TemplateGone: self._template_gone,
+            seen.Born: self.workers.born,
+            seen.Unborn: self.workers.unborn,
+            seen.Ready: self.workers.ready,
+            seen.Reported: self.workers.reported,
+            seen.ProgressMade: self.workers.progressed,
+            seen.TookBack: self.workers.took_back,
+            seen.Died: self.workers.died,
+            seen.Cleared: self.workers.cleared,
+            seen.Stuck: self.workers.stuck,
+            seen.Wished: self._wished,
+            seen.LeaseLost: self._lease_lost,
+            seen.Processing: self._processing,
+            seen.TrustLost: self._trust_lost,
+            seen.TrustBack: self._trust_back,
+            seen.ReloadAsked: self._reload,
+            seen.TermsChanged: self._terms_changed,
+            seen.StopAsked: self._stop_asked,
+            seen.Ticked: self._ticked,
+        }
+
+    def handle(self, fact: seen.Input, now: seen.Moment) -> list[do.Effect]:
+        """What follows from this fact."""
+        self._table[type(fact)](fact, now)
+        if self._urgency:
+            self._leave_if_empty()
+        elif self.trusted:
+            self._dispatching.hand_out(now)
+            self._dispatching.ask()
+        if self.intake.backlog or not self._tending:
+            self._plan_tending(now)
+        effects = self._out[:]
+        self._out.clear()
+        return effects
+
+    def next_ns(self) -> int | None:
+        """When Ticked should come at the latest (CLOCK_MONOTONIC), or None."""
+        return self.deadlines.next_ns()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was asked to leave."""
+        return self._urgency > 0
+
+    # the store
+
+    def _claimed(self, fact: seen.Claimed, now: seen.Moment) -> None:
+        self.intake.receive(fact.jobs, now_ns=now.ns)
+        if self._urgency:
+            self._give_back_backlog()
+
+    def _give_back_backlog(self) -> None:
+        self._out.extend(do.GiveBackJob(job.id, job.fence) for job in self.intake.backlog)
+        self.intake.backlog.clear()
+
+    def _wished(self, fact: seen.Wished, now: seen.Moment) -> None:
+        why = Outcome.CANCELLED if fact.wish == "cancel" else Outcome.INTERRUPTED
+        slot = self._running(fact.job_id, fact.fence)
+        if slot is not None:
+            self.workers.stop(slot, why, now)
+            return
+        for job in self.intake.backlog:
+            if (job.id, job.fence) == (fact.job_id, fact.fence):
+                self.intake.backlog.remove(job)
+                error = "cancelled before it was started"
+                self._out.append(do.Record(end_attempt(job, why, error=error, now_us=now.us, jitter=self._jitter())))
+                return
+
+    def _lease_lost(self, fact: seen.LeaseLost, now: seen.Moment) -> None:
+        slot = self._running(fact.job_id, fact.fence)
+        if slot is not None:
+            slot.forgotten = True
+            self.workers.kill(slot, now)
+
+    def _running(self, job_id: int, fence: int) -> Slot | None:
+        for slot in self.workers.slots.values():
+            if slot.head is not None and (slot.head.id, slot.head.fence) == (job_id, fence):
+                return slot
+        return None
+
+    def _processing(self, fact: seen.Processing, _now: seen.Moment) -> None:
+        known = {(job.id, job.fence) for job in self.intake.backlog}
+        for slot in self.workers.slots.values():
+            known.update((job.id, job.fence) for job in slot.in_flight)
+        self._out.extend(do.GiveBackJob(*row) for row in fact.rows if tuple(row) not in known)
+
+    # generations
+
+    def _reload(self, _fact: seen.ReloadAsked, now: seen.Moment) -> None:
+        if self._urgency:
+            return
+        if self.generations.loading is not None:
+            self._out.append(do.EndTemplate(self.generations.loading))
+        self._load(now)
+
+    def _load(self, now: seen.Moment) -> None:
+        self._out.append(do.StartTemplate(self.generations.begin()))
+        self.deadlines.set(_LOAD_OVER, now.ns + self.terms.load_ns)
+
+    def _load_overdue(self, now: seen.Moment) -> None:
+        loading = self.generations.loading
+        if loading is not None:
+            self._out.append(do.EndTemplate(loading))
+            seconds = self.terms.load_ns / SECOND_NS
+            self._template_failed(seen.TemplateFailed(loading, f"it did not load within {seconds:g} s"), now)
+
+    def _template_ready(self, fact: seen.TemplateReady, now: seen.Moment) -> None:
+        if self._urgency or fact.generation != self.generations.loading:
+            self._out.append(do.EndTemplate(fact.generation))
+            return
+        self.deadlines.set(_LOAD_OVER, None)
+        if fact.problems:
+            self._out.extend(do.Alert(problem) for problem in fact.problems)
+        if fact.problems and self.generations.template is not None:
+            # P6: a broken save never replaces code that works.
+            self._out.append(do.EndTemplate(fact.generation))
+            self._template_failed(seen.TemplateFailed(fact.generation, fact.problems[0]), now)
+            return
+        replaced = self.generations.adopt(fact.generation, fact.content_hash, fact.handlers)
+        self.generations.problem = fact.problems[0] if fact.problems else None
+        types = tuple(sorted(each.job_type for each in fact.handlers))
+        self._out.append(do.NoteServed(fact.generation, fact.content_hash, types))
+        if replaced is not None:
+            self._out.append(do.EndTemplate(replaced))
+        self.intake.ring()
+        for slot in list(self.workers.idle.values()):
+            if not self.generations.is_current(slot.generation):
+                self.workers.kill(slot, now)
+        self.workers.fill(now)
+
+    def _template_failed(self, fact: seen.TemplateFailed, now: seen.Moment) -> None:
+        if fact.generation not in {self.generations.loading, self.generations.template}:
+            return
+        self._out.append(do.Alert(f"generation {fact.generation} is not served: {fact.why}"))
+        pause_ns = self.generations.fail(fact.generation, fact.why)
+        if pause_ns is not None:
+            self.deadlines.set(_LOAD, now.ns + pause_ns)
+
+    def _template_gone(self, fact: seen.TemplateGone, now: seen.Moment) -> None:
+        if fact.generation == self.generations.template and not self._urgency:
+            self._template_failed(seen.TemplateFailed(fact.generation, "its template process died"), now)
+            if self.generations.loading is None:
+                self.deadlines.set(_LOAD, now.ns)
+
+    def _terms_changed(self, fact: seen.TermsChanged, now: seen.Moment) -> None:
+        self.terms = self.workers.terms = fact.terms
+        for slot in list(self.workers.idle.values())[: self.workers.surplus()]:
+            self.workers.kill(slot, now)
+        self.workers.fill(now)
+
+    # trust and the end
+
+    def _trust_lost(self, _fact: seen.TrustLost, now: seen.Moment) -> None:
+        if not self.trusted:
+            return
+        self.trusted = False
+        self._out.append(do.Alert("the trust window has passed; running jobs are interrupted"))
+        self._interrupt_all(now, grace_ns=0)
+
+    def _trust_back(self, _fact: seen.TrustBack, _now: seen.Moment) -> None:
+        self.trusted = True
+        self.intake.ring()
+
+    def _interrupt_all(self, now: seen.Moment, *, grace_ns: int | None) -> None:
+        for slot in list(self.workers.slots.values()):
+            if slot.head is None:
+                self.workers.kill(slot, now)
+            else:
+                self.workers.stop(slot, Outcome.INTERRUPTED, now, grace_ns=grace_ns)
+
+    def _stop_asked(self, fact: seen.StopAsked, now: seen.Moment) -> None:
+        self._urgency = _NOW if fact.now else min(self._urgency + 1, 2)
+        self.workers.stopping = True
+        self._give_back_backlog()
+        if self._urgency == 1:
+            self._drain(now)
+        else:
+            self._interrupt_all(now, grace_ns=0 if self._urgency == _NOW else None)
+
+    def _drain(self, now: seen.Moment) -> None:
+        self.deadlines.set(_DRAIN_OVER, now.ns + self.terms.drain_ns)
+        for slot in list(self.workers.slots.values()):
+            if slot.head is None:
+                self.workers.kill(slot, now)
+            elif len(slot.in_flight) > 1:
+                self._out.append(do.TakeBack(slot.id))
+
+    def _leave_if_empty(self) -> None:
+        if self._left or self.workers.slots or self.intake.claiming:
+            return
+        self._left = True
+        for template in (self.generations.template, self.generations.loading):
+            if template is not None:
+                self._out.append(do.EndTemplate(template))
+        self._out.append(do.Leave())
+
+    # time
+
+    def _ticked(self, _fact: seen.Ticked, now: seen.Moment) -> None:
+        for key in self.deadlines.due(now.ns):
+            if key > 0:
+                self.workers.overdue(key, now)
+            elif key == RESPAWN:
+                self.workers.fill(now)
+            elif key == _DRAIN_OVER:
+                self._interrupt_all(now, grace_ns=None)
+            elif key == _LOAD:
+                self._load_again(now)
+            elif key == _LOAD_OVER:
+                self._load_overdue(now)
+            else:
+                self._tend(now)
+
+    def _load_again(self, now: seen.Moment) -> None:
+        if self.generations.template is None and self.generations.loading is None and not self._urgency:
+            self._load(now)
+
+    def _tend(self, now: seen.Moment) -> None:
+        self._tending = False
+        self.workers.tend(now)
+        if self.intake.is_stale(now.ns):
+            self._give_back_backlog()
+
+    def _plan_tending(self, now: seen.Moment) -> None:
+        if not self._tending and (self.intake.backlog or self._busy()):
+            self._tending = True
+            self.deadlines.set(_TEND, now.ns + _TEND_EVERY_NS)
+
+    def _busy(self) -> bool:
+        return any(len(slot.in_flight) > 1 or slot.progress is not None for slot in self.workers.slots.values())
+
+    def report(self, now: seen.Moment) -> dict[str, object]:
+        """What people see of it in `status`."""
+        return {
+            "generation": self.generations.serving,
+            "types": sorted(each.job_type for each in self.generations.handlers),
+            "problem": self.generations.problem,
+            "stopping": self.stopping,
+            "trusted": self.trusted,
+            "backlog": len(self.intake.backlog),
+            "slots": [_describe(slot, now) for slot in self.workers.slots.values()],
+        }
+
+
+def _describe(slot: Slot, now: seen.Moment) -> dict[str, object]:
+    job = slot.head
+    state = "busy" if slot.state is SlotState.READY and job is not None else str(slot.state)
+    return {
+        "slot": slot.id,
+        "pid": slot.pid,
+        "state": "idle" if slot.idle else state,
+        "generation": slot.generation,
+        "stuck": slot.stuck,
+        "job_id": job.id if job else None,
+        "job_type": job.job_type if job else None,
+        "since_us": now.wall_us(slot.head_since_ns) if job else None,
+    }

@@ -1,0 +1,117 @@
+"""Keeps the node's right to its jobs: writes the trust window, looks which other nodes are dead. A thread of its own.
+
+On SQLite all nodes share one kernel, so the right is the flock on the node's file: held by supervisor and keeper,
+free exactly when both and so all workers are gone (R3, R6). There the trust window is extended on every turn of this
+thread, whether or not the database can be written; the beat is still written, for people to see, by the ledger.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from jobwarden.clock import SECOND_NS
+from jobwarden.errors import StoreError
+from jobwarden.supervisor.ledger import Entries
+from jobwarden.wire.page import TRUSTED_UNTIL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from jobwarden.clock import Clock
+    from jobwarden.store.store import Store
+    from jobwarden.supervisor.ledger import Ledger
+    from jobwarden.wire.page import SharedPage
+
+LOOKS_PER_LEASE = 30
+BEATS_PER_LEASE = 5
+RECONCILES_PER_LEASE = 1
+
+
+def margin_seconds(lease_seconds: float) -> float:
+    """What lies between the end of trust and the end of the lease (design §7)."""
+    return max(1.0, lease_seconds / 4)
+
+
+class Renewal(threading.Thread):
+    """Extends trust, beats, and has dead nodes' jobs freed."""
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        page: SharedPage,
+        *,
+        node_id: str,
+        lease_seconds: float,
+        clock: Clock,
+        report: Callable[[], str],
+    ) -> None:
+        """`report` gives the JSON that people see of this node; it is called in this thread."""
+        super().__init__(name="renewal", daemon=True)
+        self._store = store
+        self._ledger = ledger
+        self._page = page
+        self._node_id = node_id
+        self._window_ns = int((lease_seconds - margin_seconds(lease_seconds)) * SECOND_NS)
+        self._pause = lease_seconds / LOOKS_PER_LEASE
+        self._clock = clock
+        self._report = report
+        self._left = threading.Event()
+        self._turn = 0
+
+    def extend(self) -> None:
+        """Write the end of the trust window, counted from now."""
+        self._page[TRUSTED_UNTIL] = self._clock.boottime_ns() + self._window_ns
+
+    def leave(self) -> None:
+        """Stop renewing; only when the last worker is gone."""
+        self._left.set()
+
+    def run(self) -> None:
+        """Renew until `leave`."""
+        while not self._left.wait(self._pause):
+            self.extend()
+            self._turn += 1
+            beat = self._turn % (LOOKS_PER_LEASE // BEATS_PER_LEASE) == 0
+            reconcile = self._turn % (LOOKS_PER_LEASE // RECONCILES_PER_LEASE) == 0
+            dead = self.dead_nodes()
+            if beat or dead or reconcile:
+                report = self._report() if beat else None
+                self._ledger.submit(Entries(report=report, free_nodes=dead, reconcile=reconcile))
+
+    def dead_nodes(self) -> list[str]:
+        """Other nodes whose lock is free. An unreachable store says nothing about anybody."""
+        try:
+            nodes = self._store.nodes()
+        except StoreError:
+            return []
+        folder = self._store.side_dir("nodes")
+        others = [node.node_id for node in nodes if node.node_id != self._node_id]
+        return [node_id for node_id in others if folder is not None and is_free(lock_path(folder, node_id))]
+
+
+def lock_path(folder: Path, node_id: str) -> Path:
+    """The file whose flock is the life of this node."""
+    return folder / f"{node_id}.lock"
+
+
+def is_free(path: Path) -> bool:
+    """Whether nobody holds the lock. A missing file is a dead node; a free one is removed."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True

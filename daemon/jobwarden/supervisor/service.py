@@ -1,0 +1,273 @@
+"""The composition root: `start` turns `jobwarden run` into the keeper, `serve` is what the keeper starts."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import resource
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import msgspec
+
+import jobwarden
+from jobwarden import events
+from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
+from jobwarden.errors import InvalidSettingsError
+from jobwarden.kernel import adopt_orphans, die_with_parent, hide_memory
+from jobwarden.settings import Settings, load_settings
+from jobwarden.store import open_store
+from jobwarden.store.bell import Bell
+from jobwarden.store.work import NodeStart
+from jobwarden.supervisor import inputs as seen
+from jobwarden.supervisor import keeper
+from jobwarden.supervisor.killer import KILL_LEVEL, Killer
+from jobwarden.supervisor.launcher import Launcher
+from jobwarden.supervisor.ledger import Ledger
+from jobwarden.supervisor.locks import hold_node, hold_state_directory
+from jobwarden.supervisor.log import LogLines
+from jobwarden.supervisor.loop import EXIT_KEEPER_LOST, KEEPER_LOST, Loop
+from jobwarden.supervisor.mailbox import Mailbox
+from jobwarden.supervisor.pool import Pool
+from jobwarden.supervisor.renewal import Renewal, lock_path
+from jobwarden.supervisor.sweep import sweep_leftovers
+from jobwarden.supervisor.terms import PoolTerms
+from jobwarden.wire.page import PAGE_BYTES, SharedPage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jobwarden.store import Store
+
+EXIT_STORE_AWAY = 1
+_SWITCH_SECONDS = 0.0002
+"""Longer switch intervals starve the ledger beside a busy loop (R17)."""
+_LAST_WRITES_SECONDS = 30.0
+
+
+class Handover(msgspec.Struct, frozen=True, kw_only=True):
+    """What `run` hands to the supervisor through the keeper, in a memfd. No secrets: those are read again."""
+
+    config: str | None
+    flags: dict[str, object]
+    node_id: str
+    page: int
+    locks: list[int]
+    node_lock: str | None
+    keeper_pid: int
+
+
+# in the process that the user started
+
+
+def start(settings: Settings, *, config: Path | None, flags: Mapping[str, object]) -> NoReturn:
+    """Take the locks, make the shared page and become the keeper. Raises the errors of locks and store."""
+    locks = [hold_state_directory(settings.state_dir, wait_seconds=settings.lock_wait_seconds)]
+    node_id = secrets.token_hex(8)
+    store = _open(settings)
+    folder = store.side_dir("nodes")
+    store.close()
+    node_lock = None if folder is None else lock_path(folder, node_id)
+    if node_lock is not None:
+        locks.append(hold_node(node_lock))
+    page = _inheritable_memfd("jobwarden-page", bytes(PAGE_BYTES))
+    handover = Handover(
+        config=None if config is None else str(config),
+        flags={name: str(value) if isinstance(value, Path) else value for name, value in flags.items()},
+        node_id=node_id,
+        page=page,
+        locks=locks,
+        node_lock=None if node_lock is None else str(node_lock),
+        keeper_pid=os.getpid(),
+    )
+    descriptor = _inheritable_memfd("jobwarden-handover", msgspec.json.encode(handover))
+    command = [sys.executable, "-m", "jobwarden.supervisor", str(descriptor)]
+    options = [str(page), str(settings.hung_seconds)]
+    os.execv(sys.executable, [sys.executable, "-I", "-S", "-E", keeper.__file__, *options, *command])  # noqa: S606 - no shell is wanted
+
+
+def _inheritable_memfd(name: str, content: bytes) -> int:
+    descriptor = os.memfd_create(name, 0)
+    os.write(descriptor, content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def _open(settings: Settings) -> Store:
+    return open_store(
+        settings.database_url,
+        synchronous=settings.synchronous,
+        busy_timeout_seconds=min(settings.busy_timeout_seconds, settings.lease_seconds / 3),
+    )
+
+
+# in the supervisor
+
+
+def serve(descriptor: int) -> int:
+    """Run the supervisor until it is told to leave; returns its exit code."""
+    handover = _receive(descriptor)
+    die_with_parent(KEEPER_LOST)
+    if os.getppid() != handover.keeper_pid:
+        return EXIT_KEEPER_LOST
+    adopt_orphans()
+    hide_memory()
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    _raise_descriptor_limit()
+    settings = load_settings(config=_path(handover), flags=handover.flags)
+    events.listen(LogLines(settings, clock=SYSTEM_CLOCK))
+    return Service(settings, handover).run()
+
+
+def _receive(descriptor: int) -> Handover:
+    with os.fdopen(descriptor, "rb") as file:
+        handover = msgspec.json.decode(file.read(), type=Handover)
+    for inherited in (handover.page, *handover.locks):
+        os.set_inheritable(inherited, False)  # noqa: FBT003 - the signature of os
+    return handover
+
+
+def _path(handover: Handover) -> Path | None:
+    return None if handover.config is None else Path(handover.config)
+
+
+def _raise_descriptor_limit() -> None:
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Service:
+    """All parts of one supervisor, composed."""
+
+    def __init__(self, settings: Settings, handover: Handover) -> None:
+        """Make every part; nothing runs yet."""
+        self._settings = settings
+        self._handover = handover
+        self._name = f"{platform.node()}:{os.getpid()}"
+        self._store = _open(settings)
+        doorbell = self._store.side_dir("doorbell")
+        self._bell = None if doorbell is None else Bell(doorbell)
+        self._ears = None if self._bell is None else self._bell.listen("node")
+        mailbox = Mailbox()
+        page = SharedPage(handover.page, writable=True)
+        pool = Pool(terms_of(settings), jitter=draw_jitter)
+        launcher = Launcher(settings, node_id=handover.node_id, page=handover.page)
+        stuck_ns = int(settings.kill_stuck_seconds * SECOND_NS)
+        killer = Killer(launcher, mailbox, clock=SYSTEM_CLOCK, stuck_ns=stuck_ns)
+        self._killer = killer
+        self._ledger = Ledger(
+            self._store.writer,
+            mailbox,
+            node_id=handover.node_id,
+            node_name=self._name,
+            clock=SYSTEM_CLOCK,
+            jitter=draw_jitter,
+            bell=self._bell,
+        )
+        self._loop = Loop(
+            pool,
+            ledger=self._ledger,
+            launcher=launcher,
+            killer=killer,
+            mailbox=mailbox,
+            page=page,
+            clock=SYSTEM_CLOCK,
+            doorbell=self._ears,
+            reload_terms=self._reload_terms,
+        )
+        self._renewal = Renewal(
+            self._store,
+            self._ledger,
+            page,
+            node_id=handover.node_id,
+            lease_seconds=settings.lease_seconds,
+            clock=SYSTEM_CLOCK,
+            report=lambda: self._loop.report,
+        )
+
+    def run(self) -> int:
+        """Join the store, serve, leave in order; returns the exit code."""
+        self._renewal.extend()
+        sweep_leftovers(self._settings.state_dir, own_node=self._handover.node_id)
+        self._join()
+        for thread in (self._ledger, self._killer, self._renewal):
+            thread.start()
+        code = self._loop.run()
+        return self._leave(code)
+
+    def _join(self) -> None:
+        """Register this node and free the jobs of dead ones, before anything is claimed."""
+        writer = self._store.writer()
+        try:
+            writer.register(self._node_start(), now_us=SYSTEM_CLOCK.now_us())
+            for node_id in self._renewal.dead_nodes():
+                jobs = writer.free_node(node_id, now_us=SYSTEM_CLOCK.now_us(), jitter=draw_jitter)
+                events.emit(events.NodeFreed(node=node_id, jobs=jobs))
+        finally:
+            writer.close()
+        events.emit(
+            events.Started(
+                node=self._name,
+                pid=os.getpid(),
+                database=self._store.url_shown,
+                handlers=str(self._settings.handlers),
+                workers=self._settings.workers,
+                kill_level=KILL_LEVEL,
+            )
+        )
+
+    def _node_start(self) -> NodeStart:
+        return NodeStart(
+            node_id=self._handover.node_id,
+            name=self._name,
+            host=platform.node(),
+            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            pid=os.getpid(),
+            state_dir=str(self._settings.state_dir.resolve()),
+            lease_seconds=self._settings.lease_seconds,
+            doorbell=None,
+            version=jobwarden.__version__,
+        )
+
+    def _leave(self, code: int) -> int:
+        """Write what is left, then give up the node: its last worker is gone."""
+        written = self._ledger.finish(timeout_seconds=_LAST_WRITES_SECONDS)
+        self._renewal.leave()
+        if self._ears is not None and self._bell is not None:
+            self._bell.leave(self._ears)
+        events.emit(events.Left(jobs_ended=self._loop.recorded))
+        if not written:
+            return code or EXIT_STORE_AWAY
+        if self._handover.node_lock is not None:
+            Path(self._handover.node_lock).unlink(missing_ok=True)
+        self._store.close()
+        return code
+
+    def _reload_terms(self) -> seen.TermsChanged | None:
+        try:
+            settings = load_settings(config=_path(self._handover), flags=self._handover.flags)
+        except InvalidSettingsError as error:
+            for problem in error.problems:
+                events.emit(events.Alerted(text=f"the configuration stays as it was: {problem}"))
+            return None
+        return seen.TermsChanged(terms_of(settings))
+
+
+def terms_of(settings: Settings) -> PoolTerms:
+    """The pool's numbers out of the settings."""
+    return PoolTerms(
+        workers=settings.workers,
+        kill_grace_ns=int(settings.kill_grace_seconds * SECOND_NS),
+        drain_ns=int(settings.drain_seconds * SECOND_NS),
+        spawn_ns=int(settings.spawn_seconds * SECOND_NS),
+        load_ns=int(settings.load_seconds * SECOND_NS),
+        default_timeout_ms=settings.default_timeout_ms,
+    )
+
+
+def draw_jitter() -> float:
+    """A number in [0.5, 1]."""
+    return random.uniform(0.5, 1)  # noqa: S311 - spreads retries, guards nothing

@@ -1,0 +1,130 @@
+"""A slot: the pool's record of one worker, from the wish to fork it until nothing of its tree is left. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from jobwarden.errors import JobwardenError
+
+if TYPE_CHECKING:
+    from jobwarden.jobs.claim import ClaimedJob
+    from jobwarden.jobs.outcome import Outcome
+    from jobwarden.supervisor.inputs import Died
+    from jobwarden.wire.messages import Done
+
+
+class SlotState(StrEnum):
+    """Where a slot's worker is in its life."""
+
+    SPAWNING = "spawning"
+    READY = "ready"
+    STOPPING = "stopping"
+    """A soft stop was sent; it gets no further job and is replaced afterwards."""
+    KILLING = "killing"
+    """The kill of its tree was ordered."""
+    CLEARING = "clearing"
+    """The worker is reaped; its descendants are being removed."""
+    GONE = "gone"
+
+
+MOVES = {
+    SlotState.SPAWNING: {SlotState.READY, SlotState.KILLING, SlotState.CLEARING, SlotState.GONE},
+    SlotState.READY: {SlotState.STOPPING, SlotState.KILLING, SlotState.CLEARING},
+    SlotState.STOPPING: {SlotState.KILLING, SlotState.CLEARING},
+    SlotState.KILLING: {SlotState.CLEARING},
+    SlotState.CLEARING: {SlotState.GONE},
+    SlotState.GONE: set[SlotState](),
+}
+
+
+class IllegalMoveError(JobwardenError):
+    """A slot was asked to move where its state does not lead; nothing was changed."""
+
+    def __init__(self, slot: int, origin: SlotState, target: SlotState) -> None:
+        """Name the slot and both states."""
+        self.origin = origin
+        self.target = target
+        super().__init__(f"slot {slot} cannot go from {origin} to {target}")
+
+
+class Slot:
+    """One worker and the jobs that were sent to it; the first of `in_flight` is the running one."""
+
+    __slots__ = (
+        "born",
+        "captured",
+        "died",
+        "done",
+        "forgotten",
+        "generation",
+        "head_since_ns",
+        "id",
+        "in_flight",
+        "kill_due_ns",
+        "pid",
+        "progress",
+        "progress_ns",
+        "served",
+        "spawned_ns",
+        "state",
+        "stop_ns",
+        "stuck",
+        "until_ns",
+        "why",
+        "why_fence",
+    )
+
+    def __init__(self, slot_id: int, *, generation: int, now_ns: int) -> None:
+        """A slot whose worker was just asked for."""
+        self.id = slot_id
+        self.generation = generation
+        self.state = SlotState.SPAWNING
+        self.pid: int | None = None
+        self.spawned_ns = now_ns
+        self.born = False
+        self.served = False
+        """Whether the worker ever reported a job; one that never did is respawned more slowly."""
+        self.in_flight: deque[ClaimedJob] = deque()
+        self.head_since_ns = now_ns
+        self.until_ns: int | None = None
+        """The one deadline in force: birth, job, or end of the grace."""
+        self.why: Outcome | None = None
+        """The outcome that the pool has decided for the running attempt, if any."""
+        self.why_fence = 0
+        """The attempt about which it was decided: a kill addresses an attempt, not a process (R9)."""
+        self.stop_ns = 0
+        """When it decided."""
+        self.kill_due_ns = 0
+        """When its tree should be dead after a timeout: deadline + grace."""
+        self.done: Done | None = None
+        """The worker's report about the running attempt while its tree still has to go."""
+        self.captured: str | None = None
+        self.died: Died | None = None
+        self.forgotten = False
+        """The running attempt belongs to somebody else: nothing is recorded about it."""
+        self.stuck = False
+        self.progress: float | None = None
+        self.progress_ns = 0
+
+    def move(self, target: SlotState) -> None:
+        """Go to the next state, or raise IllegalMoveError and change nothing."""
+        if target not in MOVES[self.state]:
+            raise IllegalMoveError(self.id, self.state, target)
+        self.state = target
+
+    @property
+    def head(self) -> ClaimedJob | None:
+        """The job that the worker runs or is about to take."""
+        return self.in_flight[0] if self.in_flight else None
+
+    @property
+    def idle(self) -> bool:
+        """Ready for a job, with none."""
+        return self.state is SlotState.READY and not self.in_flight
+
+    @property
+    def lives(self) -> bool:
+        """Whether a worker may be alive in it that has not been told to go."""
+        return self.state in {SlotState.SPAWNING, SlotState.READY}

@@ -1,0 +1,18 @@
+"""The numbers that the pool decides by, taken from the settings. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+SECOND_NS = 1_000_000_000
+
+
+class PoolTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """All durations in nanoseconds."""
+
+    workers: int
+    kill_grace_ns: int
+    drain_ns: int
+    spawn_ns: int
+    load_ns: int
+    default_timeout_ms: int | None = None

@@ -1,0 +1,122 @@
+"""From what was seen of an attempt (its report, its death, the pool's own decision) to its ending. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from jobwarden.jobs.ending import AttemptFacts, Ending, complete, end_attempt
+from jobwarden.jobs.outcome import FailureReason, Outcome
+from jobwarden.wire.messages import INVALID_PAYLOAD, NO_HANDLER, PERMANENT, TIMEOUT, Failure
+
+if TYPE_CHECKING:
+    from jobwarden.jobs.claim import ClaimedJob
+    from jobwarden.supervisor.inputs import Moment
+    from jobwarden.supervisor.slot import Slot
+    from jobwarden.wire.messages import Done
+
+_NS_PER_MS = 1_000_000
+_REASONS = {INVALID_PAYLOAD: FailureReason.INVALID_PAYLOAD, NO_HANDLER: FailureReason.NO_HANDLER}
+_SIGNALS = {1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL"}
+_SIGNALS |= {11: "SIGSEGV", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM", 24: "SIGXCPU", 25: "SIGXFSZ", 31: "SIGSYS"}
+"""signal(7) on Linux; the module `signal` would bring the machine into the pure core."""
+
+
+def ran_over(job: ClaimedJob, done: Done) -> bool:
+    """Whether the attempt's own stamps say that it passed its limit."""
+    return job.timeout_ms is not None and done.ended_ns - done.started_ns > job.timeout_ms * _NS_PER_MS
+
+
+def judge_report(job: ClaimedJob, done: Done, slot: Slot, *, now: Moment, jitter: float) -> Ending:
+    """The ending of an attempt whose worker reported and whose tree is gone (or never was)."""
+    facts = _facts_of_report(done, slot, now)
+    failure = done.failure
+    if ran_over(job, done) or (failure is not None and failure.kind == TIMEOUT):
+        return _timed_out(job, now=now, jitter=jitter, facts=facts)
+    if failure is None:
+        return complete(job, output=done.output, now_us=now.us, facts=facts)
+    if slot.why in {Outcome.CANCELLED, Outcome.INTERRUPTED} and done.retire:
+        return _decided(job, slot.why, now=now, jitter=jitter, facts=facts)
+    return end_attempt(
+        job,
+        Outcome.FAILED,
+        error=failure.message,
+        now_us=now.us,
+        jitter=jitter,
+        reason=_REASONS.get(failure.kind),
+        permanent=_is_permanent(failure),
+        retry_after=failure.retry_after,
+        facts=facts,
+    )
+
+
+def judge_death(job: ClaimedJob, slot: Slot, *, stack_dump: str | None, now: Moment, jitter: float) -> Ending:
+    """The ending of an attempt whose worker died without a report; its tree is gone."""
+    facts = _facts_of_death(slot, now, stack_dump)
+    if slot.why is Outcome.TIMED_OUT:
+        return _timed_out(job, now=now, jitter=jitter, facts=facts)
+    if slot.why is not None:
+        return _decided(job, slot.why, now=now, jitter=jitter, facts=facts)
+    if slot.died is not None and slot.died.fenced:
+        return _decided(job, Outcome.INTERRUPTED, now=now, jitter=jitter, facts=facts)
+    return end_attempt(job, Outcome.CRASHED, error=_cause(slot), now_us=now.us, jitter=jitter, facts=facts)
+
+
+def with_dump(ending: Ending, stack_dump: str | None) -> Ending:
+    """The same ending, with the stacks that were seen before the kill."""
+    if stack_dump is None:
+        return ending
+    return msgspec.structs.replace(ending, facts=msgspec.structs.replace(ending.facts, stack_dump=stack_dump))
+
+
+def _is_permanent(failure: Failure) -> bool:
+    return failure.kind in {PERMANENT, INVALID_PAYLOAD, NO_HANDLER}
+
+
+def _timed_out(job: ClaimedJob, *, now: Moment, jitter: float, facts: AttemptFacts) -> Ending:
+    error = f"passed its limit of {job.timeout_ms} ms"
+    return end_attempt(job, Outcome.TIMED_OUT, error=error, now_us=now.us, jitter=jitter, facts=facts)
+
+
+def _decided(job: ClaimedJob, why: Outcome, *, now: Moment, jitter: float, facts: AttemptFacts) -> Ending:
+    error = "cancelled while it ran" if why is Outcome.CANCELLED else "interrupted; the attempt is not counted"
+    return end_attempt(job, why, error=error, now_us=now.us, jitter=jitter, facts=facts)
+
+
+def _cause(slot: Slot) -> str:
+    died = slot.died
+    if died is None:
+        return "the worker was given up"
+    if died.signal is not None:
+        return f"the worker process was killed by signal {died.signal} ({_SIGNALS.get(died.signal, 'unknown')})"
+    return f"the worker process ended with exit code {died.exit_code} in the middle of the job"
+
+
+def _facts_of_report(done: Done, slot: Slot, now: Moment) -> AttemptFacts:
+    return AttemptFacts(
+        worker_pid=slot.pid,
+        generation=slot.generation,
+        started_us=now.wall_us(done.started_ns),
+        ended_us=now.wall_us(done.ended_ns),
+        peak_rss_kb=done.peak_rss_kb,
+        cpu_ms=done.cpu_us // 1_000,
+        captured=slot.captured,
+        left_behind=done.left_behind or None,
+    )
+
+
+def _facts_of_death(slot: Slot, now: Moment, stack_dump: str | None) -> AttemptFacts:
+    died = slot.died
+    return AttemptFacts(
+        worker_pid=slot.pid,
+        generation=slot.generation,
+        started_us=now.wall_us(slot.head_since_ns),
+        ended_us=now.us,
+        signal=died.signal if died else None,
+        exit_code=died.exit_code if died else None,
+        peak_rss_kb=died.peak_rss_kb if died else None,
+        cpu_ms=died.cpu_ms if died else None,
+        captured=slot.captured,
+        stack_dump=stack_dump,
+    )

@@ -1,0 +1,12 @@
+"""The exit codes with which a template or a worker tells its supervisor what happened."""
+
+from __future__ import annotations
+
+EXIT_BROKEN_WIRE = 70
+"""The supervisor sent what is no message, or the answer could not be sent."""
+EXIT_ORPHANED = 71
+"""The parent is not the supervisor any more."""
+EXIT_UNTRUSTED = 72
+"""A job was received after the trust window had ended; it was not started."""
+EXIT_BIRTH = 73
+"""The worker could not be set up."""
