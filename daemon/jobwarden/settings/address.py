@@ -24,9 +24,7 @@ def address_problem(url: str) -> str | None:
     """What is wrong with a database URL and the way out, or None; the sentence does not contain the URL."""
     match = _SCHEME.match(url)
     if match is None:
-        return (
-            "is no database URL; write for example sqlite:///jobwarden.db or postgresql://user@host/database"
-        )
+        return "is no database URL; write for example sqlite:///jobwarden.db or postgresql://user@host/database"
     scheme, rest = match[1].lower(), match[3]
     if scheme not in SCHEMES:
         near = get_close_matches(scheme, SCHEMES, n=1)
@@ -40,9 +38,7 @@ def address_problem(url: str) -> str | None:
 def _sqlite_problem(rest: str) -> str | None:
     path = rest.partition("?")[0]
     if path in {"", "/", "/:memory:"} or "mode=memory" in rest:
-        return (
-            "is a database in memory, which processes cannot share; name a file, as in sqlite:///jobwarden.db"
-        )
+        return "is a database in memory, which processes cannot share; name a file, as in sqlite:///jobwarden.db"
     if not path.startswith("/"):
         return "lacks a slash; write three before a relative path and four before an absolute one"
     return None

@@ -45,16 +45,21 @@ def load_settings(*, config: Path | None, flags: Mapping[str, object]) -> Settin
     `config` is the TOML file; without it JOBWARDEN_CONFIG names one, else none is read. Raises
     InvalidSettingsError with one sentence per problem, all of them; no sentence repeats the database URL.
     """
+    settings, problems = examine_settings(config=config, flags=flags)
+    if problems:
+        raise InvalidSettingsError(problems)
+    return settings
+
+
+def examine_settings(*, config: Path | None, flags: Mapping[str, object]) -> tuple[Settings, list[str]]:
+    """As `load_settings`, but what is wrong is left at its default and told beside it."""
     problems: list[str] = []
     found = (
         _from_file(find_config(config), problems)
         | _from_environment(problems)
         | {name: Found(value, _flag(name)) for name, value in flags.items() if value is not None}
     )
-    settings = _validate(found, problems)
-    if settings is None or problems:
-        raise InvalidSettingsError(problems)
-    return settings
+    return _validate(found, problems), problems
 
 
 def find_config(config: Path | None) -> Path | None:
@@ -96,19 +101,12 @@ def _from_environment(problems: list[str]) -> dict[str, Found]:
         if variable.startswith(ENVIRONMENT_PREFIX) and not _known_variable(variable)
     )
     values = EnvSettingsSource(Settings, env_ignore_empty=True)()
-    return {
-        name: Found(value, f"environment variable {_variable(name)}")
-        for name, value in _options(values).items()
-    }
+    return {name: Found(value, f"environment variable {_variable(name)}") for name, value in _options(values).items()}
 
 
 def _known_variable(variable: str) -> bool:
     name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
-    return (
-        name in Settings.model_fields
-        or variable in RESERVED_VARIABLES
-        or variable.startswith(RESERVED_PREFIX)
-    )
+    return name in Settings.model_fields or variable in RESERVED_VARIABLES or variable.startswith(RESERVED_PREFIX)
 
 
 def _options(values: Mapping[str, object]) -> dict[str, object]:
@@ -123,15 +121,13 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _validate(found: Mapping[str, Found], problems: list[str]) -> Settings | None:
+def _validate(found: Mapping[str, Found], problems: list[str]) -> Settings:
     """Check all values; those that are wrong are named and left out of a second look for contradictions."""
     try:
         return Settings.model_validate({name: value for name, (value, _) in found.items()})
     except ValidationError as error:
         wrong = _report(error, found, problems)
-    if sound := {name: each for name, each in found.items() if name not in wrong}:
-        _validate(sound, problems)
-    return None
+    return _validate({name: each for name, each in found.items() if name not in wrong}, problems)
 
 
 def _report(error: ValidationError, found: Mapping[str, Found], problems: list[str]) -> set[str]:

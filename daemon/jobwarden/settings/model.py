@@ -139,8 +139,7 @@ class Settings(BaseSettings):
         default=30.0,
         ge=0,
         le=86_400,
-        description="How long running jobs may go on after a request to stop; "
-        "then they are killed and given back.",
+        description="How long running jobs may go on after a request to stop; then they are killed and given back.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",

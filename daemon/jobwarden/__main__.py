@@ -1,0 +1,5 @@
+"""`python -m jobwarden` is the command `jobwarden`."""
+
+from jobwarden.cli import main
+
+main()

@@ -1,0 +1,126 @@
+"""`jobwarden run`, `check` and `migrate`: the daemon's own commands.
+
+`run` and `check` take every setting as a flag; the flags are made from `Settings`, so that each default and
+each explanation exists once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobwarden.cli.places import AsJson, Config, DatabaseUrl, find_url
+from jobwarden.cli.printing import print_json, printable
+from jobwarden.errors import JobwardenError
+from jobwarden.settings import Settings, examine_settings, load_settings
+from jobwarden.settings.describe import default_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jobwarden.wire.messages import HandlerInfo, Problem
+
+_METAVARS = {"database_url": "URL", "handlers": "DIR", "state_dir": "DIR", "worker_environment": "NAMES"}
+
+
+def _with_a_flag_per_setting(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that takes `**flags` one option per setting; all are text, judged by `Settings`."""
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    kept = [each for each in own if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    signature = inspect.Signature([*kept, *map(_flag, Settings.model_fields)])
+    command.__signature__ = signature  # type: ignore[attr-defined]
+    command.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
+    return command
+
+
+def _flag(name: str) -> inspect.Parameter:
+    option = typer.Option(
+        "--" + name.replace("_", "-"),
+        metavar=_METAVARS.get(name, "VALUE"),
+        help=f"{Settings.model_fields[name].description} Default: {default_text(name) or 'none'}.",
+        show_default=False,
+    )
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=None, annotation=Annotated[str | None, option])
+
+
+@_with_a_flag_per_setting
+def run_command(*, config: Config = None, **flags: str | None) -> None:
+    """Run the daemon in the foreground, until it gets SIGTERM or SIGINT."""
+    settings = load_settings(config=config, flags=flags)
+    from jobwarden.supervisor.service import start
+
+    start(settings, config=config, flags={name: value for name, value in flags.items() if value is not None})
+
+
+@_with_a_flag_per_setting
+def check_command(*, config: Config = None, as_json: AsJson = False, **flags: str | None) -> None:
+    """Check configuration and handlers, and list all problems; exit code 1 if there is one."""
+    settings, problems = examine_settings(config=config, flags=flags)
+    served: list[HandlerInfo] = []
+    if not problems or settings.handlers.is_dir():
+        served, more = _inspect(settings)
+        problems += more
+    if as_json:
+        print_json({"ok": not problems, "problems": problems, "handlers": [_handler(each) for each in served]})
+    else:
+        _print_check(settings, problems, served)
+    if problems:
+        raise typer.Exit(1)
+
+
+def migrate_command(*, as_json: AsJson = False, database_url: DatabaseUrl = None, config: Config = None) -> None:
+    """Create the tables or bring them to this version's schema."""
+    from jobwarden.store.dialects import dialect_for
+    from jobwarden.store.store import Store
+
+    store = Store(dialect_for(find_url(database_url, config), synchronous="full", busy_timeout_seconds=5.0))
+    try:
+        applied = store.migrate()
+        revision = store.schema_revision()
+    finally:
+        store.close()
+    if as_json:
+        print_json({"applied": applied, "revision": revision})
+    else:
+        print(f"schema {revision}: {'applied ' + ', '.join(applied) if applied else 'nothing to do'}")
+
+
+def _inspect(settings: Settings) -> tuple[list[HandlerInfo], list[str]]:
+    from jobwarden.supervisor.inspection import inspect_handlers
+
+    try:
+        loaded = inspect_handlers(settings)
+    except JobwardenError as error:
+        return [], [str(error)]
+    return loaded.handlers, [_sentence(problem, settings.handlers) for problem in loaded.problems]
+
+
+def _sentence(problem: Problem, folder: Path) -> str:
+    line = "" if problem.line is None else f":{problem.line}"
+    way_out = f"; {problem.way_out}" if problem.way_out else ""
+    return f"{folder / problem.file}{line}: {problem.error}{way_out}"
+
+
+def _handler(info: HandlerInfo) -> dict[str, object]:
+    return {
+        "jobType": info.job_type,
+        "file": info.file,
+        "timeoutMs": info.timeout_ms,
+        "maxAttempts": info.max_attempts,
+        "retryDelay": info.retry_delay,
+        "schema": None if info.schema is None else json.loads(bytes(info.schema)),
+    }
+
+
+def _print_check(settings: Settings, problems: list[str], served: list[HandlerInfo]) -> None:
+    for problem in problems:
+        print(printable(problem))
+    types = ", ".join(sorted(info.job_type for info in served)) or "none"
+    print(printable(f"handlers in {settings.handlers}: {types}"))
+    print(f"database: {settings.shown_url}")
+    print(f"{len(problems)} problem{'s' * (len(problems) != 1)}" if problems else "all is well")

@@ -1,0 +1,121 @@
+"""From arguments to a command, and from whatever a command raises to one sentence and an exit code.
+
+Only the command that is called is imported: `jobwarden add` must start fast. The last edge before the shell:
+a mistake of the user never gives a traceback, a mistake of ours always does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+
+from jobwarden.errors import InvalidSettingsError, JobwardenError, StoreError, WaitTimeoutError
+
+SUCCESS, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+COMMANDS = {
+    "run": "jobwarden.cli.daemon",
+    "demo": "jobwarden.cli.demo",
+    "add": "jobwarden.cli.add",
+    "list": "jobwarden.cli.look",
+    "show": "jobwarden.cli.look",
+    "cancel": "jobwarden.cli.change",
+    "retry": "jobwarden.cli.change",
+    "status": "jobwarden.cli.status",
+    "check": "jobwarden.cli.daemon",
+    "migrate": "jobwarden.cli.daemon",
+    "version": "jobwarden.cli.version",
+}
+"""Each command and the module that holds a function `NAME_command`."""
+
+# typer raises click's errors, newer ones those of a private copy; BadParameter is the one that it exports.
+ClickException: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+def enter(arguments: list[str]) -> int:
+    """Run one command line and return the exit code of the process."""
+    try:
+        code = _app(arguments)(args=arguments, prog_name="jobwarden", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else SUCCESS
+    except (KeyboardInterrupt, typer.Abort):
+        return _tell("interrupted", code=INTERRUPTED)
+    except BrokenPipeError:
+        return _close_quietly()
+    except JobwardenError as error:
+        return _explain(error)
+    except ClickException as error:
+        return _tell(_usage_sentence(error), code=WRONG_USE)
+    except OSError as error:
+        return _tell(f"{error.filename or 'standard output'}: {error.strerror}", code=FAILED)
+
+
+def _app(arguments: list[str]) -> typer.Typer:
+    app = typer.Typer(
+        help="A worker pool for background jobs that kills what hangs and loses nothing.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_common)
+    for name in _wanted(arguments):
+        app.command(name)(getattr(import_module(COMMANDS[name]), f"{name}_command"))
+    return app
+
+
+def _wanted(arguments: list[str]) -> list[str]:
+    """The commands to register: the one that is called, or all of them for help and completion."""
+    if arguments and arguments[0] in COMMANDS and _present(arguments[0]):
+        return arguments[:1]
+    return [name for name in COMMANDS if _present(name)]
+
+
+def _present(name: str) -> bool:
+    return find_spec(COMMANDS[name]) is not None
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from jobwarden import __version__
+
+        print(f"jobwarden {__version__}")
+        raise typer.Exit
+
+
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hold the options that come before a command."""
+
+
+def _explain(error: JobwardenError) -> int:
+    if isinstance(error, InvalidSettingsError):
+        for problem in error.problems:
+            _tell(problem, code=WRONG_USE)
+        return WRONG_USE
+    failed = isinstance(error, WaitTimeoutError | StoreError)
+    return _tell(str(error), code=FAILED if failed else WRONG_USE)
+
+
+def _usage_sentence(error: Exception) -> str:
+    message = " ".join(getattr(error, "format_message", error.__str__)().split()).rstrip(".")
+    path = getattr(getattr(error, "ctx", None), "command_path", "jobwarden")
+    return f"{message}; see `{path} --help`"
+
+
+def _tell(sentence: str, *, code: int) -> int:
+    print(f"jobwarden: {sentence}", file=sys.stderr)
+    return code
+
+
+def _close_quietly() -> int:
+    """Whoever read our output has gone; keep the interpreter's last flush from complaining about it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED

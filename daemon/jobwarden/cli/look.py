@@ -1,0 +1,99 @@
+"""`jobwarden list` and `jobwarden show`: what the store says about jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobwarden.cli.places import AsJson, Config, DatabaseUrl, JobId, open_client
+from jobwarden.cli.printing import json_text, moment, print_json, screen, table
+from jobwarden.errors import UnknownJobError
+
+if TYPE_CHECKING:
+    from jobwarden.jobs import JobRecord
+
+LONGEST_CELL = 60
+
+
+def list_command(
+    *,
+    status: Annotated[str | None, typer.Option(help="Only jobs with this status.", show_default=False)] = None,
+    job_type: Annotated[str | None, typer.Option("--type", help="Only this type.", show_default=False)] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="Only jobs with this tag; repeat it to ask for several.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="How many at most.")] = 100,
+    offset: Annotated[int, typer.Option(help="How many to skip.")] = 0,
+    as_json: AsJson = False,
+    database_url: DatabaseUrl = None,
+    config: Config = None,
+) -> None:
+    """List jobs, newest first."""
+    with open_client(database_url, config) as client:
+        jobs = client.get_jobs(status=status, job_type=job_type, tags=tag, limit=limit, offset=offset)
+    if as_json:
+        print_json({"jobs": [job.model_dump(by_alias=True, mode="json") for job in jobs]})
+    else:
+        headings = ("id", "type", "status", "attempts", "priority", "created", "next", "remark")
+        screen().print(table(headings, map(_row, jobs)))
+
+
+def show_command(
+    job_id: JobId, *, as_json: AsJson = False, database_url: DatabaseUrl = None, config: Config = None
+) -> None:
+    """Show all that is known about a job: record, attempts, errors, events, what it printed."""
+    with open_client(database_url, config) as client:
+        job = client.get_job(job_id)
+        if job is None:
+            raise UnknownJobError(job_id)
+        attempts, events = client.get_job_attempts(job_id), client.get_job_events(job_id)
+    if as_json:
+        print_json(
+            {
+                "job": job.model_dump(by_alias=True, mode="json"),
+                "attempts": [attempt.model_dump(by_alias=True, mode="json") for attempt in attempts],
+                "events": [event.model_dump(by_alias=True, mode="json") for event in events],
+            }
+        )
+    else:
+        from jobwarden.cli.portrait import portray
+
+        screen().print(portray(job, attempts=attempts, events=events))
+
+
+def _row(job: JobRecord) -> tuple[object, ...]:
+    next_at = None if job.ended or job.locked_at else job.next_attempt_at or job.run_at
+    tries = f"{job.attempts}/{job.max_attempts}"
+    return (
+        job.id,
+        job.job_type,
+        state_of(job),
+        tries,
+        job.priority,
+        moment(job.created_at),
+        moment(next_at),
+        _remark(job),
+    )
+
+
+def state_of(job: JobRecord) -> str:
+    """The status for people: a failed job that will run again says so, a running one its progress."""
+    if job.retrying:
+        return "failed, will retry"
+    if job.locked_at and job.progress is not None:
+        return f"{job.status} {job.progress:.0f} %"
+    return str(job.status)
+
+
+def _remark(job: JobRecord) -> str | None:
+    if job.error_history:
+        text = job.error_history[-1].message
+    elif job.pending_reason:
+        text = job.pending_reason
+    elif job.output is not None:
+        text = json_text(job.output)
+    else:
+        return None
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_CELL else line[: LONGEST_CELL - 1] + "…"

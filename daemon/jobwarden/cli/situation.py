@@ -1,0 +1,152 @@
+"""What `status` shows, read from the store in one go and put into JSON or tables.
+
+A supervisor's report is what that supervisor said of itself; an older or newer one may leave out entries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jobwarden.cli.printing import duration, moment, printable, table
+from jobwarden.clock import SECOND_US, SYSTEM_CLOCK, to_datetime, to_us
+from jobwarden.jobs import JobStatus
+from jobwarden.store.reading import RETRYING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from rich.console import RenderableType
+
+    from jobwarden.store.reading import RunningJob
+    from jobwarden.store.store import Store
+    from jobwarden.store.work import NodeView
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """The store at one moment."""
+
+    now_us: int
+    nodes: Sequence[NodeView]
+    running: Sequence[RunningJob]
+    queue: Mapping[str, Mapping[str, int]]
+    """Number of jobs by type and status."""
+
+    def as_json(self) -> dict[str, object]:
+        """The document of `status --json`; times are ISO 8601 UTC, ages in seconds."""
+        return {
+            "nodes": [self._node_json(node) for node in self.nodes],
+            "running": [self._running_json(job) for job in self.running],
+            "queue": self.queue,
+            "problems": list(self.problems()),
+        }
+
+    def chapters(self) -> Iterator[RenderableType]:
+        """The tables for people."""
+        headings = ("daemon", "started", "last beat", "lease", "generation", "busy", "kill level", "state")
+        yield from _chapter("daemons", headings, map(self._node_row, self.nodes))
+        headings = ("daemon", "slot", "pid", "generation", "state", "job", "type", "since")
+        yield from _chapter("slots", headings, self._slot_rows())
+        yield from _chapter("running", ("job", "type", "daemon", "since"), map(self._running_row, self.running))
+        shown = [each for each in (*JobStatus, RETRYING) if any(each in row for row in self.queue.values())]
+        counts = [(job_type, *(row.get(each, 0) for each in shown)) for job_type, row in self.queue.items()]
+        yield from _chapter("jobs", ("type", *shown), counts)
+
+    def problems(self) -> Iterator[str]:
+        """What somebody should look at, one sentence each."""
+        if not self.nodes:
+            yield "no daemon runs on this store; start one with `jobwarden run`"
+        for node in self.nodes:
+            report = node.report or {}
+            if self._silent(node):
+                yield f"{node.name}: has not been heard of for {duration(self._age_seconds(node))}"
+            if report.get("trusted") is False:
+                yield f"{node.name}: has lost its lease and starts no jobs"
+            yield from (f"{node.name}: {printable(text)}" for text in _told(report))
+            stuck = [slot.get("pid") for slot in _slots(node) if slot.get("stuck")]
+            yield from (f"{node.name}: worker {pid} was killed but does not die" for pid in stuck)
+
+    def _age_seconds(self, node: NodeView) -> float:
+        return max(0.0, (self.now_us - node.beat_us) / SECOND_US)
+
+    def _silent(self, node: NodeView) -> bool:
+        return self._age_seconds(node) > node.lease_seconds
+
+    def _node_json(self, node: NodeView) -> dict[str, object]:
+        return {
+            "id": node.node_id,
+            "name": node.name,
+            "host": node.host,
+            "pid": node.pid,
+            "stateDir": node.state_dir,
+            "version": node.version,
+            "startedAt": to_datetime(node.started_us).isoformat(),
+            "beat": node.beat,
+            "beatAgeSeconds": self._age_seconds(node),
+            "leaseSeconds": node.lease_seconds,
+            "report": node.report,
+        }
+
+    def _node_row(self, node: NodeView) -> tuple[object, ...]:
+        report, slots = node.report or {}, _slots(node)
+        busy = sum(slot.get("job_id") is not None for slot in slots)
+        state = "silent" if self._silent(node) else "stopping" if report.get("stopping") else "running"
+        return (
+            node.name,
+            moment(to_datetime(node.started_us)),
+            f"{duration(self._age_seconds(node))} ago",
+            duration(node.lease_seconds),
+            report.get("generation"),
+            f"{busy} of {len(slots)}",
+            report.get("kill_level"),
+            state,
+        )
+
+    def _running_row(self, job: RunningJob) -> tuple[object, ...]:
+        since = None if job.locked_at is None else self._age(to_us(job.locked_at))
+        return job.id, job.job_type, job.locked_by, since
+
+    def _running_json(self, job: RunningJob) -> dict[str, object]:
+        since = None if job.locked_at is None else job.locked_at.isoformat()
+        return {"id": job.id, "jobType": job.job_type, "locked_by": job.locked_by, "locked_at": since}
+
+    def _age(self, since_us: int) -> str:
+        return duration(max(0, self.now_us - since_us) / SECOND_US)
+
+    def _slot_rows(self) -> Iterator[tuple[object, ...]]:
+        for node in self.nodes:
+            for slot in _slots(node):
+                since = slot.get("since_us")
+                age = None if since is None else self._age(since)
+                names = ("slot", "pid", "generation", "state", "job_id", "job_type")
+                yield (node.name, *(slot.get(name) for name in names), age)
+
+
+def observe(store: Store) -> Situation:
+    """Read what `status` shows."""
+    return Situation(now_us=SYSTEM_CLOCK.now_us(), nodes=store.nodes(), running=store.running(), queue=store.counts())
+
+
+def _chapter(title: str, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[RenderableType]:
+    """A table, or nothing where there are no rows."""
+    listed = list(rows)
+    if listed:
+        yield table(headings, listed, title=title)
+        yield ""
+
+
+def _slots(node: NodeView) -> list[dict[str, Any]]:
+    slots = (node.report or {}).get("slots")
+    return slots if isinstance(slots, list) else []
+
+
+def _told(report: Mapping[str, object]) -> Iterator[str]:
+    """The supervisor's own complaints: `problem` is one, `problems` are texts or objects with an `error`."""
+    listed = report.get("problems")
+    more = listed if isinstance(listed, list) else []
+    for entry in [report.get("problem"), *more]:
+        if isinstance(entry, dict):
+            yield f"{entry.get('file', 'handlers')}: {entry.get('error')}"
+        elif entry:
+            yield str(entry)
