@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -170,9 +171,7 @@ class PlayedWorker:
 class PlayedSupervisor:
     """Starts one template on a folder of handlers; use as a context manager."""
 
-    def __init__(
-        self, handlers: Path, *, max_output_bytes: int = 1_048_576, trusted_seconds: float = 3600
-    ) -> None:
+    def __init__(self, handlers: Path, *, max_output_bytes: int = 1_048_576, trusted_seconds: float = 3600) -> None:
         self._memory = os.memfd_create("page")
         os.ftruncate(self._memory, PAGE_BYTES)
         self.page = SharedPage(self._memory, writable=True)
@@ -184,10 +183,12 @@ class PlayedSupervisor:
         environment = {**os.environ, "PYTHONPATH": str(DAEMON)}
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "jobwarden.worker.template"]
-                + ["--control-fd", str(theirs.fileno()), "--page-fd", str(self._memory)]
-                + ["--handlers", str(handlers), "--generation", "1", "--supervisor-pid", str(os.getpid())]
-                + ["--max-output-bytes", str(max_output_bytes)],
+                [
+                    *(sys.executable, "-P", "-m", "jobwarden.worker.template"),
+                    *("--control-fd", str(theirs.fileno()), "--page-fd", str(self._memory)),
+                    *("--handlers", str(handlers), "--generation", "1", "--supervisor-pid", str(os.getpid())),
+                    *("--max-output-bytes", str(max_output_bytes)),
+                ],
                 pass_fds=(theirs.fileno(), self._memory),
                 env=environment,
             )
@@ -255,4 +256,13 @@ class PlayedSupervisor:
             self._descriptors += descriptors
             messages = self._reader.feed(data)
         assert len(messages) == 1
-        return decode_from_template(messages[0])
+        message: Loaded | Forked | ForkFailed = decode_from_template(messages[0])
+        return message
+
+
+@contextlib.contextmanager
+def played(folder: Path, code: str, **options: float) -> Iterator[PlayedSupervisor]:
+    """A supervisor over one handler file with this code; the test process is child subreaper meanwhile."""
+    (folder / "played.py").write_text(f"from jobwarden import *\n{textwrap.dedent(code)}")
+    with subreaper(), PlayedSupervisor(folder, **options) as supervisor:  # type: ignore[arg-type]
+        yield supervisor

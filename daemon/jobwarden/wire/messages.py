@@ -43,8 +43,8 @@ class HandlerInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     timeout_ms: int | None = None
     max_attempts: int | None = None
     retry_delay: float | None = None
-    schema: msgspec.Raw | None = None
-    """JSON Schema of the payload, where it is typed."""
+    schema: str | None = None
+    """JSON Schema of the payload as JSON text, where it is typed."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):

@@ -44,9 +44,7 @@ _OUR_FOLDER = str(Path(__file__).parent)
 class Attempts:
     """Calls the handlers of one worker, one at a time."""
 
-    def __init__(
-        self, handlers: Mapping[str, LoadedHandler], *, stop: SoftStop, max_output_bytes: int
-    ) -> None:
+    def __init__(self, handlers: Mapping[str, LoadedHandler], *, stop: SoftStop, max_output_bytes: int) -> None:
         self._handlers = handlers
         self._stop = stop
         self._max_output_bytes = max_output_bytes

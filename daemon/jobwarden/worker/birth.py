@@ -31,6 +31,10 @@ _PID = struct.Struct("=q")
 class BirthError(JobwardenError):
     """No worker was born."""
 
+    def __init__(self, *, reason: str) -> None:
+        """`reason` is for the log and for `status`."""
+        super().__init__(reason)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
@@ -55,7 +59,7 @@ def give_birth(request: Fork, descriptors: list[int], *, surroundings: Surroundi
         try:
             intermediate = os.fork()
         except OSError as error:
-            raise BirthError(f"fork: {error.strerror}") from error
+            raise BirthError(reason=f"fork: {error.strerror}") from error
         if intermediate == 0:
             _be_intermediate(request, descriptors, surroundings=surroundings, private=theirs)
         os.waitpid(intermediate, 0)
@@ -79,9 +83,7 @@ def _be_intermediate(
         os._exit(EXIT_BIRTH)
 
 
-def _be_worker(
-    request: Fork, descriptors: list[int], *, surroundings: Surroundings, intermediate: int
-) -> NoReturn:
+def _be_worker(request: Fork, descriptors: list[int], *, surroundings: Surroundings, intermediate: int) -> NoReturn:
     try:
         birth = Birth(
             slot=request.slot,
@@ -102,11 +104,9 @@ def _be_worker(
 
 def _read_announcement(private: socket.socket) -> tuple[int, int]:
     try:
-        data, descriptors, _, _ = socket.recv_fds(
-            private, 256, 1, socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
-        )
+        data, descriptors, _, _ = socket.recv_fds(private, 256, 1, socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
     except BlockingIOError as error:
-        raise BirthError("the intermediate process died before it could fork") from error
+        raise BirthError(reason="the intermediate process died before it could fork") from error
     if not descriptors:
-        raise BirthError(f"second fork: {data.decode(errors='replace')}")
+        raise BirthError(reason=f"second fork: {data.decode(errors='replace')}")
     return _PID.unpack(data)[0], descriptors[0]

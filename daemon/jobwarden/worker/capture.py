@@ -17,7 +17,7 @@ from jobwarden.clock import MILLISECOND_NS
 from jobwarden.wire.messages import end_mark
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer
+    from _typeshed import ReadableBuffer
 
 MARK_AFTER_NS = 10 * MILLISECOND_NS
 """A job that lived this long gets its mark anyway: what its children printed may have been drained already."""
@@ -38,7 +38,6 @@ class Capture:
     def install(self) -> None:
         """Make the pipe descriptors 1 and 2, with fresh streams on them."""
         os.set_blocking(self._descriptor, True)
-        os.set_inheritable(self._descriptor, False)
         self._restore_descriptors()
         for name, number in _STREAMS:
             self._open_stream(name, number)
@@ -94,6 +93,6 @@ class _Noted(io.FileIO):
         super().__init__(number, "w", closefd=False)
         self._capture = capture
 
-    def write(self, data: Buffer, /) -> int:
+    def write(self, data: ReadableBuffer, /) -> int:
         self._capture.written = True
         return super().write(data)

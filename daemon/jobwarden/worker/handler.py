@@ -26,17 +26,18 @@ MOST_ATTEMPTS = 10_000
 LONGEST_DELAY_SECONDS = 31_622_400
 
 _ATTACHED = "__jobwarden_handlers__"
+_RIGHT_FORM = "write `def name(payload, ctx)` or `async def name(payload, ctx)`, without ctx if it needs none"
 _collecting: ContextVar[list[HandlerDefinition] | None] = ContextVar("_collecting", default=None)
 
 
 class InvalidHandlerError(JobwardenError):
     """A handler was declared in a way that cannot work. `way_out` says what would be right."""
 
-    def __init__(self, problem: str, way_out: str) -> None:
-        """Both are one sentence."""
-        self.problem = problem
+    def __init__(self, job_type: object, *, problem: str, way_out: str) -> None:
+        """`job_type` is what `@handler` was given."""
+        self.problem = f"handler {str(job_type)[:60]!r}: {problem}"
         self.way_out = way_out
-        super().__init__(f"{problem}; {way_out}")
+        super().__init__(f"{self.problem}; {way_out}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +82,9 @@ def handler(
         InvalidHandlerError: an argument or the function's signature cannot work.
     """
     _check_name(job_type)
-    _check_number(
-        "timeout_ms", timeout_ms, low=1, high=LARGEST_TIMEOUT_MS, whole="a whole number of milliseconds"
-    )
-    _check_number("max_attempts", max_attempts, low=1, high=MOST_ATTEMPTS, whole="a whole number of tries")
-    _check_number("retry_delay", retry_delay, low=0, high=LONGEST_DELAY_SECONDS)
+    _check_number(job_type, "timeout_ms", timeout_ms, high=LARGEST_TIMEOUT_MS)
+    _check_number(job_type, "max_attempts", max_attempts, high=MOST_ATTEMPTS)
+    _check_number(job_type, "retry_delay", retry_delay, low=0, high=LONGEST_DELAY_SECONDS, whole=False)
 
     def register(function: _Function) -> _Function:
         parameter, takes_context = _read_signature(job_type, function)
@@ -125,50 +124,51 @@ def collecting() -> Iterator[list[HandlerDefinition]]:
 
 
 def _check_name(job_type: object) -> None:
-    if not isinstance(job_type, str):
-        raise InvalidHandlerError(
-            f"@handler was given {job_type!r} instead of a job type", 'write @handler("name_of_the_job_type")'
-        )
-    if not 1 <= len(job_type) <= LONGEST_NAME or not job_type.isprintable():
-        raise InvalidHandlerError(
-            f"{job_type[:40]!r} is no job type", f"a job type is 1 to {LONGEST_NAME} printable characters"
-        )
+    if callable(job_type):
+        name = getattr(job_type, "__name__", job_type)
+        raise InvalidHandlerError(name, problem="it has no job type", way_out=f'write @handler("{name}")')
+    if not isinstance(job_type, str) or not 1 <= len(job_type) <= LONGEST_NAME or not job_type.isprintable():
+        way_out = f"give a text of 1 to {LONGEST_NAME} printable characters"
+        raise InvalidHandlerError(job_type, problem="that is no job type", way_out=way_out)
 
 
-def _check_number(name: str, value: object, *, low: int, high: int, whole: str | None = None) -> None:
+def _check_number(
+    job_type: str, name: str, value: float | None, *, high: int, low: int = 1, whole: bool = True
+) -> None:
     if value is None:
         return
-    wanted: tuple[type, ...] = (int,) if whole else (int, float)
+    wanted = int if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, wanted) or not low <= value <= high:
-        raise InvalidHandlerError(
-            f"{name}={value!r} is not possible", f"give {whole or 'a number of seconds'} from {low} to {high}"
-        )
+        way_out = f"give a {'whole number' if whole else 'number of seconds'} from {low} to {high}"
+        raise InvalidHandlerError(job_type, problem=f"{name}={value!r} is not possible", way_out=way_out)
 
 
 def _read_signature(job_type: str, function: Callable[..., object]) -> tuple[str, bool]:
     """The name of the payload's parameter, and whether there is one more for the context."""
-    way_out = (
-        "a handler is `def name(payload, ctx)` or `async def name(payload, ctx)`, the ctx being optional"
-    )
-    if inspect.isclass(function) or not inspect.isroutine(inspect.unwrap(function)):
-        raise InvalidHandlerError(f"@handler({job_type!r}) stands on something that is no function", way_out)
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise InvalidHandlerError(
-            f"the handler of {job_type!r} is a generator", "return a value instead of yielding"
-        )
-    parameters = list(inspect.signature(function).parameters.values())
+    problem = _problem_of(function)
+    parameters = [] if problem else list(inspect.signature(function).parameters.values())
     places = [p for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
-    needed = [
-        p.name for p in parameters if p.default is p.empty and p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}
-    ]
-    if not places or len(set(needed) - {p.name for p in places[:2]}):
-        names = ", ".join(needed) or "none"
-        raise InvalidHandlerError(f"the handler of {job_type!r} takes the parameters: {names}", way_out)
-    if _names_context(places[0]):
-        raise InvalidHandlerError(f"the first parameter of {job_type!r} is a JobContext", way_out)
-    return places[0].name, len(places) > 1 and (
-        places[1].default is inspect.Parameter.empty or _names_context(places[1])
-    )
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}]
+    if not problem and (not places or set(needed) - {p.name for p in places[:2]}):
+        problem = f"it takes the parameters {', '.join(needed) or 'none'}"
+    if not problem and _names_context(places[0]):
+        problem = "its first parameter is a JobContext"
+    if problem:
+        raise InvalidHandlerError(job_type, problem=problem, way_out=_RIGHT_FORM)
+    return places[0].name, len(places) > 1 and _wants_context(places[1])
+
+
+def _problem_of(function: Callable[..., object]) -> str | None:
+    if inspect.isclass(function) or not inspect.isroutine(inspect.unwrap(function)):
+        return "it stands on something that is no function"
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return "it yields"
+    return None
+
+
+def _wants_context(parameter: inspect.Parameter) -> bool:
+    """A second parameter with a default of its own is the function's own affair."""
+    return parameter.default is inspect.Parameter.empty or _names_context(parameter)
 
 
 def _names_context(parameter: inspect.Parameter) -> bool:

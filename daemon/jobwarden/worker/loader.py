@@ -14,8 +14,6 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from jobwarden.wire.messages import HandlerInfo, Problem
 from jobwarden.worker.handler import InvalidHandlerError
 from jobwarden.worker.modules import MemoryFinder
@@ -48,14 +46,14 @@ class LoadedHandler:
 
     def info(self) -> HandlerInfo:
         """What the supervisor is told."""
-        definition, schema = self.definition, self.converter.schema
+        definition = self.definition
         return HandlerInfo(
             job_type=definition.job_type,
             file=self.file,
             timeout_ms=definition.timeout_ms,
             max_attempts=definition.max_attempts,
             retry_delay=definition.retry_delay,
-            schema=None if schema is None else msgspec.Raw(schema),
+            schema=self.converter.schema,
         )
 
 
@@ -156,6 +154,4 @@ def _way_out(error: BaseException) -> str:
         case SystemExit():
             return "a handler file is imported, not run: move the exit under `if __name__ == '__main__'`"
         case _:
-            return (
-                "a handler file must import without an error: correct it, or move the work into the handler"
-            )
+            return "a handler file must import without an error: correct it, or move the work into the handler"

@@ -11,8 +11,8 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import linecache
-import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobwarden.worker.handler import collecting
@@ -70,12 +70,12 @@ class MemoryFinder(importlib.abc.MetaPathFinder):
         spec = importlib.machinery.ModuleSpec(fullname, _MemoryLoader(file, self._executed), origin=file.path)
         spec.has_location = True
         if file.relative.endswith("/__init__.py"):
-            spec.submodule_search_locations = [os.path.dirname(file.path)]
+            spec.submodule_search_locations = [str(Path(file.path).parent)]
         return spec
 
     def _folder_spec(self, fullname: str, place: str) -> importlib.machinery.ModuleSpec:
         spec = importlib.machinery.ModuleSpec(fullname, _FolderLoader(), is_package=True)
-        spec.submodule_search_locations = [os.path.join(self._tree.root, place)]
+        spec.submodule_search_locations = [str(Path(self._tree.root, place))]
         return spec
 
 
@@ -102,8 +102,7 @@ class _MemoryLoader(importlib.abc.InspectLoader):
 
     def get_data(self, path: str) -> bytes:
         """For `pkgutil.get_data`: files beside the code are read from the disk."""
-        with open(path, "rb") as file:
-            return file.read()
+        return Path(path).read_bytes()
 
     def exec_module(self, module: ModuleType) -> None:
         _remember_lines(self._file)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -17,11 +19,21 @@ from jobwarden.errors import FailPermanently
 DEEPEST_OUTPUT = 200
 """Nesting levels, as for payloads."""
 
+_SUBCLASSED: tuple[tuple[type, Callable[[Any], object]], ...] = (
+    (int, int),
+    (float, float),
+    (str, str),
+    (Mapping, dict),
+    (list, list),
+    (tuple, list),
+)
+"""What JSON has for an instance of a subclass, which msgspec does not take for its parent."""
+
 
 class UnfitOutputError(FailPermanently):
     """The handler's output cannot be stored; running it again would give the same."""
 
-    def __init__(self, problem: str) -> None:
+    def __init__(self, *, problem: str) -> None:
         """`problem` completes a sentence that begins with the word output."""
         super().__init__(f"output: {problem}")
 
@@ -38,9 +50,9 @@ def encode_output(value: object, *, limit: int) -> str:
     try:
         text = msgspec.json.encode(value).decode()
     except UnicodeEncodeError:
-        raise UnfitOutputError("contains a lone surrogate, which is no text") from None
+        raise UnfitOutputError(problem="contains a lone surrogate, which is no text") from None
     except (TypeError, ValueError, RecursionError) as error:
-        raise UnfitOutputError(f"cannot be written as JSON: {error}") from None
+        raise UnfitOutputError(problem=f"cannot be written as JSON: {error}") from None
     if len(text) > limit or (not text.isascii() and len(text.encode()) > limit):
         raise _too_large(limit)
     if "\\u0000" in text:
@@ -48,13 +60,13 @@ def encode_output(value: object, *, limit: int) -> str:
     return text
 
 
-def _is_plain(value: object, *, limit: int) -> bool:
+def _is_plain(value: object, *, limit: int) -> bool:  # noqa: C901 - one flat walk, on the path of every job
     """Whether only JSON's own types are in it. Raises UnfitOutputError for what no conversion can mend."""
     level, depth, plain, bytes_at_least = [value], 0, True, 0
     while level:
         depth += 1
         if depth > DEEPEST_OUTPUT:
-            raise UnfitOutputError(f"is nested deeper than {DEEPEST_OUTPUT} levels")
+            raise UnfitOutputError(problem=f"is nested deeper than {DEEPEST_OUTPUT} levels")
         # An item takes two bytes or more, so the walk ends even where shared references multiply without end.
         bytes_at_least += 2 * len(level) - 2
         below: list[object] = []
@@ -69,7 +81,7 @@ def _is_plain(value: object, *, limit: int) -> bool:
                 below.extend(item)  # type: ignore[arg-type]
             elif kind is float:
                 if not math.isfinite(item):  # type: ignore[arg-type]
-                    raise UnfitOutputError("contains NaN or infinity, which JSON does not have")
+                    raise UnfitOutputError(problem="contains NaN or infinity, which JSON does not have")
             elif kind is not int and kind is not bool and item is not None:
                 plain = False
         if bytes_at_least + 2 * len(below) > limit + 2:
@@ -82,9 +94,9 @@ def _to_plain(value: object) -> object:
     try:
         return msgspec.to_builtins(value, str_keys=True, enc_hook=_convert)
     except RecursionError:
-        raise UnfitOutputError(f"is nested deeper than {DEEPEST_OUTPUT} levels") from None
+        raise UnfitOutputError(problem=f"is nested deeper than {DEEPEST_OUTPUT} levels") from None
     except (TypeError, ValueError) as error:
-        raise UnfitOutputError(f"cannot be written as JSON: {error}") from None
+        raise UnfitOutputError(problem=f"cannot be written as JSON: {error}") from None
 
 
 def _convert(value: object) -> object:
@@ -93,9 +105,9 @@ def _convert(value: object) -> object:
         return dump(mode="json")
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    for kind in (bool, int, float, str, dict, list, tuple):
+    for kind, plain in _SUBCLASSED:
         if isinstance(value, kind):
-            return kind(value)
+            return plain(value)
     message = f"objects of type {type(value).__name__} have no form in JSON"
     raise TypeError(message)
 
@@ -103,7 +115,7 @@ def _convert(value: object) -> object:
 def _refuse_nul(value: object) -> None:
     if isinstance(value, str):
         if "\0" in value:
-            raise UnfitOutputError("contains a NUL character (\\u0000), which databases cannot store")
+            raise UnfitOutputError(problem="contains a NUL character (\\u0000), which databases cannot store")
     elif isinstance(value, dict):
         for key, item in value.items():
             _refuse_nul(key)
@@ -115,5 +127,5 @@ def _refuse_nul(value: object) -> None:
 
 def _too_large(limit: int) -> UnfitOutputError:
     return UnfitOutputError(
-        f"is more than {limit} bytes of JSON, which is the limit; store a reference instead"
+        problem=f"is more than {limit} bytes of JSON, which is the limit; store a reference instead"
     )

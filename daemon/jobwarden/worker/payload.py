@@ -32,13 +32,17 @@ _OBJECTS = (dict, Mapping, MutableMapping)
 class InvalidPayloadError(JobwardenError):
     """The payload is not what the handler's annotation asks for."""
 
+    def __init__(self, *, problem: str) -> None:
+        """`problem` names the fields and the rules, never a value."""
+        super().__init__(problem)
+
 
 @dataclass(frozen=True, slots=True)
 class Converter:
     """`convert` takes JSON text and raises InvalidPayloadError; `schema` is JSON Schema, where there is a type."""
 
     convert: Callable[[str], object]
-    schema: bytes | None = None
+    schema: str | None = None
 
 
 def converter_of(definition: HandlerDefinition) -> Converter:
@@ -62,9 +66,10 @@ def _annotation_of(definition: HandlerDefinition) -> Any:
     try:
         hints = get_type_hints(only, globalns=getattr(function, "__globals__", {}), include_extras=True)
     except Exception as error:
-        problem = f"the payload of {definition.job_type!r} is annotated with {annotations[name]!r}, which fails: {error}"
         raise InvalidHandlerError(
-            problem, "name a type that the file defines or imports at run time"
+            definition.job_type,
+            problem=f"the payload is annotated with {annotations[name]!r}, which fails: {error}",
+            way_out="name a type that the file defines or imports at run time",
         ) from error
     return hints[name]
 
@@ -72,7 +77,7 @@ def _annotation_of(definition: HandlerDefinition) -> Any:
 def _parse_object(text: str) -> object:
     value = _parse(text)
     if type(value) is not dict:
-        raise InvalidPayloadError("payload: must be an object")
+        raise InvalidPayloadError(problem="payload: must be an object")
     return value
 
 
@@ -97,7 +102,7 @@ def _validator(adapter: TypeAdapter[Any], failed: type[ValidationError]) -> Call
         try:
             return validate(text)
         except failed as error:
-            raise InvalidPayloadError(describe(error)) from None
+            raise InvalidPayloadError(problem=describe(error)) from None
 
     return convert
 
@@ -112,9 +117,9 @@ def _typed_dict(annotation: Any) -> Converter:
         except msgspec.ValidationError as error:
             what, _, where = str(error).partition(" - at `$")
             place = f"payload{where.rstrip('`')}"
-            raise InvalidPayloadError(f"{place}: {what}") from None
+            raise InvalidPayloadError(problem=f"{place}: {what}") from None
 
-    return Converter(convert, msgspec.json.encode(msgspec.json.schema(annotation)))
+    return Converter(convert, msgspec.json.encode(msgspec.json.schema(annotation)).decode())
 
 
 def describe(error: ValidationError) -> str:
@@ -129,11 +134,11 @@ def _place(location: tuple[int | str, ...]) -> str:
     return ".".join(["payload", *(str(part) for part in location)])
 
 
-def _schema_of(adapter: TypeAdapter[Any]) -> bytes | None:
+def _schema_of(adapter: TypeAdapter[Any]) -> str | None:
     from pydantic.errors import PydanticInvalidForJsonSchema  # noqa: PLC0415 - as above
 
     try:
-        return msgspec.json.encode(adapter.json_schema())
+        return msgspec.json.encode(adapter.json_schema()).decode()
     except (PydanticInvalidForJsonSchema, TypeError, ValueError):
         return None  # a type without a schema is still a type
 
@@ -141,6 +146,7 @@ def _schema_of(adapter: TypeAdapter[Any]) -> bytes | None:
 def _unusable(definition: HandlerDefinition, error: Exception) -> InvalidHandlerError:
     first_line = str(error).partition("\n")[0]
     return InvalidHandlerError(
-        f"the payload type of {definition.job_type!r} cannot be checked: {first_line}",
-        "use a pydantic model, a dataclass, a TypedDict or a plain dict",
+        definition.job_type,
+        problem=f"its payload type cannot be checked: {first_line}",
+        way_out="use a pydantic model, a dataclass, a TypedDict or a plain dict",
     )

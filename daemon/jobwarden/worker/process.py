@@ -55,7 +55,7 @@ def live(birth: Birth, *, handlers: Mapping[str, LoadedHandler], page: SharedPag
     capture = Capture(own["capture"], nonce=birth.nonce)
     capture.install()
     control = socket.socket(fileno=own["control"])
-    control.setblocking(True)
+    control.settimeout(None)
     stop = SoftStop(socket.socket(fileno=own["talk"]))
     attempts = Attempts(handlers, stop=stop, max_output_bytes=birth.max_output_bytes)
     worker = Worker(birth, control=control, queue=socket.socket(fileno=own["queue"]), page=page)
@@ -70,9 +70,7 @@ def live(birth: Birth, *, handlers: Mapping[str, LoadedHandler], page: SharedPag
 class Worker:
     """The loop around the attempts."""
 
-    def __init__(
-        self, birth: Birth, *, control: socket.socket, queue: socket.socket, page: SharedPage
-    ) -> None:
+    def __init__(self, birth: Birth, *, control: socket.socket, queue: socket.socket, page: SharedPage) -> None:
         self._birth = birth
         self._control = control
         self._queue = queue

@@ -14,6 +14,7 @@ import random
 import resource
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobwarden.worker.descriptors import close_all_but, move_up
@@ -70,8 +71,8 @@ def _await_supervisor(birth: Birth) -> None:
 
 
 def _offer_to_oom_killer() -> None:
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # a wish, not a need
-        file.write(str(OOM_SCORE_ADJUSTMENT))
+    with contextlib.suppress(OSError):  # a wish, not a need
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_ADJUSTMENT))
 
 
 def _open_nothing_as_stdin() -> None:

@@ -6,10 +6,12 @@ gives a generation half old and half new (R24). Called by the loader only.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobwarden.wire.messages import Problem
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MOST_READINGS = 20
-_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,91 +50,79 @@ class SourceTree:
 
 
 def read_tree(directory: str) -> SourceTree:
-    """Read until two looks at the tree, one before and one after, agree. A file that cannot be read is a problem."""
-    root = os.path.realpath(directory)
-    if not os.path.isdir(root):
-        missing = Problem(
-            file=".",
-            line=None,
-            error=f"{directory} is no directory",
-            way_out="create it, or set the handlers directory",
-        )
-        return SourceTree(root, {}, [missing])
-    tree = SourceTree(root, {})
+    """Read until two looks at the tree, before and after, agree. A file that cannot be read is a problem."""
+    root = Path(directory).resolve()
+    if not root.is_dir():
+        return SourceTree(str(root), {}, [_missing(directory)])
+    tree = SourceTree(str(root), {})
     for _ in range(MOST_READINGS):
         before = _look(root)
         tree = _read_all(root, before)
         if _look(root) == before:
             return tree
-    tree.problems.append(
-        Problem(
-            file=".",
-            line=None,
-            error="the directory changed each time it was read",
-            way_out="save it once more",
-        )
-    )
+    restless = "the directory changed each time it was read"
+    tree.problems.append(Problem(file=".", line=None, error=restless, way_out="save it once more"))
     return tree
 
 
 _State = tuple[int, int, int, int, int]
 
 
-def _look(root: str) -> dict[str, _State | None]:
+def _missing(directory: str) -> Problem:
+    way_out = "create it, or set the handlers directory to one that is there"
+    return Problem(file=".", line=None, error=f"{directory} is no directory", way_out=way_out)
+
+
+def _look(root: Path) -> dict[str, _State | None]:
     """Relative path to what `stat` says of each Python file; None for one without (a dangling link)."""
-    return {os.path.relpath(path, root): _state_of(path) for path in sorted(_python_files(root, ()))}
+    found = {path.relative_to(root).as_posix(): _state_of(path) for path in _python_files(root, above=())}
+    return dict(sorted(found.items()))
 
 
-def _state_of(path: str) -> _State | None:
+def _state_of(path: Path) -> _State | None:
     try:
-        found = os.stat(path)
+        found = path.stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _python_files(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+def _python_files(folder: Path, *, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
     """Follows links to directories; `above` ends the walk where a link leads back up."""
     try:
-        here = os.stat(folder)
-        names = sorted(os.listdir(folder))
+        here = folder.stat()
+        paths = list(folder.iterdir())
     except OSError:
         return
     identity = (here.st_dev, here.st_ino)
     if identity in above:
         return
-    for name in names:
-        path = os.path.join(folder, name)
-        if name.startswith(".") or name == "__pycache__":
+    for path in paths:
+        if path.name.startswith(".") or path.name == "__pycache__":
             continue
-        if os.path.isdir(path):
-            yield from _python_files(path, (*above, identity))
-        elif name.endswith(".py"):
+        if path.is_dir():
+            yield from _python_files(path, above=(*above, identity))
+        elif path.suffix == ".py":
             yield path
 
 
-def _read_all(root: str, found: dict[str, _State | None]) -> SourceTree:
+def _read_all(root: Path, found: dict[str, _State | None]) -> SourceTree:
     files, problems = {}, []
     for relative in found:
-        path = os.path.join(root, relative)
+        path = str(root / relative)
         try:
             files[relative] = SourceFile(relative, path, _read(path))
         except OSError as error:
-            way_out = "make it a readable file, or remove it"
             text = f"it cannot be read: {error.strerror or error}"
+            way_out = "make it a readable file, or remove it"
             problems.append(Problem(file=relative, line=None, error=text, way_out=way_out))
-    return SourceTree(root, files, problems)
+    return SourceTree(str(root), files, problems)
 
 
 def _read(path: str) -> bytes:
     # O_NONBLOCK: opening a FIFO must not hang the load.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - the descriptor is what is looked at
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(0, "it is no regular file")
-        pieces = []
-        while piece := os.read(descriptor, _READ_BYTES):
-            pieces.append(piece)
-        return b"".join(pieces)
-    finally:
-        os.close(descriptor)
+            raise OSError(errno.EINVAL, "it is no regular file")
+        return file.read()

@@ -87,7 +87,7 @@ class Template:
     """Answers the supervisor's messages, one after the other."""
 
     def __init__(self, control: socket.socket, surroundings: Surroundings) -> None:
-        control.setblocking(True)
+        control.settimeout(None)
         self._control = control
         self._surroundings = surroundings
         self._reader = FrameReader()
@@ -139,9 +139,7 @@ class Template:
     def _refuse_threads(self) -> None:
         threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
         if threads:
-            raise BirthError(
-                f"handler modules started threads at import ({', '.join(threads)}), so nothing is forked"
-            )
+            raise BirthError(reason=f"handler modules started threads ({', '.join(threads)}), so nothing is forked")
 
 
 def _read_options(arguments: Sequence[str] | None) -> TemplateOptions:
