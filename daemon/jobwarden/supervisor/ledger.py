@@ -36,6 +36,8 @@ _COMPANY_NS = 3 * MILLISECOND_NS
 _ENOUGH = 400
 _WATCH_SECONDS = 0.1
 """How often an idle ledger looks whether another process changed the store: the net under lost rings."""
+_CHECKPOINT_EVERY = 32
+"""Commits between two looks at the length of the log."""
 _RETRY_SECONDS = (0.05, 1.0)
 
 
@@ -130,9 +132,16 @@ class Ledger(threading.Thread):
                 if not entries.empty:
                     self._write(writer, entries)
                 self.busy_ns = self._clock.thread_ns()
-            writer.remove_node(self._node_id)
+            self._sign_off(writer)
         finally:
             writer.close()
+
+    def _sign_off(self, writer: Writer) -> None:
+        """Nothing of this node is left to write. A row that stays is taken for a dead node's by the next start."""
+        try:
+            writer.remove_node(self._node_id)
+        except StoreError as error:
+            events.emit(events.StoreAway(problem=str(error)))
 
     # collecting
 
@@ -148,7 +157,7 @@ class Ledger(threading.Thread):
 
     def _wait(self, entries: Entries) -> Entries | None:
         """Block until there is something to do or the store wants a look."""
-        if self._leaving or (not entries.empty and self._away_since_ns is None):
+        if self._away_since_ns is None and (self._leaving or not entries.empty):
             return entries
         try:
             first = self._queue.get(timeout=self._idle_seconds())
@@ -206,16 +215,26 @@ class Ledger(threading.Thread):
     def _write(self, writer: Writer, entries: Entries) -> None:
         try:
             receipts = writer.transact(self._work(entries))
-            for node_id in entries.free_nodes:
-                self._free(writer, node_id)
-            if entries.reconcile:
-                self._mailbox.post(Processing(writer.processing_of(self._node_id)))
         except StoreError as error:
             self._keep(entries, error)
             return
         self._note_success(entries)
         self._answer(entries, receipts)
-        writer.checkpoint_if_long()
+        self._maintain(writer, entries)
+
+    def _maintain(self, writer: Writer, entries: Entries) -> None:
+        """What may fail without consequence for what was committed; it comes again by itself."""
+        try:
+            for node_id in entries.free_nodes:
+                self._free(writer, node_id)
+            if entries.reconcile:
+                # After Claimed was posted: a claim that the pool has not heard of yet would be given back while
+                # it is dispatched.
+                self._mailbox.post(Processing(writer.processing_of(self._node_id)))
+            if self.commits % _CHECKPOINT_EVERY == 0:
+                writer.checkpoint_if_long()
+        except StoreError as error:
+            self._keep(Entries(reconcile=entries.reconcile), error)
 
     def _work(self, entries: Entries) -> Work:
         claim = None

@@ -8,6 +8,8 @@ import random
 import resource
 import secrets
 import sys
+import threading
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from jobwarden.store import Store
 
 EXIT_STORE_AWAY = 1
+EXIT_BROKEN = 70
 _SWITCH_SECONDS = 0.0002
 """Longer switch intervals starve the ledger beside a busy loop (R17)."""
 _LAST_WRITES_SECONDS = 30.0
@@ -119,7 +122,19 @@ def serve(descriptor: int) -> int:
     _raise_descriptor_limit()
     settings = load_settings(config=_path(handover), flags=handover.flags)
     events.listen(LogLines(settings, clock=SYSTEM_CLOCK))
+    threading.excepthook = _die_of
     return Service(settings, handover).run()
+
+
+def _die_of(failure: threading.ExceptHookArgs) -> None:
+    """A thread that failed unexpectedly takes the supervisor with it: half a supervisor would lose jobs silently.
+
+    The keeper cleans up, a service manager starts a new one, and that one frees the jobs.
+    """
+    name = failure.thread.name if failure.thread else "?"
+    text = "".join(traceback.format_exception(failure.exc_type, failure.exc_value, failure.exc_traceback))
+    events.emit(events.Alerted(text=f"the {name} thread failed, the supervisor ends: {text}"))
+    os._exit(EXIT_BROKEN)
 
 
 def _receive(descriptor: int) -> Handover:
