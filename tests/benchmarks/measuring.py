@@ -1,4 +1,4 @@
-"""One daemon under measurement: real processes, a real SQLite file at FULL, two workers, and tables of what was seen."""
+"""One daemon under measurement: real processes, a real SQLite file at FULL, and tables of what was seen."""
 
 from __future__ import annotations
 
@@ -93,7 +93,11 @@ class Daemon:
             beat = store.nodes()[0].beat
             while store.nodes()[0].beat < beat + 2:
                 Event().wait(0.1)
-            return msgspec.convert(store.nodes()[0].report, type=dict[str, object])  # type: ignore[return-value]
+            report: dict[str, float] = msgspec.convert(
+                {name: value for name, value in (store.nodes()[0].report or {}).items() if isinstance(value, int)},
+                type=dict[str, float],
+            )
+            return report
         finally:
             store.close()
 

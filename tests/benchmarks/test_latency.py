@@ -34,7 +34,7 @@ def test_pickup_when_idle(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("forced", [False, True])
-def test_lateness_of_kills(tmp_path: Path, forced: bool) -> None:
+def test_lateness_of_kills(tmp_path: Path, *, forced: bool) -> None:
     """From deadline + grace to the death of the last process of a tree with a grandchild of its own session."""
     daemon = Daemon(tmp_path, workers=2)
     with daemon.running(), Client(daemon.url) as client:
