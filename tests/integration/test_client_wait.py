@@ -219,3 +219,15 @@ def test_an_abandoned_waiter_leaves_nothing_behind(url: str, tmp_path: Path) -> 
 
     asyncio.run(use())
     assert list((tmp_path / "jobs.db.doorbell").iterdir()) == []
+
+
+def test_a_ring_is_taken_off_the_socket(client: Client) -> None:
+    """A ring that stayed there would keep its waiter looking without a pause."""
+    bell = client.store.bell
+    assert bell is not None
+    ear = bell.listen("wait")
+    bell.ring_waiters()
+    waiting.listen(ear, seconds=LIMIT_SECONDS)
+    with pytest.raises(BlockingIOError):
+        ear.recv(64)
+    bell.leave(ear)
