@@ -13,8 +13,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Event
 
-import msgspec
-
 from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
 from jobwarden.jobs import JobOptions
 from jobwarden.store import Store, open_store
@@ -93,11 +91,11 @@ class Daemon:
             beat = store.nodes()[0].beat
             while store.nodes()[0].beat < beat + 2:
                 Event().wait(0.1)
-            report: dict[str, float] = msgspec.convert(
-                {name: value for name, value in (store.nodes()[0].report or {}).items() if isinstance(value, int)},
-                type=dict[str, float],
-            )
-            return report
+            return {
+                name: float(value)
+                for name, value in (store.nodes()[0].report or {}).items()
+                if isinstance(value, (int, float))
+            }
         finally:
             store.close()
 
