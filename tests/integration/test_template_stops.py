@@ -92,13 +92,16 @@ def test_a_soft_stop_ends_a_running_handler(tmp_path: Path, job_type: str, why: 
 
 
 def test_a_stop_for_another_attempt_does_nothing(tmp_path: Path) -> None:
-    """The fence must be that of the running attempt: here an older one, then none at all."""
+    """Job and fence must be those of the running attempt: here another fence, another job with the same fence (each
+    job counts its own), then none at all.
+    """
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     with played(tmp_path, HANDLERS) as supervisor:
         worker = supervisor.spawn()
         begin(worker, "gate", str(gate))
         worker.soft_stop(fence=999)
+        worker.soft_stop(job_id=999)
         worker.signal(signal.SIGUSR1)
         gate.write_text("open")
         done = worker.wait_done()
@@ -135,7 +138,7 @@ def test_a_retired_worker_takes_no_further_job(tmp_path: Path) -> None:
         worker = supervisor.spawn()
         begin(worker, "sleep")
         worker.send_run("nothing")
-        worker.soft_stop(fence=1)
+        worker.soft_stop(fence=1, job_id=1001)
         assert worker.wait_done().retire
         worker.control.shutdown(1)
         assert worker.wait_exit() == (0, 0)

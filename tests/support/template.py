@@ -128,9 +128,11 @@ class PlayedWorker:
         self.received.append(self._unread.pop(0))
         return self.received[-1]
 
-    def soft_stop(self, *, fence: int | None = None, why: str = "timeout") -> None:
-        """Send Stop, then the signal."""
-        self.talk.send(encode(Stop(fence=self._fence if fence is None else fence, why=why)))
+    def soft_stop(self, *, fence: int | None = None, job_id: int | None = None, why: str = "timeout") -> None:
+        """Send Stop for the current attempt, or for another one, then the signal."""
+        fence = self._fence if fence is None else fence
+        job_id = 1000 + self._fence if job_id is None else job_id
+        self.talk.send(encode(Stop(job_id=job_id, fence=fence, why=why)))
         self.signal(signal.SIGUSR1)
 
     def signal(self, number: int) -> None:

@@ -31,6 +31,11 @@ class ClaimedJob(msgspec.Struct, frozen=True, array_like=True):
     interruptions: int
     lost_in_row: int
 
+    @property
+    def attempt(self) -> tuple[int, int]:
+        """What identifies the attempt: (job id, fence). A fence alone does not; each job counts its own."""
+        return self.id, self.fence
+
 
 class TypeTerms(msgspec.Struct, frozen=True, kw_only=True):
     """What a handler declares for its job type; used where the job itself says nothing.

@@ -95,22 +95,23 @@ class Channel:
             del self._unsent[:sent]
         return True
 
-    def take_back(self) -> tuple[int, ...]:
-        """Receive from the worker's own end: what comes, the worker has not got and never will (R8)."""
-        fences: list[int] = []
+    def take_back(self) -> tuple[tuple[int, int], ...]:
+        """Receive from the worker's own end: the attempts that the worker has not got and never will (R8)."""
+        attempts: list[tuple[int, int]] = []
         while True:
             try:
                 message = self._queue_back.recv(_LARGEST_MESSAGE, socket.MSG_DONTWAIT)
             except (BlockingIOError, ConnectionResetError):
-                return tuple(fences)
+                return tuple(attempts)
             if not message:
-                return tuple(fences)
-            fences.append(messages.decode_to_worker(message).fence)
+                return tuple(attempts)
+            run = messages.decode_to_worker(message)
+            attempts.append((run.job_id, run.fence))
 
-    def stop_softly(self, fence: int, why: str) -> None:
+    def stop_softly(self, attempt: tuple[int, int], why: str) -> None:
         """Say which attempt is meant, then signal."""
         with contextlib.suppress(OSError):  # a full or broken talk socket: the hard kill does not wait for it
-            self._talk.send(messages.encode(messages.Stop(fence, why)))
+            self._talk.send(messages.encode(messages.Stop(*attempt, why)))
         self.signal(SOFT_SIGNAL)
 
     def signal(self, number: signal.Signals) -> None:

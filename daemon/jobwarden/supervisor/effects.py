@@ -33,10 +33,10 @@ class TakeBack(_Effect, frozen=True):
 
 
 class StopSoftly(_Effect, frozen=True):
-    """Send Stop and the soft signal for this attempt."""
+    """Send Stop and the soft signal for this attempt (job id, fence)."""
 
     slot: int
-    fence: int
+    attempt: tuple[int, int]
     why: str
     """timeout or cancel."""
 

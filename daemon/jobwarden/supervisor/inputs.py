@@ -100,10 +100,10 @@ class ProgressMade(_Input, frozen=True):
 
 
 class TookBack(_Input, frozen=True):
-    """These queued jobs were received back from the slot's queue: the worker never got them."""
+    """These attempts (job id, fence) were received back from the slot's queue: the worker never got them."""
 
     slot: int
-    fences: tuple[int, ...]
+    attempts: tuple[tuple[int, int], ...]
 
 
 class Died(_Input, frozen=True):

@@ -219,7 +219,7 @@ class Loop:
         try:
             self.nursery.channels[effect.slot].send(effect.job)
         except BlockingIOError:
-            self._facts.append(seen.TookBack(effect.slot, (effect.job.fence,)))
+            self._facts.append(seen.TookBack(effect.slot, (effect.job.attempt,)))
 
     def _take_back(self, effect: do.TakeBack) -> None:
         channel = self.nursery.channels.get(effect.slot)
@@ -227,7 +227,7 @@ class Loop:
             self._facts.append(seen.TookBack(effect.slot, channel.take_back()))
 
     def _stop_softly(self, effect: do.StopSoftly) -> None:
-        self.nursery.channels[effect.slot].stop_softly(effect.fence, effect.why)
+        self.nursery.channels[effect.slot].stop_softly(effect.attempt, effect.why)
 
     def _kill_tree(self, effect: do.KillTree) -> None:
         channel = self.nursery.channels[effect.slot]

@@ -73,7 +73,7 @@ class Slot:
         "stuck",
         "until_ns",
         "why",
-        "why_fence",
+        "why_of",
     )
 
     def __init__(self, slot_id: int, *, generation: int, now_ns: int) -> None:
@@ -92,7 +92,7 @@ class Slot:
         """The one deadline in force: birth, job, or end of the grace."""
         self.why: Outcome | None = None
         """The outcome that the pool has decided for the running attempt, if any."""
-        self.why_fence = 0
+        self.why_of: tuple[int, int] | None = None
         """The attempt about which it was decided: a kill addresses an attempt, not a process (R9)."""
         self.stop_ns = 0
         """When it decided."""

@@ -101,8 +101,9 @@ LARGEST_QUEUED = 65_536
 
 
 class Stop(_Message, frozen=True):
-    """On the talk socket, before the soft signal: end the attempt with this fence. `why` is timeout or cancel."""
+    """On the talk socket, before the soft signal: end this attempt. `why` is timeout or cancel."""
 
+    job_id: int
     fence: int
     why: str
 

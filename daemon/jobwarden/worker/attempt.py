@@ -65,11 +65,11 @@ class Attempts:
         """The only function that arms the soft stop. See `SoftStop`: a signal that finds us in here is not raised."""
         variables = copy_context()
         try:
-            self._stop.armed = run.fence
-            self._stop.raise_if_stopped(run.fence)
+            self._stop.armed = (run.job_id, run.fence)
+            self._stop.raise_if_stopped(self._stop.armed)
             return variables.run(self._call, handler, run.payload, context)
         finally:
-            self._stop.armed = 0
+            self._stop.armed = None
 
     def _call(self, handler: LoadedHandler, payload: str, context: JobContext) -> str | None:
         value = handler.call(payload, context)
@@ -94,7 +94,7 @@ class Attempts:
     def _failure(self, error: BaseException, run: Run) -> Failure:
         """Print the traceback where the attempt's output goes, and name the error."""
         try:
-            failure = _classify(error, self._stop.stopped(run.fence))
+            failure = _classify(error, self._stop.stopped((run.job_id, run.fence)))
             if failure.kind != INVALID_PAYLOAD:
                 _print_traceback(error)
         except Exception as second:  # noqa: BLE001 - the error's own __str__ or a closed stream

@@ -82,7 +82,7 @@ class Worker:
         self._poll.register(queue, select.POLLIN)
         self._poll.register(control, select.POLLIN)
         self._idle_title = f"jobwarden: worker g{birth.generation} [idle]"
-        self._fence = 0
+        self._running: Run | None = None
         self._cpu_seconds = 0.0
 
     def serve(self, attempts: Attempts, *, stop: SoftStop, capture: Capture) -> NoReturn:
@@ -133,12 +133,12 @@ class Worker:
     def _perform(self, run: Run, *, attempts: Attempts, stop: SoftStop, capture: Capture) -> Done:
         setproctitle(f"jobwarden: worker g{self._birth.generation} {run.job_type} #{run.job_id}")
         context = self._context_of(run)
-        self._fence = run.fence
+        self._running = run
         started_ns = SYSTEM_CLOCK.monotonic_ns()
         output, failure = attempts.run(run, context)
         ended_ns = SYSTEM_CLOCK.monotonic_ns()
         context.flush_progress()
-        self._fence = 0
+        self._running = None
         stop.restore()
         children = left_behind()
         cpu_us, peak_rss_kb = self._usage()
@@ -153,7 +153,7 @@ class Worker:
             output=output,
             failure=failure,
             left_behind=children,
-            retire=bool(children) or stop.stopped(run.fence) is not None,
+            retire=bool(children) or stop.stopped((run.job_id, run.fence)) is not None,
         )
 
     def _context_of(self, run: Run) -> JobContext:
@@ -164,13 +164,13 @@ class Worker:
             max_attempts=run.max_attempts,
             timeout_ms=run.timeout_ms,
             max_output_bytes=self._birth.max_output_bytes,
-            send_progress=lambda percent: self._send_progress(run.fence, percent),
+            send_progress=lambda percent: self._send_progress(run, percent),
         )
 
-    def _send_progress(self, fence: int, percent: float) -> None:
+    def _send_progress(self, run: Run, percent: float) -> None:
         # A thread that outlives its job must not report into the next one.
-        if fence == self._fence:
-            self._send(encode(Progress(fence=fence, percent=percent)))
+        if run is self._running:
+            self._send(encode(Progress(fence=run.fence, percent=percent)))
 
     def _send(self, message: bytes) -> None:
         with self._sending:

@@ -26,14 +26,14 @@ _DONTWAIT = socket.MSG_DONTWAIT
 
 
 class SoftStop:
-    """One per worker. `armed` is the fence of the attempt whose handler runs now, else 0."""
+    """One per worker. `armed` is the attempt whose handler runs now: (job id, fence)."""
 
     def __init__(self, talk: socket.socket) -> None:
         self._talk = talk
         self._plumbing: CodeType | None = None
         self._received: Stop | None = None
         self._handler = self._on_signal
-        self.armed = 0
+        self.armed: tuple[int, int] | None = None
         self.task: asyncio.Task[object] | None = None
         """The task to cancel instead of raising, while an async handler runs."""
 
@@ -48,22 +48,21 @@ class SoftStop:
         if getsignal(STOP_SIGNAL) is not self._handler:
             signal.signal(STOP_SIGNAL, self._handler)
 
-    def stopped(self, fence: int) -> Stop | None:
-        """The Stop that came for this attempt, if one did."""
+    def stopped(self, attempt: tuple[int, int]) -> Stop | None:
+        """The Stop that came for this attempt, if one did. Two jobs may well have the same fence."""
         received = self._received
-        return received if received is not None and received.fence == fence else None
+        return received if received is not None and (received.job_id, received.fence) == attempt else None
 
-    def raise_if_stopped(self, fence: int) -> None:
+    def raise_if_stopped(self, attempt: tuple[int, int]) -> None:
         """For a Stop that came before the handler was called."""
-        received = self.stopped(fence)
+        received = self.stopped(attempt)
         if received is not None:
             raise _exception_for(received)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of signal(2)
         self._read_talk()
-        fence = self.armed
-        received = self._received
-        if not fence or received is None or received.fence != fence:
+        received = None if self.armed is None else self.stopped(self.armed)
+        if received is None:
             return
         if frame is not None and frame.f_code is self._plumbing:
             return
