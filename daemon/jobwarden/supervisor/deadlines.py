@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import heapq
 
+_MOST_REPLACED = 256
+"""Replaced entries that the heap may hold beside as many as there are living ones."""
+
 
 class Deadlines:
-    """Keys that fall due. Setting a key again replaces its earlier moment."""
+    """Keys that fall due. Setting a key again replaces its earlier moment.
+
+    What was replaced is thrown away when it has come to the top, or when it makes up most of the heap: the limits of
+    15,000 jobs per second would otherwise pile up until the first of them is due.
+    """
 
     def __init__(self) -> None:
         """Nothing is due, ever."""
@@ -20,6 +27,9 @@ class Deadlines:
             return
         self._at[key] = at_ns
         heapq.heappush(self._heap, (at_ns, key))
+        if len(self._heap) > _MOST_REPLACED + 2 * len(self._at):
+            self._heap = [(at, each) for each, at in self._at.items()]
+            heapq.heapify(self._heap)
 
     def next_ns(self) -> int | None:
         """The earliest moment, or None for never."""

@@ -118,8 +118,10 @@ class Killer(threading.Thread):
         asked = launcher.asked
         if asked != launcher.answered:
             return False
+        # `known` first: a worker that dies between the two looks may be reaped, and its pid be somebody else's by now.
+        known = set(launcher.known)
         children = own_children()
-        strays = children - launcher.known
+        strays = children - known
         if asked != launcher.answered or asked != launcher.asked:
             return False
         for pid in strays:
