@@ -45,6 +45,11 @@ class Dispatching:
         backlog, idle = self._intake.backlog, self._workers.idle
         while backlog:
             job = backlog[0]
+            if job.job_type not in self._generations.types:
+                # Claimed for code that is gone; a worker would have to fail it as "no handler".
+                backlog.popleft()
+                self._out.append(do.GiveBackJob(job.id, job.fence))
+                continue
             quick = self._may_queue(job)
             self._last_was_quick = quick
             if idle:
@@ -68,9 +73,18 @@ class Dispatching:
         best, least = None, DEPTH
         for slot in self._workers.slots.values():
             load = len(slot.in_flight)
-            if load < least and slot.state is SlotState.READY and self._quickness.is_quick(slot.in_flight[0].job_type):
+            if load < least and slot.state is SlotState.READY and self._takes_more(slot):
                 best, least = slot, load
         return best
+
+    def _takes_more(self, slot: Slot) -> bool:
+        """Not behind a slow job, not on old code, and not behind a large one, which travels on another socket."""
+        head = slot.in_flight[0]
+        return (
+            self._quickness.is_quick(head.job_type)
+            and len(head.payload) <= LARGEST_QUEUED_BEHIND
+            and self._generations.is_current(slot.generation)
+        )
 
     def ask(self) -> None:
         """Claim what the workers can take beyond the backlog, if the store may have it."""

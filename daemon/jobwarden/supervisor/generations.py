@@ -18,7 +18,7 @@ class Generations:
 
     def __init__(self, *, default_timeout_ms: int | None) -> None:
         """Nothing is loaded, nothing was asked for. The default limit serves types that declare none."""
-        self._default_timeout_ms = default_timeout_ms
+        self.default_timeout_ms = default_timeout_ms
         self.last = 0
         self.loading: int | None = None
         self.template: int | None = None
@@ -27,6 +27,8 @@ class Generations:
         self.content_hash: str | None = None
         self.handlers: tuple[HandlerInfo, ...] = ()
         self.terms: tuple[TypeTerms, ...] = ()
+        self.types: frozenset[str] = frozenset()
+        """The job types that are served."""
         self.same_code: set[int] = set()
         self.problem: str | None = None
         """Why the last load did not become the serving generation."""
@@ -49,6 +51,7 @@ class Generations:
         self.content_hash = content_hash
         self.handlers = handlers
         self.terms = tuple(self._terms(each) for each in handlers)
+        self.types = frozenset(each.job_type for each in handlers)
         self.problem = None
         self._failures = 0
         return replaced
@@ -72,7 +75,7 @@ class Generations:
     def _terms(self, handler: HandlerInfo) -> TypeTerms:
         return TypeTerms(
             job_type=handler.job_type,
-            timeout_ms=handler.timeout_ms or self._default_timeout_ms,
+            timeout_ms=handler.timeout_ms or self.default_timeout_ms,
             max_attempts=handler.max_attempts,
             retry_delay=handler.retry_delay,
         )

@@ -189,7 +189,6 @@ class Nursery:
         for watched in (channel.control, channel.capture.descriptor, channel.pidfd or 0):
             self._unwatch(watched)
         self._launcher.known.discard(pid)
-        self._feed(seen.TookBack(channel.slot, channel.take_back()))
         code = os.waitstatus_to_exitcode(status)
         number = -code if code < 0 else None
         swept = number == _SIGKILL and self._page[SWEEP_BEGAN] != channel.sweep_seen
@@ -204,6 +203,8 @@ class Nursery:
                 captured=channel.capture.rest(),
             )
         )
+        # After Died, or the pool would take the dead worker for an idle one and send it the next job.
+        self._feed(seen.TookBack(channel.slot, channel.take_back()))
 
     def forget(self, slot: int) -> None:
         """Nothing of this worker is left: give its descriptors back."""

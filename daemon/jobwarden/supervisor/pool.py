@@ -146,6 +146,9 @@ class Pool:
         slot = self._running(fact.job_id, fact.fence)
         if slot is not None:
             slot.forgotten = True
+            if slot.why is None:
+                # Not for itself, but so that a successor which it has already begun is not taken for a crash.
+                slot.why, slot.why_of = Outcome.INTERRUPTED, (fact.job_id, fact.fence)
             self.workers.kill(slot, now)
 
     def _running(self, job_id: int, fence: int) -> Slot | None:
@@ -192,6 +195,8 @@ class Pool:
             self._out.append(do.EndTemplate(fact.generation))
             self._template_failed(seen.TemplateFailed(fact.generation, fact.problems[0]), now)
             return
+        if fact.content_hash != self.generations.content_hash:
+            self._quickness.forget()
         replaced = self.generations.adopt(fact.generation, fact.content_hash, fact.handlers)
         self.generations.problem = fact.problems[0] if fact.problems else None
         types = tuple(sorted(each.job_type for each in fact.handlers))
@@ -199,9 +204,7 @@ class Pool:
         if replaced is not None:
             self._out.append(do.EndTemplate(replaced))
         self.intake.ring()
-        for slot in list(self.workers.idle.values()):
-            if not self.generations.is_current(slot.generation):
-                self.workers.kill(slot, now)
+        self.workers.retire_old_code(now)
         self.workers.fill(now)
 
     def _template_failed(self, fact: seen.TemplateFailed, now: seen.Moment) -> None:
@@ -220,7 +223,8 @@ class Pool:
 
     def _terms_changed(self, fact: seen.TermsChanged, now: seen.Moment) -> None:
         self.terms = self.workers.terms = fact.terms
-        for slot in list(self.workers.idle.values())[: self.workers.surplus()]:
+        self.generations.default_timeout_ms = fact.terms.default_timeout_ms
+        for slot in list(self.workers.idle.values())[: self.workers.excess()]:
             self.workers.kill(slot, now)
         self.workers.fill(now)
 

@@ -78,8 +78,12 @@ class Workers:
             self._fork(template, now)
 
     def surplus(self) -> int:
-        """How many workers there are more than wanted; negative for missing ones."""
+        """How many workers there are more than wanted, those that are being killed included; negative for missing."""
         return sum(1 for slot in self.slots.values() if not slot.stuck) - self.terms.workers
+
+    def excess(self) -> int:
+        """How many workers there will be more than wanted once those that are told to go have gone; never negative."""
+        return max(0, sum(1 for slot in self.slots.values() if slot.lives) - self.terms.workers)
 
     def _fork(self, template: int, now: seen.Moment) -> None:
         self._last_slot += 1
@@ -113,10 +117,7 @@ class Workers:
             return
         slot.move(SlotState.READY)
         self._set_until(slot, None)
-        if self.stopping or not self._generations.is_current(slot.generation):
-            self.kill(slot, now)
-        else:
-            self.idle[slot.id] = slot
+        self._rest(slot, now)
 
     # service
 
@@ -153,10 +154,11 @@ class Workers:
         self._intake.finished(now.ns)
         if not slot.forgotten:
             self._out.append(do.Record(ending))
-        if slot.why is not None and slot.why_fence == job.fence:
+        if slot.why is not None and slot.why_of == job.attempt:
             # The kill was meant for the job that has just ended; what runs now is its innocent successor.
             slot.why = Outcome.INTERRUPTED if slot.state is SlotState.KILLING else None
-            slot.why_fence = slot.in_flight[0].fence if slot.in_flight else 0
+            slot.why_of = slot.in_flight[0].attempt if slot.in_flight else None
+            slot.kill_due_ns = 0
         slot.forgotten = False
         if slot.in_flight:
             self._begin_head(slot, now)
@@ -165,7 +167,7 @@ class Workers:
             self._rest(slot, now)
 
     def _rest(self, slot: Slot, now: seen.Moment) -> None:
-        if self.stopping or self.surplus() > 0 or not self._generations.is_current(slot.generation):
+        if self.stopping or self.excess() or not self._generations.is_current(slot.generation):
             self.kill(slot, now)
         else:
             self.idle[slot.id] = slot
@@ -193,10 +195,9 @@ class Workers:
     def took_back(self, fact: seen.TookBack, now: seen.Moment) -> None:
         """Jobs that the worker never got wait for another one."""
         slot = self.slots.get(fact.slot)
-        if slot is None or not fact.fences:
+        if slot is None or not fact.attempts:
             return
-        taken = set(fact.fences)
-        back = [job for job in slot.in_flight if job.fence in taken]
+        back = [job for job in slot.in_flight if job.attempt in fact.attempts]
         for job in back:
             slot.in_flight.remove(job)
         if self.stopping:
@@ -214,9 +215,9 @@ class Workers:
         job = slot.head
         if slot.state not in {SlotState.READY, SlotState.STOPPING} or job is None:
             return
-        if slot.why is not None and slot.why_fence == job.fence and grace_ns != 0:
+        if slot.why is not None and slot.why_of == job.attempt and grace_ns != 0:
             return
-        slot.why, slot.why_fence, slot.stop_ns = slot.why or why, job.fence, now.ns
+        slot.why, slot.why_of, slot.stop_ns = slot.why or why, job.attempt, now.ns
         grace = self.terms.kill_grace_ns if grace_ns is None else grace_ns
         if why is Outcome.TIMED_OUT:
             grace = 0 if job.force_kill_on_timeout else grace
@@ -228,16 +229,16 @@ class Workers:
             slot.move(SlotState.STOPPING)
             self._out.append(do.TakeBack(slot.id))
         self._set_until(slot, now.ns + grace)
-        self._out.append(do.StopSoftly(slot.id, job.fence, "timeout" if why is Outcome.TIMED_OUT else "cancel"))
+        self._out.append(do.StopSoftly(slot.id, job.attempt, "timeout" if why is Outcome.TIMED_OUT else "cancel"))
 
     def kill(self, slot: Slot, now: seen.Moment, *, dump: bool = False) -> None:
         """Order the death of the worker and its tree."""
         if slot.state not in {SlotState.SPAWNING, SlotState.READY, SlotState.STOPPING}:
             return
+        if not slot.born:
+            return  # `born` comes back to it, `unborn` removes it, or its spawn deadline ends the template
         self.idle.pop(slot.id, None)
         self._set_until(slot, None)
-        if not slot.born:
-            return  # `born` comes back to it, or `unborn` removes it
         if slot.in_flight:
             self._out.append(do.TakeBack(slot.id))
         slot.move(SlotState.KILLING)
@@ -305,8 +306,8 @@ class Workers:
         self._out.append(do.Alert(f"the worker of slot {slot.id} did not report in time"))
         if slot.born:
             self.kill(slot, now)
-        elif self._generations.template is not None:
-            self._out.append(do.EndTemplate(self._generations.template))
+        else:
+            self._out.append(do.EndTemplate(slot.generation))
 
     def tend(self, now: seen.Moment) -> None:
         """Take jobs back from behind a slow one, and write progress that was held."""
@@ -315,6 +316,16 @@ class Workers:
             waited_ns = now.ns - slot.head_since_ns
             behind = slot.state is SlotState.READY and len(slot.in_flight) > 1
             if behind and waited_ns > (100 * _MS_NS if self.idle else 1_000 * _MS_NS):
+                self._out.append(do.TakeBack(slot.id))
+
+    def retire_old_code(self, now: seen.Moment) -> None:
+        """New code is served: workers of other code end their job and get no further one."""
+        for slot in list(self.slots.values()):
+            if self._generations.is_current(slot.generation):
+                continue
+            if slot.idle:
+                self.kill(slot, now)
+            elif slot.state is SlotState.READY and len(slot.in_flight) > 1:
                 self._out.append(do.TakeBack(slot.id))
 
     def _slow_down(self, now: seen.Moment) -> None:
