@@ -19,6 +19,9 @@ DEFAULT_MAX_ATTEMPTS = 3
 DEFAULT_RETRY_DELAY_SECONDS = 60.0
 """What holds where neither the job nor its handler says anything; the claim writes it into the job's row."""
 
+_LONGEST_PLACE = 100
+"""Characters of a path into a payload that are shown; a deep one has thousands."""
+
 _Text = Annotated[str, Field(min_length=1, max_length=255)]
 
 
@@ -74,7 +77,8 @@ def invalid_job(error: ValidationError) -> InvalidJobError:
     """The first problem of a validation error, named, without the offending value (it may be a secret)."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     place = ".".join(str(part) for part in first["loc"]) or "job"
-    return InvalidJobError(place, first["msg"])
+    shown = place if len(place) <= _LONGEST_PLACE else place[:_LONGEST_PLACE] + "…"
+    return InvalidJobError(shown, first["msg"].removeprefix("Value error, "))
 
 
 def encode_json(value: object, *, what: str, limit: int = LARGEST_PAYLOAD_BYTES) -> str:
