@@ -1,0 +1,159 @@
+"""A folder with a database on which a test runs daemons, and the invariants that must hold when they are gone."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+
+from jobwarden.client import Client
+from jobwarden.jobs import Attempt, JobRecord
+from tests.support import processes
+from tests.support.daemon import HANDLERS, Daemon
+from tests.support.gates import Gate
+from tests.support.waiting import LIMIT_SECONDS, eventually
+
+
+class Site:
+    """What one test needs. Made and checked by the fixture `site`."""
+
+    def __init__(self, folder: Path) -> None:
+        """Everything lives below `folder`."""
+        self.folder = folder
+        self.place = folder / "place"
+        self.place.mkdir()
+        self.url = f"sqlite:///{folder}/jobs.db"
+        self.client = Client(self.url)
+        self.daemons: list[Daemon] = []
+        self._gates: list[Gate] = []
+        self._own_children = processes.children(os.getpid())
+
+    # what tests use
+
+    def start(self, *, state: str = "state", settled: bool = True, **flags: object) -> Daemon:
+        """Start a daemon; `settled` waits until all its workers are there."""
+        flags = {
+            "database_url": self.url,
+            "handlers": HANDLERS,
+            "state_dir": self.folder / state,
+            "workers": 2,
+            "log_format": "json",
+            "log_level": "debug",
+            "kill_grace_seconds": 0.3,
+        } | flags
+        daemon = Daemon(self.folder, name=f"daemon {len(self.daemons) + 1}", flags=flags)
+        self.daemons.append(daemon)
+        if settled:
+            daemon.wait_for("started")
+            daemon.await_workers(int(str(flags["workers"])))
+        return daemon
+
+    def gate(self) -> Gate:
+        """A new gate, which is closed with the site."""
+        gate = Gate(self.folder / f"gate{len(self._gates) + 1}")
+        self._gates.append(gate)
+        return gate
+
+    def payload(self, gate: Gate | None = None, **more: JsonValue) -> dict[str, JsonValue]:
+        """What the handlers of tests want to know."""
+        return {"place": str(self.place), **({"gate": gate.path} if gate else {}), **more}
+
+    def add(
+        self, job_type: str, gate: Gate | None = None, *, extra: dict[str, JsonValue] | None = None, **options: Any
+    ) -> int:
+        """Add a job; `extra` goes into its payload."""
+        return self.client.add_job(job_type, self.payload(gate, **(extra or {})), **options)
+
+    def await_end(self, job_id: int, *, seconds: float = LIMIT_SECONDS) -> JobRecord:
+        """The job once it has ended."""
+        return self.client.wait(job_id, timeout=seconds)
+
+    def job(self, job_id: int) -> JobRecord:
+        """The job now."""
+        record = self.client.get_job(job_id)
+        assert record is not None
+        return record
+
+    def attempts(self, job_id: int) -> list[Attempt]:
+        """Its ended attempts."""
+        return self.client.get_job_attempts(job_id)
+
+    def lines(self, name: str) -> list[str]:
+        """The lines of a file that handlers wrote in their place."""
+        path = self.place / name
+        return path.read_text().splitlines() if path.exists() else []
+
+    def is_held(self, job_id: int) -> bool:
+        """Whether any process still holds the job's own lock: its handler or whatever that started."""
+        with (self.place / f"{job_id}.lock").open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    # the end
+
+    def logs(self) -> str:
+        """What all daemons said."""
+        return "\n".join(f"--- {daemon.name}\n{daemon.shown_log()}" for daemon in self.daemons)
+
+    def close(self) -> None:
+        """End what still runs, then check the invariants."""
+        for daemon in self.daemons:
+            if daemon.running:
+                daemon.send(signal.SIGQUIT)
+        try:
+            for daemon in self.daemons:
+                daemon.wait()
+            self._await_no_process()
+            self.check()
+        finally:
+            self._kill_the_rest()
+            self.client.close()
+            for gate in self._gates:
+                gate.close()
+
+    def check(self) -> None:
+        """The invariants of design §1 that a store and its folder can show."""
+        assert self.lines("overlaps") == [], "two attempts of one job ran at the same time"
+        if not (self.folder / "jobs.db").exists():
+            return
+        with closing(sqlite3.connect(self.folder / "jobs.db")) as connection:
+            assert _lost_rows(connection) == [], "jobs are processing under a node that is not there"
+            assert _double_outcomes(connection) == [], "an attempt has two outcomes"
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        held = [path.name for path in self.place.glob("*.lock") if self.is_held(int(path.stem))]
+        assert held == [], "somebody still holds the locks of these jobs"
+
+    def _await_no_process(self) -> None:
+        """Every orphan is adopted by this process, so nothing is left when no child is."""
+        eventually(self._nothing_left, what="the end of every process below the daemons", seconds=10)
+
+    def _nothing_left(self) -> bool:
+        processes.reap_orphans(self._own_children)
+        return not processes.children(os.getpid()) - self._own_children
+
+    def _kill_the_rest(self) -> None:
+        while rest := processes.children(os.getpid()) - self._own_children:
+            for pid in rest:
+                processes.kill_quietly(pid)
+            processes.reap_orphans(self._own_children)
+
+
+def _lost_rows(connection: sqlite3.Connection) -> list[object]:
+    return connection.execute(
+        "SELECT id, node_id FROM job WHERE status = 'processing' AND node_id NOT IN (SELECT id FROM node)"
+    ).fetchall()
+
+
+def _double_outcomes(connection: sqlite3.Connection) -> list[object]:
+    return connection.execute(
+        "SELECT job_id, fence, count(*) FROM attempts GROUP BY job_id, fence HAVING count(*) > 1"
+    ).fetchall()
