@@ -6,7 +6,6 @@ so that a transaction begun as a reader takes the write lock before it has seen 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
@@ -16,6 +15,8 @@ from jobwarden.store import entries
 from jobwarden.store.schema import key
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Connection
 
     from jobwarden.jobs.options import JobOptions
@@ -28,9 +29,7 @@ IDEMPOTENCY_TTL_SECONDS = 7 * 86_400
 _KEYS_PER_QUERY = 500
 
 
-def add_jobs(
-    connection: Connection, sql: Statements, options: Sequence[JobOptions], *, now_us: int
-) -> list[int]:
+def add_jobs(connection: Connection, sql: Statements, options: Sequence[JobOptions], *, now_us: int) -> list[int]:
     """The ids in the order of `options`; the holder's id where an idempotency key is already held.
 
     Raises InvalidJobError, before anything is written, for a payload that cannot be stored.
@@ -65,11 +64,9 @@ def _hold_keys(
     if not wanted:
         return {}
     # Sorted, so that two bulk adds cannot wait for each other's keys crosswise.
-    rows: list[Row] = sorted(wanted.items())
+    rows = sorted(wanted.items())
     held_since = now_us - IDEMPOTENCY_TTL_SECONDS * SECOND_US
-    connection.execute(
-        sql.hold_keys, {"entries": entries.as_json(rows), "now": now_us, "held_since": held_since}
-    )
+    connection.execute(sql.hold_keys, {"entries": entries.as_json(rows), "now": now_us, "held_since": held_since})
     return _holders(connection, list(wanted))
 
 
@@ -84,9 +81,7 @@ def _holders(connection: Connection, names: list[str]) -> dict[str, int]:
 
 def _insert_tags(connection: Connection, sql: Statements, tagged: list[tuple[int, list[str]]]) -> None:
     rows: list[Row] = [
-        (job_id, name, position)
-        for job_id, tags in tagged
-        for position, name in enumerate(dict.fromkeys(tags))
+        (job_id, name, position) for job_id, tags in tagged for position, name in enumerate(dict.fromkeys(tags))
     ]
     if rows:
         connection.execute(sql.insert_tags, {"entries": entries.as_json(rows)})

@@ -10,14 +10,18 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 NODE = "node"
 WAIT = "wait"
 
 _SUFFIX = ".sock"
+_UNBORN = ".new"
 _LARGEST_DATAGRAM = 64
 
 
@@ -42,12 +46,13 @@ class Bell:
     def listen(self, kind: str) -> socket.socket:
         """A non-blocking socket that becomes readable when somebody rings; close it with `leave`. Raises OSError."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        listener = socket.socket(
-            socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        )
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
-            with self._reached() as (_, address):
-                listener.bind(address(f"{kind}-{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"))
+            with self._reached() as (descriptor, address):
+                name = f"{kind}-{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
+                # bind(2) makes the file before the socket answers: until then it would be taken for a stale one.
+                listener.bind(address(name + _UNBORN))
+                os.rename(name + _UNBORN, name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
         except BaseException:
             listener.close()
             raise
@@ -55,7 +60,7 @@ class Bell:
 
     def leave(self, listener: socket.socket) -> None:
         """Close the socket and remove its file."""
-        name = Path(listener.getsockname()).name
+        name = Path(listener.getsockname()).name.removesuffix(_UNBORN)
         listener.close()
         with contextlib.suppress(OSError):
             (self._folder / name).unlink()
@@ -70,7 +75,9 @@ class Bell:
     def _ring(self, prefix: str) -> None:
         with contextlib.suppress(OSError), self._reached() as (descriptor, address):
             names = [
-                name for name in os.listdir(descriptor) if name.startswith(prefix) and name.endswith(_SUFFIX)
+                name
+                for name in os.listdir(descriptor)  # noqa: PTH208 - by descriptor
+                if name.startswith(prefix) and name.endswith(_SUFFIX)
             ]
             if not names:
                 return
@@ -82,7 +89,7 @@ class Bell:
         try:
             ringer.sendto(b"!", address)
         except ConnectionRefusedError:
-            # Its owner is gone without a goodbye. A live listener's file and socket appear together in bind(2).
+            # Its owner is gone without a goodbye.
             with contextlib.suppress(OSError):
                 os.unlink(Path(address).name, dir_fd=descriptor)
         except OSError:
@@ -91,7 +98,7 @@ class Bell:
 
     @contextmanager
     def _reached(self) -> Iterator[tuple[int, Callable[[str], str]]]:
-        """The folder's descriptor and what makes addresses: a socket's address holds 108 bytes, a path may be longer."""
+        """The folder's descriptor and what makes addresses: those hold 108 bytes, and a path may be longer."""
         descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             yield descriptor, lambda name: f"/proc/self/fd/{descriptor}/{name}"

@@ -5,10 +5,10 @@ A running job is never changed here: a wish is written on its row, for its owner
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import insert, select, update
 
 from jobwarden.errors import JobStateError, UnknownJobError
 from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS
@@ -25,7 +25,7 @@ ASKED = "asked"
 
 
 def cancel_job(connection: Connection, job_id: int, *, now_us: int, reason: str | None) -> str:
-    """ "cancelled" for a job that was waiting for its turn, "asked" for a running one (its owner will end it).
+    """CANCELLED for a job that was waiting for its turn, ASKED for a running one (its owner will end it).
 
     Raises UnknownJobError, or JobStateError for a job that has ended.
     """
@@ -89,22 +89,27 @@ def retry_job(connection: Connection, job_id: int, *, now_us: int) -> None:
     _record(connection, job_id, "retried", now_us=now_us, metadata={"from": found.status})
 
 
-_SEEN = (job.c.id, job.c.status, job.c.ended_at, job.c.attempts, job.c.max_attempts)
+class _Seen(NamedTuple):
+    status: JobStatus
+    ended_at: int | None
+    attempts: int
+    max_attempts: int | None
 
 
-def _locked(connection: Connection, job_id: int) -> Row[Any]:
+_SEEN = [job.c[name] for name in _Seen._fields]
+
+
+def _locked(connection: Connection, job_id: int) -> _Seen:
     row = connection.execute(select(*_SEEN).where(job.c.id == job_id).with_for_update()).first()
     if row is None:
         raise UnknownJobError(job_id)
-    return row
+    return _Seen(*row)
 
 
 def _change(connection: Connection, job_id: int, **values: object) -> None:
     connection.execute(update(job).where(job.c.id == job_id).values(**values))
 
 
-def _record(
-    connection: Connection, job_id: int, kind: str, *, now_us: int, metadata: dict[str, str] | None
-) -> None:
+def _record(connection: Connection, job_id: int, kind: str, *, now_us: int, metadata: dict[str, str] | None) -> None:
     text = None if metadata is None else msgspec.json.encode(metadata).decode()
     connection.execute(insert(event), {"job_id": job_id, "type": kind, "at": now_us, "metadata": text})

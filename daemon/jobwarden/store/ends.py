@@ -7,7 +7,6 @@ its transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +20,8 @@ from jobwarden.store.failures import UnstorableError, data_errors
 from jobwarden.store.work import Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from sqlalchemy import Connection, TextClause
 
     from jobwarden.store.entries import Row
@@ -73,9 +74,7 @@ class EndWriter:
 
     def _write_completions(self, endings: list[Ending]) -> list[Refusal]:
         rows = (entries.completion(ending) for ending in endings)
-        return self._write_set(
-            endings, rows, record=self.sql.record_completions, apply=self.sql.complete_jobs
-        )
+        return self._write_set(endings, rows, record=self.sql.record_completions, apply=self.sql.complete_jobs)
 
     def _write_others(self, endings: list[Ending]) -> list[Refusal]:
         rows = (entries.end(ending, owner=self.owner) for ending in endings)
@@ -107,9 +106,7 @@ class EndWriter:
         self, ending: Ending, error: UnstorableError
     ) -> tuple[list[Refusal], list[tuple[int, int, str]]]:
         sentence = f"output cannot be stored: {error.reason}"
-        found = self.connection.execute(
-            self.sql.jobs_by_id, {"ids": entries.as_json([ending.job_id])}
-        ).scalar_one()
+        found = self.connection.execute(self.sql.jobs_by_id, {"ids": entries.as_json([ending.job_id])}).scalar_one()
         failures = [_as_failure(job, ending, sentence) for job in _decode_jobs(found)]
         refused = self.write(failures)
         if refused or not failures:

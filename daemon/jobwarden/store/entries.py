@@ -1,35 +1,96 @@
-"""From structs to the JSON arrays that the set statements read: one array per entry, positions fixed here.
+"""From structs to the JSON arrays that the set statements read: one array per entry, laid out as named here.
 
-The first twelve positions are the same for completions and for other ends, so that both statements that write
-outcome events read alike. Text that people read (errors, captured output) is made storable; an output is not touched.
+The statements take the layouts from this page, so that positions exist once. Text that people read (errors,
+captured output) is made storable; an output is not touched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from jobwarden.clock import to_datetime, to_us
-from jobwarden.jobs.claim import ClaimedJob, TypeTerms
-from jobwarden.jobs.ending import Ending
 from jobwarden.jobs.options import JobOptions, encode_json
 from jobwarden.jobs.outcome import JobStatus, Outcome
 from jobwarden.store.readiness import claim_rank, readiness
+
+if TYPE_CHECKING:
+    from jobwarden.jobs.ending import Ending
+
+ATTEMPT = ("job_id", "fence")
+PROGRESS = ("job_id", "fence", "percent")
+KEY = ("name", "job_id")
+TAG = ("job_id", "name", "position")
+COMPLETION = (
+    "job_id",
+    "fence",
+    "at",
+    "output",
+    "worker_pid",
+    "generation",
+    "started_at",
+    "ended_at",
+    "peak_rss_kb",
+    "cpu_ms",
+    "captured",
+    "left_behind",
+)
+END = (
+    *COMPLETION,
+    "outcome",
+    "status",
+    "event_type",
+    "metadata",
+    "signal",
+    "exit_code",
+    "error",
+    "stack_dump",
+    "ready",
+    "due_at",
+    "next_attempt_at",
+    "failure_reason",
+    "pending_reason",
+    "attempts",
+    "crashes",
+    "interruptions",
+    "lost_in_row",
+    "raised",
+    "job_ended_at",
+    "history_item",
+)
+ADDED = (
+    "id",
+    "job_type",
+    "payload",
+    "priority",
+    "claim_rank",
+    "run_at",
+    "ready",
+    "due_at",
+    "timeout_ms",
+    "max_attempts",
+    "force_kill_on_timeout",
+    "retry_delay",
+    "retry_backoff",
+    "retry_delay_max",
+    "idempotency_key",
+    "metadata",
+)
 
 _encoder = msgspec.json.Encoder()
 
 Row = Sequence[object]
 
 
-def as_json(rows: Iterable[Row] | Row) -> str:
-    """The parameter of a set statement. Raises UnicodeEncodeError for a lone surrogate in any text."""
-    return _encoder.encode(rows).decode()
+def as_json(value: object) -> str:
+    """The parameter of a set statement, or a value in one. Raises UnicodeEncodeError for a lone surrogate."""
+    return _encoder.encode(value).decode()
 
 
 def completion(ending: Ending) -> Row:
-    """An entry of `record_completions` and `complete_jobs`."""
+    """COMPLETION, for `record_completions` and `complete_jobs`."""
     facts = ending.facts
     return (
         ending.job_id,
@@ -48,7 +109,7 @@ def completion(ending: Ending) -> Row:
 
 
 def end(ending: Ending, *, owner: str | None = None) -> Row:
-    """An entry of `record_endings` and `end_jobs`. `owner` names a node that lost the job."""
+    """END, for `record_endings` and `end_jobs`. `owner` names a node that lost the job."""
     facts, status = ending.facts, ending.status
     ready, due_at = readiness(status, due_us=ending.next_attempt_us, now_us=ending.at_us)
     return (
@@ -76,18 +137,8 @@ def end(ending: Ending, *, owner: str | None = None) -> Row:
     )
 
 
-def claimed(job: ClaimedJob) -> Row:
-    """An entry of `claim_jobs` and `record_processing`."""
-    return (job.id, job.fence, job.attempts, job.max_attempts, job.timeout_ms, job.retry_delay)
-
-
-def terms(types: Sequence[TypeTerms]) -> str:
-    """The `terms` of `choose_ready`."""
-    return as_json([(term.job_type, term.timeout_ms, term.max_attempts, term.retry_delay) for term in types])
-
-
 def added(options: JobOptions, *, job_id: int, now_us: int) -> Row:
-    """An entry of `insert_jobs`. Raises InvalidJobError if payload or metadata cannot be written as JSON."""
+    """ADDED, for `insert_jobs`. Raises InvalidJobError if payload or metadata cannot be written as JSON."""
     run_at = now_us if options.run_at is None else to_us(options.run_at)
     ready, due_at = readiness(JobStatus.PENDING, due_us=run_at, now_us=now_us)
     return (
@@ -148,4 +199,4 @@ def _history_item(ending: Ending) -> str | None:
     if ending.error is None:
         return None
     moment = to_datetime(ending.at_us).isoformat().replace("+00:00", "Z")
-    return as_json({"message": storable(ending.error), "timestamp": moment})  # type: ignore[arg-type]
+    return as_json({"message": storable(ending.error), "timestamp": moment})

@@ -6,8 +6,9 @@ wrong with the data (find the row).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sqlite3
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import (
     DatabaseError,
@@ -15,10 +16,13 @@ from sqlalchemy.exc import (
     DBAPIError,
     IntegrityError,
     OperationalError,
-    TimeoutError,
 )
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from jobwarden.errors import CommitUnknownError, StoreError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _WAYS_OUT = {
     "SQLITE_BUSY": "another process kept the database locked for longer than the busy timeout; try again",
@@ -38,6 +42,7 @@ _WAYS_OUT = {
 
 _DATA = ("SQLITE_CONSTRAINT", "SQLITE_TOOBIG", "SQLITE_MISMATCH", "SQLITE_RANGE")
 _MALFORMED = "malformed JSON"
+_SURROGATE = "it contains a lone surrogate, which is no text"
 
 
 class UnstorableError(Exception):
@@ -53,9 +58,11 @@ def store_errors(where: str) -> Iterator[None]:
     """Turn what the driver raises inside into StoreUnavailableError or StoreError. `where` holds no password."""
     try:
         yield
-    except TimeoutError as error:
+    except PoolTimeoutError as error:
         raise StoreUnavailableError(where, "no connection became free in time; try again") from error
     except DBAPIError as error:
+        raise _ours(error.orig or error, where=where) from None
+    except sqlite3.Error as error:
         raise _ours(error, where=where) from None
 
 
@@ -65,7 +72,7 @@ def commit_errors(where: str) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        if error.connection_invalidated or _code(error).startswith("SQLITE_IOERR"):
+        if error.connection_invalidated or _code(error.orig).startswith("SQLITE_IOERR"):
             raise CommitUnknownError(where) from None
         raise
 
@@ -76,7 +83,7 @@ def data_errors() -> Iterator[None]:
     try:
         yield
     except UnicodeEncodeError:
-        raise UnstorableError("it contains a lone surrogate, which is no text") from None
+        raise UnstorableError(_SURROGATE) from None
     except OverflowError as error:
         raise UnstorableError(str(error)) from None
     except DBAPIError as error:
@@ -90,18 +97,16 @@ def _is_about_data(error: DBAPIError) -> bool:
         return True
     if not isinstance(error, (OperationalError, DatabaseError)):
         return False
-    return _code(error).startswith(_DATA) or _MALFORMED in str(error.orig)
+    return _code(error.orig).startswith(_DATA) or _MALFORMED in str(error.orig)
 
 
-def _ours(error: DBAPIError, *, where: str) -> StoreError:
+def _ours(error: BaseException, *, where: str) -> StoreError:
     code = _code(error)
     for name, problem in _WAYS_OUT.items():
         if code.startswith(name):
             return StoreUnavailableError(where, problem)
-    if isinstance(error, OperationalError) and not code:
-        return StoreUnavailableError(where, str(error.orig))
-    return StoreError(f"{where}: {error.orig}")
+    return StoreError(f"{where}: {error}")
 
 
-def _code(error: DBAPIError) -> str:
-    return getattr(error.orig, "sqlite_errorname", "")
+def _code(error: BaseException | None) -> str:
+    return getattr(error, "sqlite_errorname", "")

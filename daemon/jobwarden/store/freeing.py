@@ -5,7 +5,6 @@ Called by the writer, inside its transaction. Never judges whether a node is dea
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,8 @@ from jobwarden.store.ends import EndWriter
 from jobwarden.store.schema import node
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Connection
 
     from jobwarden.store.statements import Statements

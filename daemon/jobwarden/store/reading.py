@@ -5,7 +5,6 @@ Works on a connection whose transaction its caller began. For people: nothing he
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -20,6 +19,7 @@ from jobwarden.store.schema import edge, event, job, node, tag
 from jobwarden.store.work import NodeView
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -82,9 +82,7 @@ def find_jobs(
     newest_first: bool,
 ) -> list[JobRecord]:
     """Records that match all of what is given; `tags`: jobs that carry all of them."""
-    query = (
-        select(*_COLUMNS).order_by(job.c.id.desc() if newest_first else job.c.id).limit(limit).offset(offset)
-    )
+    query = select(*_COLUMNS).order_by(job.c.id.desc() if newest_first else job.c.id).limit(limit).offset(offset)
     if status == RETRYING:
         query = query.where(job.c.status == "failed", job.c.next_attempt_at.is_not(None))
     elif status is not None:
@@ -117,9 +115,7 @@ def has_ended(connection: Connection, job_id: int) -> bool | None:
 def count_jobs(connection: Connection) -> dict[str, dict[str, int]]:
     """Job type -> status -> number of jobs."""
     status = case((is_retrying(), RETRYING), else_=job.c.status).label("shown")
-    query = (
-        select(job.c.job_type, status, func.count()).group_by(job.c.job_type, status).order_by(job.c.job_type)
-    )
+    query = select(job.c.job_type, status, func.count()).group_by(job.c.job_type, status).order_by(job.c.job_type)
     counts: dict[str, dict[str, int]] = {}
     for job_type, shown, number in connection.execute(query):
         counts.setdefault(job_type, {})[shown] = number
@@ -184,9 +180,7 @@ def _event(row: RowMapping) -> JobEvent:
     metadata = msgspec.json.decode(row["metadata"]) if row["metadata"] else {}
     if row["type"] == "processing":
         metadata = {"attempt": row["attempt"], "node": row["node_name"]}
-    return JobEvent(
-        id=row["id"], job_id=row["job_id"], type=row["type"], at=to_datetime(row["at"]), metadata=metadata
-    )
+    return JobEvent(id=row["id"], job_id=row["job_id"], type=row["type"], at=to_datetime(row["at"]), metadata=metadata)
 
 
 _PLAIN = (

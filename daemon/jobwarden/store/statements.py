@@ -7,10 +7,13 @@ Statements that people's verbs need are built with SQLAlchemy Core where they ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from sqlalchemy import TextClause
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import TextClause
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +66,9 @@ class Statements:
     choose_ready: Callable[[int], TextClause]
     """(terms, limit, node_id) -> JSON array of `ClaimedJob`s as this claim will leave them; for n types served."""
     claim_jobs: TextClause
-    """(entries, node_id, node_name, batch, now)."""
+    """(ids, max_attempts, timeout_ms, retry_delay, node_id, node_name, batch, now): jobs of one type."""
     record_processing: TextClause
-    """(entries, node_id, node_name, now)."""
+    """(node_id, batch, now): one event `processing` for each job of this claim."""
 
     # Looking.
     look: TextClause

@@ -6,8 +6,7 @@ full or read-only. Safe to share between threads; every verb takes a connection 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import threading
 from typing import TYPE_CHECKING
 
 from jobwarden.errors import SchemaMismatchError, StoreUnavailableError
@@ -21,7 +20,9 @@ from jobwarden.store.transactions import connected
 from jobwarden.store.writer import Writer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from sqlalchemy import Connection
 
@@ -64,12 +65,11 @@ class Store:
         self.bell = None if folder is None else Bell(folder)
         """Rung by this class after each commit that gives nodes something to do; None where the database rings."""
         self._watching: Connection | None = None
+        self._watching_lock = threading.Lock()
 
     # clients
 
-    def add(
-        self, options: Sequence[JobOptions], *, now_us: int, connection: Connection | None = None
-    ) -> list[int]:
+    def add(self, options: Sequence[JobOptions], *, now_us: int, connection: Connection | None = None) -> list[int]:
         """Add jobs in one transaction; their ids in the order of `options`, a held idempotency key giving its holder's.
 
         With `connection`, inside the caller's own transaction: nothing is committed and nobody is rung.
@@ -125,7 +125,7 @@ class Store:
             return reading.has_ended(connection, job_id)
 
     def cancel(self, job_id: int, *, now_us: int, reason: str | None = None) -> str:
-        """ "cancelled" at once for a job that is not running, "asked" for a running one.
+        """Cancel: "cancelled" at once for a job that is not running, "asked" for a running one.
 
         Raises UnknownJobError, or JobStateError for a job that has ended.
         """
@@ -165,9 +165,9 @@ class Store:
 
     def data_version(self) -> int:
         """A number that changes when any other connection (our writer's too) has committed. Cheap enough to poll."""
-        with store_errors(self.url_shown):
+        with store_errors(self.url_shown), self._watching_lock:
             if self._watching is None:
-                self._watching = self._dialect.reading.connect()
+                self._watching = self._dialect.engine.connect()
             return self._dialect.data_version(self._watching)
 
     def side_dir(self, name: str) -> Path | None:
@@ -215,10 +215,10 @@ class Store:
         self._dialect.close()
 
     def _reading(self) -> AbstractContextManager[Connection]:
-        return connected(self._dialect.reading, where=self.url_shown)
+        return connected(self._dialect, writing=False)
 
     def _writing(self) -> AbstractContextManager[Connection]:
-        return connected(self._dialect.writing, where=self.url_shown)
+        return connected(self._dialect, writing=True)
 
     def _ring_nodes(self) -> None:
         if self.bell is not None:

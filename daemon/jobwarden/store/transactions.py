@@ -1,28 +1,32 @@
-"""One transaction, from BEGIN to an honest answer. Every write of the store goes through here."""
+"""One transaction, from BEGIN to an honest answer. Every verb of the store goes through here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from jobwarden.store.failures import commit_errors, store_errors
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection
+
+    from jobwarden.store.dialects import Dialect
 
 
 @contextmanager
-def transaction(connection: Connection, *, where: str) -> Iterator[Connection]:
+def transaction(dialect: Dialect, connection: Connection, *, writing: bool = True) -> Iterator[Connection]:
     """Begin on this connection, commit at the end, roll back on any error.
 
     Raises StoreUnavailableError or StoreError (nothing was changed), or CommitUnknownError.
     """
-    with store_errors(where):
+    with store_errors(dialect.url_shown):
         begun = connection.begin()
         try:
+            dialect.begin(connection, writing=writing)
             yield connection
-            with commit_errors(where):
+            with commit_errors(dialect.url_shown):
                 begun.commit()
         except BaseException:
             _abandon(connection)
@@ -30,9 +34,13 @@ def transaction(connection: Connection, *, where: str) -> Iterator[Connection]:
 
 
 @contextmanager
-def connected(engine: Engine, *, where: str) -> Iterator[Connection]:
+def connected(dialect: Dialect, *, writing: bool) -> Iterator[Connection]:
     """A connection from the pool in one transaction, given back at the end."""
-    with store_errors(where), engine.connect() as connection, transaction(connection, where=where):
+    with (
+        store_errors(dialect.url_shown),
+        dialect.engine.connect() as connection,
+        transaction(dialect, connection, writing=writing),
+    ):
         yield connection
 
 

@@ -6,8 +6,6 @@ decided in `jobs.ending`. Called by the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,7 +21,8 @@ from jobwarden.store.transactions import transaction
 from jobwarden.store.work import NodeStart, Receipts, Refusal, Wish, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from jobwarden.store.dialects import Dialect
 
@@ -40,7 +39,7 @@ class Writer:
         self._sql = dialect.statements
         self._where = dialect.url_shown
         with store_errors(self._where):
-            self._connection = dialect.writing.connect()
+            self._connection = dialect.engine.connect()
 
     def register(self, start: NodeStart, *, now_us: int) -> None:
         """Insert the node's row, with beat 0."""
@@ -73,9 +72,7 @@ class Writer:
         with self._transaction():
             return [(row.id, row.fence) for row in self._connection.execute(query)]
 
-    def free_node(
-        self, node_id: str, *, now_us: int, jitter: Callable[[], float], beat: int | None = None
-    ) -> int:
+    def free_node(self, node_id: str, *, now_us: int, jitter: Callable[[], float], beat: int | None = None) -> int:
         """Bury a dead node: delete its row and end its jobs as lost; the number of jobs that were freed.
 
         With `beat`, only if the row still shows that beat. Rows that are processing under nodes without a row are
@@ -99,7 +96,7 @@ class Writer:
         self._connection.close()
 
     def _transaction(self) -> AbstractContextManager[Connection]:
-        return transaction(self._connection, where=self._where)
+        return transaction(self._dialect, self._connection)
 
     def _run(self, work: Work, *, one_by_one: bool) -> Receipts:
         receipts = Receipts()
@@ -157,9 +154,7 @@ class Writer:
     def _write_report(self, work: Work) -> None:
         if work.report is not None:
             own = update(node).where(node.c.id == work.node_id)
-            self._connection.execute(
-                own.values(beat=node.c.beat + 1, beat_at=work.now_us, report=work.report)
-            )
+            self._connection.execute(own.values(beat=node.c.beat + 1, beat_at=work.now_us, report=work.report))
 
     def _look(self, work: Work, receipts: Receipts) -> None:
         seen = self._connection.execute(self._sql.look, {"node_id": work.node_id}).one()

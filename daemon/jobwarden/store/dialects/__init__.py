@@ -43,12 +43,11 @@ class Dialect(Protocol):
         """The SQL of this dialect."""
 
     @property
-    def writing(self) -> Engine:
-        """Transactions begun here may write from their first statement on."""
+    def engine(self) -> Engine:
+        """The pool of connections."""
 
-    @property
-    def reading(self) -> Engine:
-        """Transactions begun here see one state and take no lock."""
+    def begin(self, connection: Connection, *, writing: bool) -> None:
+        """Begin a transaction: one that may write from its first statement on, or one that sees a single state."""
 
     def side_path(self, name: str) -> Path | None:
         """Where a folder beside the database goes, or None for a database that is no file."""

@@ -1,8 +1,10 @@
-"""The statements of SQLite: json_each over one array, UPDATE ... FROM, json_group_array back.
+"""The statements of SQLite: one JSON array in, UPDATE ... FROM, one JSON array back.
 
-Status values are literals, because a bound one would hide the partial indexes from the planner; CROSS JOIN fixes
-the order in which tables are visited. An INSERT begins with INSERT, not WITH, or sqlite3 reports no row count.
-The lines marked `guard` are the fence: a test fails for each that is missing.
+Three habits of SQLite shape them. `json_each` builds its `value` anew at each mention, so entries are materialized
+before they are taken apart (half the time of a bulk insert). Status values are literals, because a bound one would
+hide the partial indexes from the planner. An INSERT begins with INSERT, not WITH, or sqlite3 reports no row count.
+
+The lines marked `guard` are the fence: for each that is missing, a test fails.
 """
 
 from __future__ import annotations
@@ -12,124 +14,151 @@ from functools import cache
 from sqlalchemy import TextClause, text
 
 from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS, DEFAULT_RETRY_DELAY_SECONDS
+from jobwarden.store import entries
 from jobwarden.store.statements import Statements
 
-_INSERT_JOBS = """
-INSERT INTO job (id, job_type, payload, priority, claim_rank, run_at, ready, due_at, timeout_ms, max_attempts,
-                 force_kill_on_timeout, retry_delay, retry_backoff, retry_delay_max, idempotency_key, metadata,
-                 status, created_at, updated_at)
-SELECT e.value ->> 0, e.value ->> 1, e.value ->> 2, e.value ->> 3, e.value ->> 4, e.value ->> 5, e.value ->> 6,
-       e.value ->> 7, e.value ->> 8, e.value ->> 9, e.value ->> 10, e.value ->> 11, e.value ->> 12, e.value ->> 13,
-       e.value ->> 14, e.value ->> 15, 'pending', :now, :now
-FROM json_each(:entries) AS e
-"""
 
-_HOLD_KEYS = """
+def _entries(layout: tuple[str, ...]) -> str:
+    """The WITH clause under which `e` is a table of the entries, its columns named by the layout."""
+    fields = ", ".join(f"raw.value ->> {place} AS {name}" for place, name in enumerate(layout))
+    return (
+        "WITH raw AS MATERIALIZED (SELECT value FROM json_each(:entries)), "
+        f"e AS NOT MATERIALIZED (SELECT {fields} FROM raw)"
+    )
+
+
+_WITH_ATTEMPTS = _entries(entries.ATTEMPT)
+_WITH_COMPLETIONS = _entries(entries.COMPLETION)
+_WITH_ENDS = _entries(entries.END)
+_WITH_PROGRESS = _entries(entries.PROGRESS)
+
+_FREED = "node_id = NULL, claim_batch = NULL, locked_at = NULL, locked_by = NULL"
+
+# Adding -----------------------------------------------------------------------------------------------------------
+
+_RESERVE_IDS = "UPDATE sqlite_sequence SET seq = seq + :count WHERE name = 'job' RETURNING seq"
+
+_HOLD_KEYS = f"""
 INSERT INTO "key" (name, job_id, expires_at)
-SELECT e.value ->> 0, e.value ->> 1, NULL FROM json_each(:entries) AS e WHERE true
+{_entries(entries.KEY)} SELECT e.name, e.job_id, NULL FROM e WHERE true
 ON CONFLICT (name) DO UPDATE SET job_id = excluded.job_id, expires_at = excluded.expires_at
 WHERE CASE WHEN "key".expires_at IS NOT NULL THEN "key".expires_at <= :now
       ELSE NOT EXISTS (SELECT 1 FROM job
                        WHERE job.id = "key".job_id AND (job.ended_at IS NULL OR job.ended_at > :held_since)) END
 """
 
-_RECORD_COMPLETIONS = """
+_INSERT_JOBS = f"""
+INSERT INTO job ({", ".join(entries.ADDED)}, status, created_at, updated_at)
+{_entries(entries.ADDED)} SELECT e.*, 'pending', :now, :now FROM e
+"""
+
+_INSERT_ADDED_EVENTS = """
+INSERT INTO event (job_id, type, at) SELECT id, 'added', :now FROM job WHERE id BETWEEN :first AND :last
+"""
+
+_INSERT_TAGS = f"INSERT INTO tag (job_id, name, position) {_entries(entries.TAG)} SELECT e.* FROM e"
+
+# Ending attempts --------------------------------------------------------------------------------------------------
+
+_RECORD_COMPLETIONS = f"""
 INSERT INTO event (type, outcome, job_id, fence, attempt, node_id, node_name, at, worker_pid, generation,
                    started_at, ended_at, peak_rss_kb, cpu_ms, captured, left_behind)
-SELECT 'completed', 'succeeded', job.id, job.fence, job.attempts, job.node_id, job.locked_by,
-       e.value ->> 2, e.value ->> 4, e.value ->> 5, coalesce(e.value ->> 6, job.locked_at),
-       coalesce(e.value ->> 7, e.value ->> 2), e.value ->> 8, e.value ->> 9, e.value ->> 10, e.value ->> 11
-FROM json_each(:entries) AS e CROSS JOIN job ON job.id = e.value ->> 0
+{_WITH_COMPLETIONS}
+SELECT 'completed', 'succeeded', job.id, job.fence, job.attempts, job.node_id, job.locked_by, e.at, e.worker_pid,
+       e.generation, coalesce(e.started_at, job.locked_at), coalesce(e.ended_at, e.at), e.peak_rss_kb, e.cpu_ms,
+       e.captured, e.left_behind
+FROM e CROSS JOIN job ON job.id = e.job_id
 WHERE job.status = 'processing' AND job.node_id = :node_id
-  AND job.fence = e.value ->> 1 -- guard
+  AND job.fence = e.fence -- guard
 """
 
-_COMPLETE_JOBS = """
-UPDATE job SET status = 'completed', completed_at = e.value ->> 2, ended_at = e.value ->> 2,
-    updated_at = e.value ->> 2, output = e.value ->> 3,
-    progress = CASE WHEN job.progress IS NOT NULL THEN 100 END,
-    node_id = NULL, claim_batch = NULL, locked_at = NULL, locked_by = NULL,
-    wish = NULL, wish_reason = NULL, wish_at = NULL
-FROM json_each(:entries) AS e
-WHERE job.id = e.value ->> 0 AND +job.status = 'processing' AND +job.node_id = :node_id
-  AND job.fence = e.value ->> 1 -- guard
+_COMPLETE_JOBS = f"""
+{_WITH_COMPLETIONS}
+UPDATE job SET status = 'completed', completed_at = e.at, ended_at = e.at, updated_at = e.at, output = e.output,
+    progress = CASE WHEN job.progress IS NOT NULL THEN 100 END, lost_in_row = 0,
+    {_FREED}, wish = NULL
+FROM e
+WHERE job.id = e.job_id AND +job.status = 'processing' AND +job.node_id = :node_id
+  AND job.fence = e.fence -- guard
 """
 
-_RECORD_ENDINGS = """
+_RECORD_ENDINGS = f"""
 INSERT INTO event (type, outcome, metadata, job_id, fence, attempt, node_id, node_name, at, worker_pid, generation,
                    started_at, ended_at, peak_rss_kb, cpu_ms, captured, left_behind, signal, exit_code, error,
                    stack_dump)
-SELECT e.value ->> 14, e.value ->> 12, e.value ->> 15, job.id, job.fence, job.attempts, job.node_id, job.locked_by,
-       e.value ->> 2, e.value ->> 4, e.value ->> 5, coalesce(e.value ->> 6, job.locked_at),
-       coalesce(e.value ->> 7, e.value ->> 2), e.value ->> 8, e.value ->> 9, e.value ->> 10, e.value ->> 11,
-       e.value ->> 16, e.value ->> 17, e.value ->> 18, e.value ->> 19
-FROM json_each(:entries) AS e CROSS JOIN job ON job.id = e.value ->> 0
+{_WITH_ENDS}
+SELECT e.event_type, e.outcome, e.metadata, job.id, job.fence, job.attempts, job.node_id, job.locked_by, e.at,
+       e.worker_pid, e.generation, coalesce(e.started_at, job.locked_at), coalesce(e.ended_at, e.at),
+       e.peak_rss_kb, e.cpu_ms, e.captured, e.left_behind, e.signal, e.exit_code, e.error, e.stack_dump
+FROM e CROSS JOIN job ON job.id = e.job_id
 WHERE job.status = 'processing' AND job.node_id IS :node_id
-  AND job.fence = e.value ->> 1 -- guard
+  AND job.fence = e.fence -- guard
 """
 
-_END_JOBS = """
-UPDATE job SET status = e.value ->> 13, updated_at = e.value ->> 2, output = e.value ->> 3,
-    ready = e.value ->> 20, due_at = e.value ->> 21, next_attempt_at = e.value ->> 22,
-    failure_reason = coalesce(e.value ->> 23, job.failure_reason), pending_reason = e.value ->> 24,
-    attempts = e.value ->> 25, crashes = e.value ->> 26, interruptions = e.value ->> 27,
-    lost_in_row = e.value ->> 28, fence = job.fence + (e.value ->> 29), ended_at = e.value ->> 30,
-    error_history = CASE WHEN e.value ->> 31 IS NULL THEN job.error_history
-                    ELSE json_insert(coalesce(job.error_history, '[]'), '$[#]', json(e.value ->> 31)) END,
-    completed_at = CASE WHEN e.value ->> 13 = 'completed' THEN e.value ->> 2 END,
-    last_failed_at = CASE WHEN e.value ->> 13 = 'failed' THEN e.value ->> 2 ELSE job.last_failed_at END,
-    last_cancelled_at = CASE WHEN e.value ->> 13 = 'cancelled' THEN e.value ->> 2 ELSE job.last_cancelled_at END,
-    node_id = NULL, claim_batch = NULL, locked_at = NULL, locked_by = NULL,
-    wish = CASE WHEN e.value ->> 30 IS NULL AND job.wish = 'cancel' THEN 'cancel' END
-FROM json_each(:entries) AS e
-WHERE job.id = e.value ->> 0 AND +job.status = 'processing' AND +job.node_id IS :node_id
-  AND job.fence = e.value ->> 1 -- guard
+_END_JOBS = f"""
+{_WITH_ENDS}
+UPDATE job SET status = e.status, updated_at = e.at, output = e.output, ready = e.ready, due_at = e.due_at,
+    next_attempt_at = e.next_attempt_at, failure_reason = coalesce(e.failure_reason, job.failure_reason),
+    pending_reason = e.pending_reason, attempts = e.attempts, crashes = e.crashes,
+    interruptions = e.interruptions, lost_in_row = e.lost_in_row, fence = job.fence + e.raised,
+    ended_at = e.job_ended_at,
+    error_history = CASE WHEN e.history_item IS NULL THEN job.error_history
+                    ELSE json_insert(coalesce(job.error_history, '[]'), '$[#]', json(e.history_item)) END,
+    last_failed_at = CASE WHEN e.status = 'failed' THEN e.at ELSE job.last_failed_at END,
+    last_cancelled_at = CASE WHEN e.status = 'cancelled' THEN e.at ELSE job.last_cancelled_at END,
+    {_FREED}, wish = CASE WHEN e.job_ended_at IS NULL AND job.wish = 'cancel' THEN 'cancel' END
+FROM e
+WHERE job.id = e.job_id AND +job.status = 'processing' AND +job.node_id IS :node_id
+  AND job.fence = e.fence -- guard
 """
 
-_ACCEPTED_ENDS = """
-SELECT json_group_array(job_id) FROM event WHERE id > :floor AND outcome IS NOT NULL
-"""
+_ACCEPTED_ENDS = "SELECT json_group_array(job_id) FROM event WHERE id > :floor AND outcome IS NOT NULL"
 
-_SETTLED = """
-SELECT json_group_array(job.id) FROM json_each(:entries) AS e CROSS JOIN job ON job.id = e.value ->> 0
+_SETTLED = f"""
+{_WITH_ATTEMPTS}
+SELECT json_group_array(job.id) FROM e CROSS JOIN job ON job.id = e.job_id
 WHERE job.status <> 'processing'
-  AND job.fence = e.value ->> 1 -- guard
+  AND job.fence = e.fence -- guard
 """
 
-_NOTE_PROGRESS = """
-UPDATE job SET progress = e.value ->> 2, updated_at = :now FROM json_each(:entries) AS e
-WHERE job.id = e.value ->> 0 AND +job.status = 'processing' AND +job.node_id = :node_id
-  AND job.fence = e.value ->> 1 -- guard
+# Other writes about attempts --------------------------------------------------------------------------------------
+
+_NOTE_PROGRESS = f"""
+{_WITH_PROGRESS}
+UPDATE job SET progress = e.percent, updated_at = :now FROM e
+WHERE job.id = e.job_id AND +job.status = 'processing' AND +job.node_id = :node_id
+  AND job.fence = e.fence -- guard
 RETURNING id
 """
 
-_DROP_PROGRESS_EVENTS = """
+_DROP_PROGRESS_EVENTS = f"""
 DELETE FROM event WHERE id IN (
-    SELECT older.id FROM json_each(:entries) AS e
-    CROSS JOIN job ON job.id = e.value ->> 0
+    {_WITH_PROGRESS}
+    SELECT older.id FROM e CROSS JOIN job ON job.id = e.job_id
     CROSS JOIN event AS older ON older.job_id = job.id AND older.type = 'progress'
     WHERE job.status = 'processing' AND job.node_id = :node_id
-      AND job.fence = e.value ->> 1 -- guard
+      AND job.fence = e.fence -- guard
 )
 """
 
-_RECORD_PROGRESS = """
+_RECORD_PROGRESS = f"""
 INSERT INTO event (type, metadata, job_id, fence, attempt, node_id, node_name, at)
-SELECT 'progress', json_object('percent', e.value ->> 2), job.id, job.fence, job.attempts, job.node_id,
-       job.locked_by, :now
-FROM json_each(:entries) AS e CROSS JOIN job ON job.id = e.value ->> 0
+{_WITH_PROGRESS}
+SELECT 'progress', json_object('percent', e.percent), job.id, job.fence, job.attempts, job.node_id, job.locked_by,
+       :now
+FROM e CROSS JOIN job ON job.id = e.job_id
 WHERE job.status = 'processing' AND job.node_id = :node_id
-  AND job.fence = e.value ->> 1 -- guard
+  AND job.fence = e.fence -- guard
 """
 
-_GIVE_BACK = """
+_GIVE_BACK = f"""
+{_WITH_ATTEMPTS}
 UPDATE job SET status = 'pending', attempts = job.attempts - 1, fence = job.fence + 1, ready = 1,
-    due_at = job.run_at, started_at = CASE WHEN job.attempts > 1 THEN job.started_at END,
-    node_id = NULL, claim_batch = NULL, locked_at = NULL, locked_by = NULL, updated_at = :now,
-    wish = CASE WHEN job.wish = 'cancel' THEN 'cancel' END
-FROM json_each(:entries) AS e
-WHERE job.id = e.value ->> 0 AND +job.status = 'processing' AND +job.node_id = :node_id
-  AND job.fence = e.value ->> 1 -- guard
+    due_at = job.run_at, started_at = CASE WHEN job.attempts > 1 THEN job.started_at END, updated_at = :now,
+    {_FREED}, wish = CASE WHEN job.wish = 'cancel' THEN 'cancel' END
+FROM e
+WHERE job.id = e.job_id AND +job.status = 'processing' AND +job.node_id = :node_id
+  AND job.fence = e.fence -- guard
 RETURNING id
 """
 
@@ -150,6 +179,8 @@ UPDATE job INDEXED BY job_wish SET status = 'cancelled', failure_reason = 'cance
 WHERE {_WISHED_CANCELLED}
 """
 
+# Claiming ---------------------------------------------------------------------------------------------------------
+
 _PROMOTE_DUE = """
 UPDATE job SET ready = 1 WHERE id IN (
     SELECT id FROM job WHERE ready IS NULL AND due_at <= :now ORDER BY due_at LIMIT 500)
@@ -164,30 +195,40 @@ _CHOOSE_READY = """
 WITH nearest AS MATERIALIZED ({ready_of_types} ORDER BY claim_rank, due_at, id LIMIT :limit)
 SELECT json_group_array(json_array(
     job.id, job.fence + 1, job.job_type, job.payload, job.attempts + 1,
-    coalesce(job.max_attempts, :terms -> nearest.place ->> 2, {max_attempts}),
-    coalesce(job.timeout_ms, :terms -> nearest.place ->> 1),
-    job.force_kill_on_timeout,
-    coalesce(job.retry_delay, :terms -> nearest.place ->> 3, {retry_delay}),
-    job.retry_backoff, job.retry_delay_max, job.crashes, job.interruptions, job.lost_in_row))
+    coalesce(job.max_attempts, :terms -> nearest.place ->> 1),
+    coalesce(job.timeout_ms, :terms -> nearest.place ->> 2), job.force_kill_on_timeout,
+    coalesce(job.retry_delay, :terms -> nearest.place ->> 3), job.retry_backoff, job.retry_delay_max,
+    job.crashes, job.interruptions, job.lost_in_row))
 FROM nearest CROSS JOIN job ON job.id = nearest.id
 WHERE EXISTS (SELECT 1 FROM node WHERE node.id = :node_id)
 """
 
+
+@cache
+def _choose_ready(types: int) -> TextClause:
+    """One limb for each type, each in the order of the claim index: SQLite merges them and stops at the limit."""
+    limbs = " UNION ALL ".join(_READY_OF_TYPE.format(place=place) for place in range(types))
+    return text(_CHOOSE_READY.format(ready_of_types=limbs))
+
+
 _CLAIM_JOBS = """
-UPDATE job SET status = 'processing', fence = e.value ->> 1, attempts = e.value ->> 2,
-    max_attempts = e.value ->> 3, timeout_ms = e.value ->> 4, retry_delay = e.value ->> 5,
-    last_retried_at = CASE WHEN job.attempts > 0 THEN :now ELSE job.last_retried_at END,
-    started_at = coalesce(job.started_at, :now), locked_at = :now, locked_by = :node_name, node_id = :node_id,
+UPDATE job SET status = 'processing', fence = fence + 1, attempts = attempts + 1,
+    max_attempts = coalesce(max_attempts, :max_attempts), timeout_ms = coalesce(timeout_ms, :timeout_ms),
+    retry_delay = coalesce(retry_delay, :retry_delay),
+    last_retried_at = CASE WHEN attempts > 0 THEN :now ELSE last_retried_at END,
+    started_at = coalesce(started_at, :now), locked_at = :now, locked_by = :node_name, node_id = :node_id,
     claim_batch = :batch, updated_at = :now,
     ready = NULL, due_at = NULL, next_attempt_at = NULL, pending_reason = NULL, progress = NULL
-FROM json_each(:entries) AS e WHERE job.id = e.value ->> 0
+WHERE id IN (SELECT value FROM json_each(:ids))
 """
 
 _RECORD_PROCESSING = """
 INSERT INTO event (type, job_id, fence, attempt, node_id, node_name, at)
-SELECT 'processing', e.value ->> 0, e.value ->> 1, e.value ->> 2, :node_id, :node_name, :now
-FROM json_each(:entries) AS e
+SELECT 'processing', id, fence, attempts, node_id, locked_by, :now
+FROM job WHERE status = 'processing' AND node_id = :node_id AND claim_batch = :batch
 """
+
+# Looking ----------------------------------------------------------------------------------------------------------
 
 _LOOK = """
 SELECT (SELECT min(due_at) FROM job WHERE ready IS NULL AND due_at IS NOT NULL),
@@ -213,31 +254,12 @@ _JOBS_BY_ID = f"""
 SELECT json_group_array({_CLAIMED_JOB}) FROM json_each(:ids) AS e CROSS JOIN job ON job.id = e.value
 """
 
-
-@cache
-def _choose_ready(types: int) -> TextClause:
-    """One limb for each type, each in the order of the claim index: SQLite merges them and stops at the limit."""
-    limbs = " UNION ALL ".join(_READY_OF_TYPE.format(place=place) for place in range(types))
-    return text(
-        _CHOOSE_READY.format(
-            ready_of_types=limbs,
-            max_attempts=DEFAULT_MAX_ATTEMPTS,
-            retry_delay=DEFAULT_RETRY_DELAY_SECONDS,
-        )
-    )
-
-
 STATEMENTS = Statements(
-    reserve_ids=text("UPDATE sqlite_sequence SET seq = seq + :count WHERE name = 'job' RETURNING seq"),
+    reserve_ids=text(_RESERVE_IDS),
     hold_keys=text(_HOLD_KEYS),
     insert_jobs=text(_INSERT_JOBS),
-    insert_added_events=text(
-        "INSERT INTO event (job_id, type, at) SELECT id, 'added', :now FROM job WHERE id BETWEEN :first AND :last"
-    ),
-    insert_tags=text(
-        "INSERT INTO tag (job_id, name, position) "
-        "SELECT e.value ->> 0, e.value ->> 1, e.value ->> 2 FROM json_each(:entries) AS e"
-    ),
+    insert_added_events=text(_INSERT_ADDED_EVENTS),
+    insert_tags=text(_INSERT_TAGS),
     record_completions=text(_RECORD_COMPLETIONS),
     complete_jobs=text(_COMPLETE_JOBS),
     record_endings=text(_RECORD_ENDINGS),

@@ -9,10 +9,17 @@ from alembic import context
 from jobwarden.store.schema import metadata
 
 if TYPE_CHECKING:
-    from alembic.runtime.migration import MigrationInfo
+    from collections.abc import Collection, Mapping
+
+    from alembic.runtime.migration import MigrationContext, MigrationInfo
 
 
-def _note(*, step: MigrationInfo, **_others: Any) -> None:
+def _note(
+    ctx: MigrationContext,  # noqa: ARG001 - Alembic calls by these names
+    step: MigrationInfo,
+    heads: Collection[Any],  # noqa: ARG001
+    run_args: Mapping[str, Any],  # noqa: ARG001
+) -> None:
     context.config.attributes["applied"].extend(step.up_revision_ids)
 
 

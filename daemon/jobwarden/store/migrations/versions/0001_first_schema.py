@@ -88,9 +88,7 @@ def _make_job() -> None:
         sa.Column("output", sa.Text()),
         sa.Column("step_data", sa.Text()),
         sa.Column("error_history", sa.Text()),
-        sa.CheckConstraint("output IS NULL OR json_valid(output)", name="output_is_json").ddl_if(
-            dialect="sqlite"
-        ),
+        sa.CheckConstraint("output IS NULL OR json_valid(output)", name="output_is_json").ddl_if(dialect="sqlite"),
         sqlite_autoincrement=True,
     )
     for name, columns, where in (
