@@ -125,9 +125,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert problems_of(Path("gone.toml")) == [
         "gone.toml: there is no such file; give the path of a TOML file, or leave out --config"
     ]
-    assert problems_of(tmp_path) == [
-        f"{tmp_path}: cannot be read (Is a directory); give a readable TOML file"
-    ]
+    assert problems_of(tmp_path) == [f"{tmp_path}: cannot be read (Is a directory); give a readable TOML file"]
 
 
 @pytest.mark.parametrize(

@@ -101,9 +101,10 @@ def _inspect(settings: Settings) -> tuple[list[HandlerInfo], list[str]]:
 
 
 def _sentence(problem: Problem, folder: Path) -> str:
+    path = folder if problem.file == str(folder) else folder / problem.file
     line = "" if problem.line is None else f":{problem.line}"
     way_out = f"; {problem.way_out}" if problem.way_out else ""
-    return f"{folder / problem.file}{line}: {problem.error}{way_out}"
+    return f"{path}{line}: {problem.error}{way_out}"
 
 
 def _handler(info: HandlerInfo) -> dict[str, object]:
@@ -113,7 +114,7 @@ def _handler(info: HandlerInfo) -> dict[str, object]:
         "timeoutMs": info.timeout_ms,
         "maxAttempts": info.max_attempts,
         "retryDelay": info.retry_delay,
-        "schema": None if info.schema is None else json.loads(bytes(info.schema)),
+        "schema": None if info.schema is None else json.loads(info.schema),
     }
 
 
