@@ -55,8 +55,10 @@ class EndWriter:
 
     def write(self, endings: Sequence[Ending]) -> list[Refusal]:
         """Write all; the refused ones. Raises UnstorableError, after which the transaction must be rolled back."""
-        completions = [ending for ending in endings if ending.status is JobStatus.COMPLETED]
-        others = [ending for ending in endings if ending.status is not JobStatus.COMPLETED]
+        # Reversed, so that of two ends of one attempt the first is kept: one statement would accept both.
+        unique = {ending.job_id: ending for ending in reversed(endings)}.values()
+        completions = [ending for ending in unique if ending.status is JobStatus.COMPLETED]
+        others = [ending for ending in unique if ending.status is not JobStatus.COMPLETED]
         return self._write_completions(completions) + self._write_others(others)
 
     def write_each(self, endings: Sequence[Ending]) -> tuple[list[Refusal], list[tuple[int, int, str]]]:

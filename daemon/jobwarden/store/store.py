@@ -6,10 +6,11 @@ full or read-only. Safe to share between threads; every verb takes a connection 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
-from jobwarden.errors import SchemaMismatchError, StoreUnavailableError
+from jobwarden.errors import SchemaMismatchError, StoreError, StoreUnavailableError
 from jobwarden.store import migrations, reading
 from jobwarden.store.adding import add_jobs
 from jobwarden.store.bell import Bell
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from jobwarden.jobs.record import JobRecord
     from jobwarden.store.reading import RunningJob
     from jobwarden.store.work import NodeView
+
+
+LONGEST_LOG_BYTES = 64 * 1024 * 1024
 
 
 def open_store(
@@ -80,6 +84,7 @@ class Store:
         with self._writing() as own:
             ids = add_jobs(own, self._sql, options, now_us=now_us)
         self._ring_nodes()
+        self._keep_log_short()
         return ids
 
     def get(self, job_id: int) -> JobRecord | None:
@@ -219,6 +224,12 @@ class Store:
 
     def _writing(self) -> AbstractContextManager[Connection]:
         return connected(self._dialect, writing=True)
+
+    def _keep_log_short(self) -> None:
+        """Checkpointing is the daemon's work; while none runs, those who add must not let the log grow for ever."""
+        if self._dialect.log_bytes() > LONGEST_LOG_BYTES:
+            with contextlib.suppress(StoreError), store_errors(self.url_shown), self._dialect.engine.connect() as own:
+                self._dialect.checkpoint_if_long(own, longest_bytes=LONGEST_LOG_BYTES)
 
     def _ring_nodes(self) -> None:
         if self.bell is not None:

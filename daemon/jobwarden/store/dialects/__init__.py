@@ -55,6 +55,9 @@ class Dialect(Protocol):
     def data_version(self, connection: Connection) -> int:
         """A number that changes when another connection has committed."""
 
+    def log_bytes(self) -> int:
+        """How long the log is that a checkpoint would fold in; 0 for a database that sees to that itself."""
+
     def checkpoint_if_long(self, connection: Connection, *, longest_bytes: int) -> bool:
         """Fold the log into the database if it is longer than this; whether anything was done."""
 

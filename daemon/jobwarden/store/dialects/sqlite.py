@@ -29,6 +29,8 @@ OLDEST_SQLITE = (3, 38, 0)
 _CHECKPOINT_WAIT_MS = 200
 """How long a checkpoint may hold up the writer: it waits for other writers, then for readers."""
 
+_WAL_PAUSE_SECONDS = 0.005
+
 
 class SQLiteDialect:
     """`synchronous` is "full" or "normal"; the busy timeout is in seconds."""
@@ -59,9 +61,16 @@ class SQLiteDialect:
         row = _driver(connection).execute("PRAGMA data_version").fetchone()
         return int(row[0])
 
+    def log_bytes(self) -> int:
+        """The length of the write-ahead log; its file is only looked at, not opened."""
+        try:
+            return Path(f"{self._path}-wal").stat().st_size
+        except OSError:
+            return 0
+
     def checkpoint_if_long(self, connection: Connection, *, longest_bytes: int) -> bool:
         """Checkpoint in the mode that holds the write lock, so that no commit slips in between (WAL-reset race)."""
-        size = self._log_bytes()
+        size = self.log_bytes()
         if size <= max(longest_bytes, self._next_checkpoint_bytes):
             return False
         driver = _driver(connection)
@@ -71,7 +80,7 @@ class SQLiteDialect:
         finally:
             driver.execute(f"PRAGMA busy_timeout={self._busy_timeout_ms}")
         # A reader may have kept the log from shrinking: let it grow by as much again before the next try.
-        left = self._log_bytes()
+        left = self.log_bytes()
         self._next_checkpoint_bytes = left + longest_bytes if left else 0
         return True
 
@@ -82,12 +91,6 @@ class SQLiteDialect:
     @property
     def _busy_timeout_ms(self) -> int:
         return int(self._busy_timeout_seconds * 1000)
-
-    def _log_bytes(self) -> int:
-        try:
-            return Path(f"{self._path}-wal").stat().st_size
-        except OSError:
-            return 0
 
     def _refuse_old_library(self) -> None:
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
@@ -127,17 +130,17 @@ class SQLiteDialect:
 
 
 def _switch_to_wal(connection: sqlite3.Connection, *, within_seconds: float) -> None:
-    """Two processes that create a file at once can both fail here without the busy timeout being used."""
-    deadline = time.monotonic() + within_seconds
-    while True:
+    """Two processes that create a file at once can fail here without the busy timeout having been used."""
+    for _ in range(int(within_seconds / _WAL_PAUSE_SECONDS)):
         try:
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > deadline:
+            if error.sqlite_errorname != "SQLITE_BUSY":
                 raise
-            time.sleep(0.005)
+            time.sleep(_WAL_PAUSE_SECONDS)
         else:
             return
+    connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _driver(connection: Connection) -> Any:

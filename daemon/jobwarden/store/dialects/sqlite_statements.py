@@ -192,7 +192,7 @@ WHERE ready = 1 AND job_type = (:terms -> {place} ->> 0)
 """
 
 _CHOOSE_READY = """
-WITH nearest AS MATERIALIZED ({ready_of_types} ORDER BY claim_rank, due_at, id LIMIT :limit)
+WITH nearest AS MATERIALIZED ({nearest})
 SELECT json_group_array(json_array(
     job.id, job.fence + 1, job.job_type, job.payload, job.attempts + 1,
     coalesce(job.max_attempts, :terms -> nearest.place ->> 1),
@@ -204,11 +204,22 @@ WHERE EXISTS (SELECT 1 FROM node WHERE node.id = :node_id)
 """
 
 
+_LIMBS = 250
+"""SQLite allows 500 in one compound SELECT."""
+
+
 @cache
 def _choose_ready(types: int) -> TextClause:
     """One limb for each type, each in the order of the claim index: SQLite merges them and stops at the limit."""
-    limbs = " UNION ALL ".join(_READY_OF_TYPE.format(place=place) for place in range(types))
-    return text(_CHOOSE_READY.format(ready_of_types=limbs))
+    limbs = [_READY_OF_TYPE.format(place=place) for place in range(types)]
+    while len(limbs) > _LIMBS:
+        groups = [limbs[start : start + _LIMBS] for start in range(0, len(limbs), _LIMBS)]
+        limbs = [f"SELECT * FROM ({_merged(group)})" for group in groups]
+    return text(_CHOOSE_READY.format(nearest=_merged(limbs)))
+
+
+def _merged(limbs: list[str]) -> str:
+    return f"{' UNION ALL '.join(limbs)} ORDER BY claim_rank, due_at, id LIMIT :limit"
 
 
 _CLAIM_JOBS = """
