@@ -292,3 +292,11 @@ class Ledger(threading.Thread):
         self.node_missing |= receipts.node_missing
         if self._bell is not None and any(ending.ended for ending in entries.endings):
             self._bell.ring_waiters()
+        if entries.give_backs or any(not ending.ended for ending in entries.endings):
+            self._announce_freed()
+
+    def _announce_freed(self) -> None:
+        """What came free may be ready at once: for us, who are told of nothing that we wrote, and for other nodes."""
+        self._mailbox.post(Rang())
+        if self._bell is not None:
+            self._bell.ring_nodes()
