@@ -1,4 +1,4 @@
-"""What all tests find without an import: the site on which daemons run, and their logs when a test fails."""
+"""What all tests find without an import: sites on which daemons run, and their logs when a test fails."""
 
 from __future__ import annotations
 
@@ -22,6 +22,25 @@ def site(tmp_path: Path) -> Iterator[Site]:
             made.close()
 
 
+@pytest.fixture(scope="module")
+def shared_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site with one running daemon for all tests of a module, which may say `SERVED_WITH` which flags it has."""
+    with subreaper():
+        made = Site(tmp_path_factory.mktemp("shared"))
+        try:
+            made.start(**getattr(request.module, "SERVED_WITH", {}))
+            yield made
+        finally:
+            made.close()
+
+
+@pytest.fixture
+def served(shared_site: Site) -> Iterator[Site]:
+    """The shared site, for tests that only ask its daemon to do its work; the invariants are checked after each."""
+    yield shared_site
+    shared_site.check()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
@@ -29,7 +48,14 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show what the daemons said when a test, or the check after it, fails."""
     report = yield
-    made = getattr(item, "funcargs", {}).get("site")
-    if report.failed and isinstance(made, Site):
-        report.sections.append(("logs of the daemons", made.logs()))
+    found = [each for each in getattr(item, "funcargs", {}).values() if isinstance(each, Site)]
+    if report.failed and found:
+        report.sections.append(("logs of the daemons", found[0].logs()))
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures that tests have recorded with `record_property`."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {name} {value}")

@@ -4,194 +4,173 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
-
-import pytest
 
 from jobwarden.clock import SYSTEM_CLOCK, to_datetime
 from jobwarden.jobs import JobOptions, JobStatus, Outcome
 from jobwarden.jobs.outcome import FailureReason
 from tests.support.daemon import clean_environment
 from tests.support.gates import Gate
-from tests.support.processes import subreaper
 from tests.support.site import Site
 from tests.support.waiting import eventually
 
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """One daemon for all tests of this page: they only ask it to do its work."""
-    with subreaper():
-        made = Site(tmp_path_factory.mktemp("served"))
-        try:
-            made.start(kill_grace_seconds=2)
-            yield made
-        finally:
-            made.close()
+SERVED_WITH = {"kill_grace_seconds": 2}
 
 
-@pytest.fixture
-def site(served: Site) -> Iterator[Site]:
-    """The shared daemon; the invariants are checked after each test."""
-    yield served
-    served.check()
-
-
-def occupy(site: Site, *, workers: int) -> Gate:
+def occupy(served: Site, *, workers: int) -> Gate:
     """Keep so many workers busy until their gate lets them go."""
-    gate = site.gate()
+    gate = served.gate()
     for _ in range(workers):
-        site.add("gated", gate)
+        served.add("gated", gate)
         gate.await_arrival()
     return gate
 
 
-def test_an_added_job_is_completed_with_its_output_and_its_events(site: Site) -> None:
+def test_an_added_job_is_completed_with_its_output_and_its_events(served: Site) -> None:
     """Payload in, output out, and one event for each transition."""
-    job_id = site.client.add_job("echo", {"text": "naïve ☃", "numbers": [1, 2.5, None]})
+    job_id = served.client.add_job("echo", {"text": "naïve ☃", "numbers": [1, 2.5, None]})
 
-    record = site.await_end(job_id)
+    record = served.await_end(job_id)
 
     assert (record.status, record.attempts, record.failure_reason) == (JobStatus.COMPLETED, 1, None)
     assert record.output == {"text": "naïve ☃", "numbers": [1, 2.5, None]}
-    assert [event.type for event in site.client.get_job_events(job_id)] == ["added", "processing", "completed"]
-    (attempt,) = site.attempts(job_id)
+    assert [event.type for event in served.client.get_job_events(job_id)] == ["added", "processing", "completed"]
+    (attempt,) = served.attempts(job_id)
     assert (attempt.outcome, attempt.generation, attempt.error) == (Outcome.SUCCEEDED, 1, None)
-    assert attempt.worker_pid in site.daemons[0].workers
+    assert attempt.worker_pid in served.daemons[0].workers
 
 
-def test_jobs_run_by_priority_then_in_the_order_in_which_they_came(site: Site) -> None:
+def test_jobs_run_by_priority_then_in_the_order_in_which_they_came(served: Site) -> None:
     """Priority descending, then id."""
-    gate = occupy(site, workers=2)
+    gate = occupy(served, workers=2)
     wanted = [("c", 0), ("a", 9), ("d", 0), ("e", -1), ("b", 9)]
-    ids = [site.add("write_line", extra={"file": "order", "line": name}, priority=rank) for name, rank in wanted]
+    ids = [served.add("write_line", extra={"file": "order", "line": name}, priority=rank) for name, rank in wanted]
     gate.let_go()  # one worker is free from now on, the other one stays at the gate
 
     for job_id in ids:
-        site.await_end(job_id)
+        served.await_end(job_id)
     gate.let_go()
-    assert site.lines("order") == ["a", "b", "c", "d", "e"]
+    assert served.lines("order") == ["a", "b", "c", "d", "e"]
 
 
-def test_a_failed_job_runs_again_after_its_delay(site: Site) -> None:
+def test_a_failed_job_runs_again_after_its_delay(served: Site) -> None:
     """A failure with attempts left plans the next one; the errors of all of them stay readable."""
-    job_id = site.client.add_job("fail_until", {"attempt": 3}, max_attempts=3, retry_delay=0.05, retry_backoff=False)
+    job_id = served.client.add_job("fail_until", {"attempt": 3}, max_attempts=3, retry_delay=0.05, retry_backoff=False)
 
-    record = site.await_end(job_id)
+    record = served.await_end(job_id)
 
     assert (record.status, record.attempts, record.output) == (JobStatus.COMPLETED, 3, 3)
     assert [each.message.partition("attempt")[2][:2] for each in record.error_history] == [" 1", " 2"]
-    assert [each.outcome for each in site.attempts(job_id)] == [Outcome.FAILED, Outcome.FAILED, Outcome.SUCCEEDED]
+    assert [each.outcome for each in served.attempts(job_id)] == [Outcome.FAILED, Outcome.FAILED, Outcome.SUCCEEDED]
 
 
-def test_a_job_that_fails_each_time_ends_failed_when_its_attempts_are_used_up(site: Site) -> None:
+def test_a_job_that_fails_each_time_ends_failed_when_its_attempts_are_used_up(served: Site) -> None:
     """The last failure has no next attempt."""
-    job_id = site.client.add_job("fail_until", {"attempt": 99}, max_attempts=2, retry_delay=0)
+    job_id = served.client.add_job("fail_until", {"attempt": 99}, max_attempts=2, retry_delay=0)
 
-    record = site.await_end(job_id)
+    record = served.await_end(job_id)
 
     assert (record.status, record.attempts, record.next_attempt_at) == (JobStatus.FAILED, 2, None)
     assert record.failure_reason is FailureReason.HANDLER_ERROR
 
 
-def test_a_handler_can_forbid_the_retry(site: Site) -> None:
+def test_a_handler_can_forbid_the_retry(served: Site) -> None:
     """FailPermanently ends the job at its first attempt."""
-    record = site.await_end(site.client.add_job("fail_for_good", {}, max_attempts=5))
+    record = served.await_end(served.client.add_job("fail_for_good", {}, max_attempts=5))
 
     assert (record.status, record.attempts) == (JobStatus.FAILED, 1)
     assert "the order was withdrawn" in record.error_history[-1].message
 
 
-def test_a_job_for_later_runs_when_it_is_due_and_not_before(site: Site) -> None:
+def test_a_job_for_later_runs_when_it_is_due_and_not_before(served: Site) -> None:
     """`run_at` is the earliest start."""
     due = to_datetime(SYSTEM_CLOCK.now_us()) + timedelta(seconds=0.6)
-    later = site.client.add_job("echo", {}, run_at=due)
-    site.await_end(site.client.add_job("echo", {}))
+    later = served.client.add_job("echo", {}, run_at=due)
+    served.await_end(served.client.add_job("echo", {}))
 
-    record = site.await_end(later)
+    record = served.await_end(later)
 
     assert record.started_at is not None
     assert record.started_at >= due
 
 
-def test_a_payload_of_the_wrong_form_fails_at_once_and_names_the_field(site: Site) -> None:
+def test_a_payload_of_the_wrong_form_fails_at_once_and_names_the_field(served: Site) -> None:
     """A typed payload is checked before the call; trying again would not help."""
-    right = site.client.add_job("bill", {"number": 3, "amount": 1.5})
-    wrong = site.client.add_job("bill", {"number": "three", "amount": 1.5}, max_attempts=5)
+    right = served.client.add_job("bill", {"number": 3, "amount": 1.5})
+    wrong = served.client.add_job("bill", {"number": "three", "amount": 1.5}, max_attempts=5)
 
-    assert site.await_end(right).output == 4.5
-    record = site.await_end(wrong)
+    assert served.await_end(right).output == 4.5
+    record = served.await_end(wrong)
 
     assert (record.status, record.attempts) == (JobStatus.FAILED, 1)
     assert record.failure_reason is FailureReason.INVALID_PAYLOAD
     assert "number" in record.error_history[-1].message
 
 
-def test_progress_can_be_read_while_the_job_runs(site: Site) -> None:
+def test_progress_can_be_read_while_the_job_runs(served: Site) -> None:
     """What a handler reports is in the record before it ends."""
-    gate = site.gate()
-    job_id = site.add("progress", gate, extra={"percent": 40})
+    gate = served.gate()
+    job_id = served.add("progress", gate, extra={"percent": 40})
     gate.await_arrival()
 
-    eventually(lambda: site.job(job_id).progress == 40, what="the progress in the record")
-    assert site.job(job_id).status is JobStatus.PROCESSING
+    eventually(lambda: served.job(job_id).progress == 40, what="the progress in the record")
+    assert served.job(job_id).status is JobStatus.PROCESSING
     gate.let_go()
-    assert site.await_end(job_id).status is JobStatus.COMPLETED
+    assert served.await_end(job_id).status is JobStatus.COMPLETED
 
 
-def test_what_a_job_prints_is_kept_with_its_attempt_and_with_no_other(site: Site) -> None:
+def test_what_a_job_prints_is_kept_with_its_attempt_and_with_no_other(served: Site) -> None:
     """Streams, descriptors and children of one attempt are captured; the next job's begin empty."""
-    gate = occupy(site, workers=1)
-    first, second = site.client.add_job("speak", {}), site.client.add_job("echo", {})
-    site.await_end(second)
+    gate = occupy(served, workers=1)
+    first, second = served.client.add_job("speak", {}), served.client.add_job("echo", {})
+    served.await_end(second)
     gate.let_go()
 
-    captured = site.attempts(first)[0].captured
+    captured = served.attempts(first)[0].captured
     for text in ("on stdout", "on stderr", "through the context size=3", "from a child", "on the descriptor"):
         assert captured is not None
         assert text in captured
-    assert site.attempts(second)[0].captured is None
+    assert served.attempts(second)[0].captured is None
 
 
-def test_a_job_added_by_another_process_wakes_the_daemon(site: Site) -> None:
+def test_a_job_added_by_another_process_wakes_the_daemon(served: Site) -> None:
     """The doorbell is rung by whoever adds; nothing else of this test reaches the daemon."""
     program = "import sys; from jobwarden.client import Client; print(Client(sys.argv[1]).add_job('echo', {'n': 7}))"
     ran = subprocess.run(
-        [sys.executable, "-c", program, site.url], env=clean_environment(), capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, served.url], env=clean_environment(), capture_output=True, text=True, check=True
     )
 
-    assert site.await_end(int(ran.stdout)).output == {"n": 7}
+    assert served.await_end(int(ran.stdout)).output == {"n": 7}
 
 
-def test_a_running_job_is_cancelled_with_all_that_it_started(site: Site) -> None:
+def test_a_running_job_is_cancelled_with_all_that_it_started(served: Site) -> None:
     """A cancel of a running job is obeyed by its owner, and only recorded when the tree is gone."""
-    gate = site.gate()
-    job_id = site.add("run_away", gate, max_attempts=5)
+    gate = served.gate()
+    job_id = served.add("run_away", gate, max_attempts=5)
     gate.await_arrival()
 
-    record = site.client.cancel_job(job_id, wait_seconds=30)
+    record = served.client.cancel_job(job_id, wait_seconds=30)
 
     assert record.status is JobStatus.CANCELLED
-    assert not site.is_held(job_id)
-    assert [each.outcome for each in site.attempts(job_id)] == [Outcome.CANCELLED]
+    assert not served.is_held(job_id)
+    assert [each.outcome for each in served.attempts(job_id)] == [Outcome.CANCELLED]
 
 
-def test_an_async_handler_is_cancelled_from_within(site: Site) -> None:
+def test_an_async_handler_is_cancelled_from_within(served: Site) -> None:
     """A coroutine that waits hears the cancel and needs no kill."""
-    gate = site.gate()
-    job_id = site.add("gated_async", gate)
+    gate = served.gate()
+    job_id = served.add("gated_async", gate)
     gate.await_arrival()
 
-    assert site.client.cancel_job(job_id, wait_seconds=15).status is JobStatus.CANCELLED
-    assert site.attempts(job_id)[0].signal is None
+    assert served.client.cancel_job(job_id, wait_seconds=15).status is JobStatus.CANCELLED
+    assert served.attempts(job_id)[0].signal is None
 
 
-def test_a_batch_of_jobs_is_completed_by_all_workers(site: Site) -> None:
+def test_a_batch_of_jobs_is_completed_by_all_workers(served: Site) -> None:
     """Many small jobs at once: each runs exactly once."""
-    payloads = [site.payload(file="batch", line=number) for number in range(500)]
-    ids = site.client.add_jobs([JobOptions(job_type="write_line", payload=each) for each in payloads])
+    payloads = [served.payload(file="batch", line=number) for number in range(500)]
+    ids = served.client.add_jobs([JobOptions(job_type="write_line", payload=each) for each in payloads])
 
     for job_id in ids:
-        assert site.await_end(job_id).status is JobStatus.COMPLETED
-    assert sorted(map(int, site.lines("batch"))) == list(range(500))
+        assert served.await_end(job_id).status is JobStatus.COMPLETED
+    assert sorted(map(int, served.lines("batch"))) == list(range(500))

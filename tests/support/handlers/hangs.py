@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import signal
 import subprocess
@@ -19,11 +20,20 @@ _FOR_EVER = 10_000
 
 @handler("sleep_in_c")
 def sleep_in_c(payload: dict[str, Any], ctx: JobContext) -> None:
-    """Holds the interpreter's lock, so that no Python signal handler ever runs."""
+    """Waits for a mutex in C, holding the interpreter's lock: no signal ends it, no Python signal handler runs."""
     with alone(payload, ctx):
         announce(payload, ctx)
-        while True:
-            ctypes.PyDLL(None).sleep(_FOR_EVER)
+        mutex = ctypes.create_string_buffer(64)
+        libc = ctypes.PyDLL(None)
+        libc.pthread_mutex_lock(mutex)
+        libc.pthread_mutex_lock(mutex)
+
+
+@handler("spin_in_c")
+def spin_in_c(payload: dict[str, Any], ctx: JobContext) -> None:
+    with alone(payload, ctx):
+        announce(payload, ctx)
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 
 
 @handler("spin")
