@@ -93,7 +93,8 @@ def vandal(payload):
 
 @handler("session")
 def session(payload):
-    return [os.getsid(0) == os.getpid(), os.readlink("/proc/self/fd/0"), open("/proc/self/oom_score_adj").read().strip()]
+    score = open("/proc/self/oom_score_adj").read().strip()
+    return [os.getsid(0) == os.getpid(), os.readlink("/proc/self/fd/0"), score]
 
 @handler("descriptors")
 def descriptors(payload):
