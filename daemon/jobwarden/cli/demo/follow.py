@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jobwarden.cli.demo.work import Work
     from jobwarden.client import Client
 
-LIMIT_SECONDS = 120.0
+LIMIT_SECONDS = 50.0
 """Where the demo stops waiting; what has not ended by then is shown as a broken promise."""
 _LOOK_EVERY_SECONDS = 0.1
 _LINE_EVERY_SECONDS = 1.0
@@ -85,15 +85,16 @@ def _display(work: Work) -> Iterator[_Display]:
 
 
 class _Lines:
-    """At most one line a second, and one at the end."""
+    """A line when something has changed, at most one a second, and one at the end."""
 
     def __init__(self) -> None:
         self._next_ns = 0
+        self._last = ""
 
     def __call__(self, standings: Mapping[str, Standing]) -> None:
         now_ns = SYSTEM_CLOCK.monotonic_ns()
         done = all(each.ended == each.total for each in standings.values())
-        if done or now_ns >= self._next_ns:
-            self._next_ns = now_ns + int(_LINE_EVERY_SECONDS * SECOND_NS)
-            line = " · ".join(f"{name} {each.ended}/{each.total}" for name, each in standings.items())
+        line = " · ".join(f"{name} {each.ended}/{each.total}" for name, each in standings.items())
+        if line != self._last and (done or now_ns >= self._next_ns):
+            self._last, self._next_ns = line, now_ns + int(_LINE_EVERY_SECONDS * SECOND_NS)
             print(line, file=sys.stderr, flush=True)

@@ -71,7 +71,7 @@ def enqueue(client: Client, stage: Stage, receiver: Receiver) -> Work:
         _crash(),
         _archive(source, target),
         *(_webhook(receiver, path) for path, _ in hooks),
-        *(JobOptions.parse(job_type="digest_file", payload={"path": str(path)}) for path in files),
+        *(_digest(path) for path in files),
     ]
     hung, crashed, archive, *rest = client.add_jobs(jobs)
     return Work(
@@ -101,10 +101,13 @@ def _folder_to_archive(folder: Path) -> Path:
     return Path(shutil.copytree(original, copy, ignore=shutil.ignore_patterns("__pycache__")))
 
 
+def _digest(path: Path) -> JobOptions:
+    return JobOptions.parse(job_type="digest_file", payload={"path": str(path)}, max_attempts=1)
+
+
 def _archive(source: Path, target: Path) -> JobOptions:
-    return JobOptions.parse(
-        job_type="archive_directory", payload={"source": str(source), "target": str(target)}, priority=1
-    )
+    payload = {"source": str(source), "target": str(target)}
+    return JobOptions.parse(job_type="archive_directory", payload=payload, max_attempts=1, priority=1)
 
 
 def _webhook(receiver: Receiver, path: str) -> JobOptions:
