@@ -17,6 +17,7 @@ from jobwarden.wire.messages import (
     Progress,
     decode_to_worker,
 )
+from jobwarden.worker.exits import EXIT_BROKEN_WIRE
 from tests.support.template import played
 
 HANDLERS = """
@@ -90,6 +91,20 @@ def vandal(payload):
     sys.stderr = None
     os.close(1)
     os.close(2)
+
+@handler("scorch")
+def scorch(payload):
+    os.closerange(3, 4096)
+
+@handler("fork")
+def fork(payload):
+    return 0 if os.fork() else 1
+
+@handler("close_loop")
+async def close_loop(payload):
+    loop = asyncio.get_running_loop()
+    loop.call_soon(loop.stop)
+    await asyncio.sleep(60)
 
 @handler("session")
 def session(payload):
@@ -268,6 +283,36 @@ def test_closed_streams_are_put_back_for_the_next_job(tmp_path: Path) -> None:
             worker.captured()
         worker.run("print")
         assert worker.captured() == "one\ntwo\nthree\nfour\n"
+
+
+def test_a_handler_that_closes_our_descriptors_ends_its_worker_only(tmp_path: Path) -> None:
+    """Without its sockets a worker cannot answer; it ends with a code that says so, and the others work on."""
+    with played(tmp_path, HANDLERS) as supervisor:
+        worker, other = supervisor.spawn(), supervisor.spawn()
+        worker.send_run("scorch")
+        assert worker.wait_exit() == (EXIT_BROKEN_WIRE, 0)
+        assert output_of(other.run("echo", 1)) == 1
+
+
+def test_a_forked_child_that_returns_answers_nothing(tmp_path: Path) -> None:
+    """`os.fork()` in a handler makes no second worker."""
+    with played(tmp_path, HANDLERS) as supervisor:
+        worker = supervisor.spawn()
+        assert output_of(worker.run("fork")) == 0
+        worker.control.shutdown(1)
+        assert worker.wait_exit() == (0, 0)
+        with pytest.raises(EOFError):
+            worker.next_message()
+
+
+def test_a_loop_that_a_handler_stopped_serves_the_next_job(tmp_path: Path) -> None:
+    """Meddling with the event loop fails that job only."""
+    with played(tmp_path, HANDLERS) as supervisor:
+        worker = supervisor.spawn()
+        failure = worker.run("close_loop").failure
+        assert failure is not None
+        assert failure.message.startswith("RuntimeError: Event loop stopped")
+        assert worker.run("async").failure is None
 
 
 def test_a_worker_has_its_own_session_and_an_empty_stdin(tmp_path: Path) -> None:

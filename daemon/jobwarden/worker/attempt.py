@@ -80,7 +80,7 @@ class Attempts:
         return encode_output(value, limit=self._max_output_bytes)
 
     def _await(self, coroutine: Coroutine[object, object, object]) -> object:
-        if self._runner is None:
+        if self._runner is None or self._runner.get_loop().is_closed():
             self._runner = asyncio.Runner()
         loop = self._runner.get_loop()
         task = loop.create_task(coroutine)

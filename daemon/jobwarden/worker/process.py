@@ -61,9 +61,9 @@ def live(birth: Birth, *, handlers: Mapping[str, LoadedHandler], page: SharedPag
     worker = Worker(birth, control=control, queue=socket.socket(fileno=own["queue"]), page=page)
     try:
         worker.serve(attempts, stop=stop, capture=capture)
-    except OSError:  # EPIPE, ECONNRESET: the supervisor is gone or has given us up
+    except (BrokenPipeError, ConnectionResetError):  # the supervisor is gone or has given us up
         os._exit(0)
-    except (FrameError, msgspec.MsgspecError):
+    except (OSError, FrameError, msgspec.MsgspecError):  # garbage, or a handler closed our descriptors
         os._exit(EXIT_BROKEN_WIRE)
 
 
@@ -83,12 +83,13 @@ class Worker:
         self._poll.register(control, select.POLLIN)
         self._idle_title = f"jobwarden: worker g{birth.generation} [idle]"
         self._running: Run | None = None
+        self._pid = os.getpid()
         self._cpu_seconds = 0.0
 
     def serve(self, attempts: Attempts, *, stop: SoftStop, capture: Capture) -> NoReturn:
         """Say hello, then one job after the other until the control socket ends."""
         setproctitle(self._idle_title)
-        self._send(encode(Hello(slot=self._birth.slot, pid=os.getpid())))
+        self._send(encode(Hello(slot=self._birth.slot, pid=self._pid)))
         self._usage()
         retire = False
         while not retire:
@@ -125,6 +126,9 @@ class Worker:
             if not data:
                 os._exit(0)
             messages = self._reader.feed(data)
+            if len(messages) > 1:
+                text = "two jobs at once on the stream"
+                raise FrameError(text)
             if messages:
                 return decode_to_worker(messages[0])
             if not self._reader.pending:
@@ -137,6 +141,8 @@ class Worker:
         started_ns = SYSTEM_CLOCK.monotonic_ns()
         output, failure = attempts.run(run, context)
         ended_ns = SYSTEM_CLOCK.monotonic_ns()
+        if os.getpid() != self._pid:
+            os._exit(0)  # a child that the handler forked and let return: the worker is its parent
         context.flush_progress()
         self._running = None
         stop.restore()

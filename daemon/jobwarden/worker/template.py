@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import inspect
 import os
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from setproctitle import setproctitle
 
+from jobwarden.kernel import die_with_parent
 from jobwarden.wire.frames import FrameReader, frame
 from jobwarden.wire.messages import (
     FORK_DESCRIPTORS,
@@ -36,7 +38,6 @@ from jobwarden.wire.page import SharedPage
 from jobwarden.worker.birth import BirthError, Surroundings, give_birth
 from jobwarden.worker.descriptors import open_descriptors
 from jobwarden.worker.exits import EXIT_ORPHANED
-from jobwarden.worker.kernel import die_with_parent
 from jobwarden.worker.loader import LoadedCode, load
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def _settle() -> None:
     """Away from the terminal's signals, and from the working directory as a place to import from."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, _ignore)
-    if os.getsid(0) != os.getpid():
+    with contextlib.suppress(PermissionError):  # we lead a group already
         os.setsid()
     if not sys.flags.safe_path:
         del sys.path[0]
