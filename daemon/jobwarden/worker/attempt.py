@@ -6,7 +6,6 @@ worker itself gets wrong is not caught here. Runs in the worker.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import traceback
 from contextvars import copy_context
@@ -25,15 +24,16 @@ from jobwarden.wire.messages import (
     Failure,
     Run,
 )
+from jobwarden.worker.handler import LONGEST_DELAY_SECONDS
 from jobwarden.worker.output import encode_output
 from jobwarden.worker.payload import InvalidPayloadError
-from jobwarden.worker.stop import CANCEL
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
     from jobwarden.wire.messages import Stop
     from jobwarden.worker.context import JobContext
+    from jobwarden.worker.event_loop import EventLoop
     from jobwarden.worker.loader import LoadedHandler
     from jobwarden.worker.stop import SoftStop
 
@@ -48,7 +48,7 @@ class Attempts:
         self._handlers = handlers
         self._stop = stop
         self._max_output_bytes = max_output_bytes
-        self._runner: asyncio.Runner | None = None
+        self._loop: EventLoop | None = None
         stop.install(Attempts._enter.__code__)
 
     def run(self, run: Run, context: JobContext) -> tuple[str | None, Failure | None]:
@@ -80,16 +80,11 @@ class Attempts:
         return encode_output(value, limit=self._max_output_bytes)
 
     def _await(self, coroutine: Coroutine[object, object, object]) -> object:
-        if self._runner is None or self._runner.get_loop().is_closed():
-            self._runner = asyncio.Runner()
-        loop = self._runner.get_loop()
-        task = loop.create_task(coroutine)
-        self._stop.task = task
-        try:
-            return loop.run_until_complete(task)
-        finally:
-            _cancel_leftovers(loop)
-            self._stop.task = None
+        if self._loop is None:
+            from jobwarden.worker.event_loop import EventLoop  # noqa: PLC0415 - see there
+
+            self._loop = EventLoop()
+        return self._loop.run(coroutine, stop=self._stop)
 
     def _failure(self, error: BaseException, run: Run) -> Failure:
         """Print the traceback where the attempt's output goes, and name the error."""
@@ -119,28 +114,11 @@ def _classify(error: BaseException, stop: Stop | None) -> Failure:
         case FailPermanently():
             return Failure(PERMANENT, text or "the handler said that trying again is of no use")
         case RetryLater():
-            return Failure(HANDLER_ERROR, text, retry_after=max(0.0, float(error.after_seconds)))
+            return Failure(HANDLER_ERROR, text, retry_after=min(max(0.0, error.after_seconds), LONGEST_DELAY_SECONDS))
         case JobStopped() if stop is not None:
             return Failure(CANCELLED if isinstance(error, JobCancelled) else TIMEOUT, named)
-        case asyncio.CancelledError() if stop is not None:
-            return Failure(*_cancellation(stop))
         case _:
             return Failure(HANDLER_ERROR, named)
-
-
-def _cancellation(stop: Stop) -> tuple[str, str]:
-    if stop.why == CANCEL:
-        return CANCELLED, "JobCancelled: the job was cancelled while it ran"
-    return TIMEOUT, "JobTimeout: the job has passed its timeoutMs"
-
-
-def _cancel_leftovers(loop: asyncio.AbstractEventLoop) -> None:
-    """Tasks that the handler started and did not await end with it."""
-    leftovers = asyncio.all_tasks(loop)
-    if leftovers:
-        for task in leftovers:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*leftovers, return_exceptions=True))
 
 
 def _print_traceback(error: BaseException) -> None:

@@ -8,7 +8,6 @@ socket. It must never run a handler, and never fork while a Python thread of a h
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import gc
 import inspect
@@ -169,7 +168,9 @@ def _ignore(number: int, frame: FrameType | None) -> None:
 def _freeze(code: LoadedCode) -> None:
     """Do once what each worker would otherwise do again, on pages of its own (a factor of three in memory)."""
     if any(inspect.iscoroutinefunction(each.definition.function) for each in code.handlers.values()):
-        asyncio.run(asyncio.sleep(0))
+        from jobwarden.worker.event_loop import warm_up  # noqa: PLC0415 - see there
+
+        warm_up()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     gc.collect()
