@@ -199,6 +199,16 @@ def test_a_payload_on_standard_input_is_judged_alike(
     assert json.loads(capsys.readouterr().out) == {"id": 1}
 
 
+def test_a_file_too_large_for_a_payload_is_not_read_to_its_end(
+    url: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The sentence says that it is too large, not that what was read of it is broken."""
+    path = tmp_path / "large.json"
+    path.write_text(f'"{"x" * 9_000_000}"', encoding="utf-8")
+    assert enter(["add", "digest", f"@{path}", "--database-url", url]) == 2
+    assert capsys.readouterr().err == "jobwarden: payload: is too large; store a reference instead\n"
+
+
 def test_all_wrong_settings_are_told_at_once(capsys: pytest.CaptureFixture[str], url: str) -> None:
     """`run` with several mistakes names each on a line of its own, and starts nothing."""
     assert enter(["run", "--workers", "0", "--log-level", "loud", "--database-url", url]) == 2

@@ -58,7 +58,8 @@ def test_a_closed_pipe_is_no_news(client: Client, url: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     ran = subprocess.run(
-        [*COMMAND, "list", "--database-url", url],
+        [*COMMAND, "list", "--json", "--database-url", url],
+        env=_buffered(),
         stdout=writer,
         stderr=subprocess.PIPE,
         timeout=LIMIT_SECONDS,
@@ -74,7 +75,8 @@ def test_a_full_disk_for_the_answer_is_one_sentence(client: Client, url: str) ->
     client.add_job("digest")
     with Path("/dev/full").open("wb") as full:
         ran = subprocess.run(
-            [*COMMAND, "list", "--database-url", url],
+            [*COMMAND, "list", "--json", "--database-url", url],
+            env=_buffered(),
             stdout=full,
             stderr=subprocess.PIPE,
             timeout=LIMIT_SECONDS,
@@ -149,6 +151,11 @@ def test_a_command_imports_only_what_it_needs() -> None:
             [sys.executable, "-c", source], capture_output=True, text=True, timeout=LIMIT_SECONDS, check=True
         )
         assert ran.stdout.splitlines()[-1] == "set()"
+
+
+def _buffered() -> dict[str, str]:
+    """An environment in which what is printed is written at the end, as it is for people."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 
 def _read_until(wanted: bytes, terminal: int) -> bytes:

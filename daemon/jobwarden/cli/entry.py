@@ -46,12 +46,14 @@ def enter(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _tell("interrupted", code=INTERRUPTED)
     except BrokenPipeError:
-        return _close_quietly()
+        _drop_output()
+        return FAILED
     except JobwardenError as error:
         return _explain(error)
     except ClickException as error:
         return _tell(_usage_sentence(error), code=WRONG_USE)
     except OSError as error:
+        _drop_output()
         return _tell(f"{error.filename or 'standard output'}: {error.strerror}", code=FAILED)
 
 
@@ -115,7 +117,6 @@ def _tell(sentence: str, *, code: int) -> int:
     return code
 
 
-def _close_quietly() -> int:
-    """Whoever read our output has gone; keep the interpreter's last flush from complaining about it."""
+def _drop_output() -> None:
+    """Nobody takes our output any more; keep the interpreter's last flush from complaining about it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return FAILED

@@ -10,7 +10,7 @@ import re
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from jobwarden.clock import SYSTEM_CLOCK, to_datetime
 from jobwarden.errors import InvalidJobError
@@ -61,9 +61,9 @@ def read_moment(argument: str | None) -> datetime | None:
 
 
 def parse_json(text: str, *, what: str) -> object:
-    """One JSON value. NaN and infinities, which JSON does not have, are refused."""
+    """One JSON value; what JSON does not have but Python reads (NaN) is refused with the job's other values."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         problem = f"is not JSON ({error.msg} at {place}); quote it for the shell as in '{{\"a\": 1}}'"
@@ -88,8 +88,3 @@ def _bounded(raw: bytes) -> str:
         return raw.decode()
     except UnicodeDecodeError:
         raise InvalidJobError("payload", "is not UTF-8 text") from None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    message = f"{name} is no JSON"
-    raise ValueError(message)
