@@ -37,13 +37,15 @@ NODE_MARKER = "JOBWARDEN_NODE"
 """In the environment of templates, and so of all their descendants that keep it: which node they belong to."""
 PLACE_MARKER = "JOBWARDEN_STATE_DIR"
 """And which state directory; a new supervisor sweeps what an earlier one left there."""
+_KEEP_BLOCK = {"SPT_NOENV": "1"}
+"""setproctitle writes titles over the environment otherwise, and /proc/PID/environ shows no marker any more."""
 
 
 def template_environment(settings: Settings, *, node_id: str, environment: Mapping[str, str]) -> dict[str, str]:
     """The built environment of templates: an allow-list and the markers; no secret ever enters it."""
     patterns = (*HANDLER_ENVIRONMENT, *settings.worker_environment)
     built = {name: value for name, value in environment.items() if any(fnmatchcase(name, each) for each in patterns)}
-    return {**built, NODE_MARKER: node_id, PLACE_MARKER: str(settings.state_dir.resolve())}
+    return {**built, **_KEEP_BLOCK, NODE_MARKER: node_id, PLACE_MARKER: str(settings.state_dir.resolve())}
 
 
 class Template:
