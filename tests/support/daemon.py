@@ -123,6 +123,10 @@ class Daemon:
         """How many descriptors the supervisor has open."""
         return processes.descriptor_count(self.supervisor)
 
+    def settled_descriptor_count(self) -> int | None:
+        """The same, once two looks agree."""
+        return self.descriptor_count() if self.descriptor_count() == self.descriptor_count() else None
+
     # its end
 
     def send(self, number: signal.Signals) -> None:

@@ -37,7 +37,7 @@ class Site:
     # what tests use
 
     def start(self, *, state: str = "state", settled: bool = True, **flags: object) -> Daemon:
-        """Start a daemon; `settled` waits until all its workers are there."""
+        """Start a daemon; `settled` waits until all its workers are there. A flag that is None is left out."""
         flags = {
             "database_url": self.url,
             "handlers": HANDLERS,
@@ -47,10 +47,10 @@ class Site:
             "log_level": "debug",
             "kill_grace_seconds": 0.3,
         } | flags
-        daemon = Daemon(self.folder, name=f"daemon {len(self.daemons) + 1}", flags=flags)
+        given = {name: value for name, value in flags.items() if value is not None}
+        daemon = Daemon(self.folder, name=f"daemon {len(self.daemons) + 1}", flags=given)
         self.daemons.append(daemon)
         if settled:
-            daemon.wait_for("started")
             daemon.await_workers(int(str(flags["workers"])))
         return daemon
 
@@ -133,16 +133,21 @@ class Site:
         locks = {int(path.stem) for path in self.place.glob("*.lock")}
         assert not [job_id for job_id in locks - running if self.is_held(job_id)], "somebody still holds a job's lock"
 
+    @property
+    def processes_below(self) -> set[int]:
+        """Every child of this process that was not there before: daemons, and orphans that came from them."""
+        return processes.children(os.getpid()) - self._own_children
+
     def _await_no_process(self) -> None:
         """Every orphan is adopted by this process, so nothing is left when no child is."""
         eventually(self._nothing_left, what="the end of every process below the daemons", seconds=10)
 
     def _nothing_left(self) -> bool:
         processes.reap_orphans(self._own_children)
-        return not processes.children(os.getpid()) - self._own_children
+        return not self.processes_below
 
     def _kill_the_rest(self) -> None:
-        while rest := processes.children(os.getpid()) - self._own_children:
+        while rest := self.processes_below:
             for pid in rest:
                 processes.kill_quietly(pid)
             processes.reap_orphans(self._own_children)

@@ -41,18 +41,17 @@ def gated(payload: dict[str, Any], ctx: JobContext) -> int:
 
 @handler("gated_with_children")
 def gated_with_children(payload: dict[str, Any], ctx: JobContext) -> int:
-    """The first attempt has one child that sleeps beside it and one that ran away; later ones are alone."""
+    """The first run has a child that ran away and, unless told otherwise, one of another program; later ones none."""
     with alone(payload, ctx) as lock:
-        if len(attempts_seen(payload, ctx)) == 1:
-            subprocess.Popen(
-                ["sleep", "1000"], pass_fds=[lock], start_new_session=True, env={"PATH": os.environ["PATH"]}
-            )
+        if len(runs_of(payload, ctx)) == 1:
             run_away(payload, ctx)
+            if payload.get("program", True):
+                subprocess.Popen(["sleep", "1000"], pass_fds=[lock], start_new_session=True, env={})
         pass_gate(payload, ctx)
         return ctx.attempt
 
 
-def attempts_seen(payload: dict[str, Any], ctx: JobContext) -> list[str]:
+def runs_of(payload: dict[str, Any], ctx: JobContext) -> list[str]:
     lines = Path(payload["place"], "runs").read_text().splitlines()
     return [line for line in lines if line.split()[0] == str(ctx.job_id)]
 
