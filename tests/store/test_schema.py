@@ -1,0 +1,91 @@
+"""The schema: made by migrations, described by `schema.py`, opened once by many."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+
+from jobwarden.errors import SchemaMismatchError
+from jobwarden.store import Store, migrations, open_store
+from jobwarden.store.dialects import dialect_for
+from jobwarden.store.schema import ATTEMPTS_VIEW, metadata
+
+
+def test_the_migrations_make_what_the_schema_describes(store: Store, url: str) -> None:
+    """Tables, columns, indexes with their conditions, constraints and the view are the same."""
+    dialect = dialect_for(url, synchronous="normal", busy_timeout_seconds=1)
+    with dialect.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        made = _objects(connection)
+    dialect.close()
+    assert store.schema_revision() == migrations.HEAD
+    described = dialect_for(f"{url}.described", synchronous="normal", busy_timeout_seconds=1)
+    with described.engine.begin() as connection:
+        metadata.create_all(connection)
+        connection.execute(text(ATTEMPTS_VIEW))
+        expected = _objects(connection)
+    described.close()
+    made.pop("alembic_version")
+    assert made == expected
+
+
+def test_head_is_the_newest_revision() -> None:
+    """Opening a store compares with a constant, so that it need not import Alembic."""
+    script = ScriptDirectory(str(Path(migrations.__file__).parent))
+    assert script.get_heads() == [migrations.HEAD]
+
+
+def test_opening_creates_and_a_second_opening_changes_nothing(url: str) -> None:
+    """SQLite files are made on first use, readable by their owner only."""
+    with_store = open_store(url)
+    assert with_store.migrate() == []
+    with_store.close()
+    path = Path(url.removeprefix("sqlite:///"))
+    assert path.stat().st_mode & 0o777 == 0o600
+    again = open_store(url, migrate=False)
+    assert again.schema_revision() == migrations.HEAD
+    again.close()
+
+
+def test_an_empty_database_is_refused_without_leave_to_migrate(url: str) -> None:
+    """The error says what to run."""
+    with pytest.raises(SchemaMismatchError, match="jobwarden migrate"):
+        open_store(url, migrate=False)
+
+
+def test_a_database_of_a_newer_version_is_refused(store: Store, url: str) -> None:
+    """It is not migrated backwards, whatever is asked for."""
+    dialect = dialect_for(url, synchronous="normal", busy_timeout_seconds=1)
+    with dialect.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    dialect.close()
+    with pytest.raises(SchemaMismatchError, match="newer"):
+        open_store(url)
+    with pytest.raises(SchemaMismatchError, match="9999"):
+        store.migrate()
+
+
+def test_many_processes_may_open_a_new_file_at_once(url: str) -> None:
+    """One creates it; all can use it."""
+    code = (
+        "import sys; from jobwarden.store import open_store; from jobwarden.jobs import JobOptions; "
+        "s = open_store(sys.argv[1]); s.add([JobOptions(job_type='a')], now_us=1); s.close()"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", code, url], stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    errors = [process.communicate()[1] for process in started]
+    assert [process.returncode for process in started] == [0] * 4, errors
+    store = open_store(url)
+    assert store.counts() == {"a": {"pending": 4}}
+    store.close()
+
+
+def _objects(connection: object) -> dict[str, str]:
+    rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))  # type: ignore[attr-defined]
+    return {row.name: " ".join(row.sql.split()).replace("( ", "(").replace(" )", ")") for row in rows}

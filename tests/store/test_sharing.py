@@ -1,0 +1,109 @@
+"""Several processes on one store, and processes that die: commits are there, locks are waited for."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+from jobwarden.jobs import JobOptions
+from jobwarden.store import Store, open_store
+from tests.store.scene import START_US, Scene
+
+ADDER = """
+import sys
+from jobwarden.store import open_store
+from jobwarden.jobs import JobOptions
+store = open_store(sys.argv[1], synchronous="normal")
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(int(sys.argv[2])):
+    store.add([JobOptions(job_type="work", payload=number)], now_us=1)
+print("done", flush=True)
+sys.stdin.readline()
+"""
+
+
+def _adder(url: str, number: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", ADDER, url, str(number)]
+    started = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert _line(started) == "ready"
+    return started
+
+
+def _go(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def _end(process: subprocess.Popen[str]) -> int:
+    process.communicate("\n")
+    return process.returncode
+
+
+def test_processes_that_write_at_once_wait_for_each_other(scene: Scene, url: str) -> None:
+    """Nobody hears 'database is locked': every write transaction begins as a writer."""
+    adders = [_adder(url, 60) for _ in range(2)]
+    for adder in adders:
+        _go(adder)
+    done = 0
+    while done < 120:
+        for job in scene.claim(20):
+            scene.complete(job)
+            done += 1
+    assert [_line(adder) for adder in adders] == ["done", "done"]
+    assert [_end(adder) for adder in adders] == [0, 0]
+    assert scene.store.counts() == {"work": {"completed": 120}}
+
+
+def test_a_commit_is_there_after_the_writer_was_killed(url: str) -> None:
+    """What `add` has returned survives `kill -9` of its process, without any clean-up."""
+    adder = _adder(url, 5)
+    _go(adder)
+    assert _line(adder) == "done"
+    adder.send_signal(signal.SIGKILL)
+    assert _end(adder) == -signal.SIGKILL
+    store = open_store(url)
+    assert store.counts() == {"work": {"pending": 5}}
+    store.close()
+
+
+def test_the_data_version_changes_when_somebody_else_commits(store: Store, url: str) -> None:
+    """And stays when nobody does: the cheap look for lost rings."""
+    version = store.data_version()
+    assert store.data_version() == version
+    store.find()
+    assert store.data_version() == version
+    other = open_store(url)
+    other.add([JobOptions(job_type="a")], now_us=START_US)
+    other.close()
+    assert store.data_version() != version
+
+
+def test_a_long_log_is_folded_into_the_database(scene: Scene, url: str) -> None:
+    """The daemon's writer does it, and does nothing while the log is short; what is there stays."""
+    assert not scene.writer.checkpoint_if_long()
+    payload = {"text": "x" * 900_000}
+    ids = [scene.add(payload=payload) for _ in range(12)]
+    assert scene.writer.checkpoint_if_long()
+    assert not scene.writer.checkpoint_if_long()
+    assert [job.id for job in scene.claim()] == ids
+    other = open_store(url)
+    assert len(other.find()) == 12
+    other.close()
+
+
+def test_a_store_on_a_file_says_that_its_nodes_share_a_kernel(store: Store) -> None:
+    """Folders beside the database hold the nodes' locks and the doorbell, for the owner only."""
+    assert store.shares_kernel
+    folder = store.side_dir("nodes")
+    assert folder is not None
+    assert folder.name == "jobs.db.nodes"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert store.side_dir("nodes") == folder
