@@ -1,0 +1,243 @@
+"""Looks at every effect of a pool in a played world and fails when one breaks a promise. See `pool_world`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from jobwarden.jobs.claim import ClaimedJob
+from jobwarden.jobs.ending import Ending
+from jobwarden.jobs.outcome import Outcome
+from jobwarden.supervisor import effects as do
+from jobwarden.supervisor import inputs as seen
+from jobwarden.supervisor.intake import DEPTH
+from jobwarden.supervisor.pool import Pool
+from jobwarden.supervisor.slot import SlotState
+from jobwarden.wire.messages import TIMEOUT, Done
+
+Key = tuple[int, int]
+"""(job id, fence)."""
+_MS_NS = 1_000_000
+_SECOND_NS = 1_000_000_000
+
+
+@dataclass
+class Tried:
+    """What is known of one claimed attempt."""
+
+    job: ClaimedJob
+    left: do.Effect | None = None
+    taken_away: bool = False
+    slot: int | None = None
+    """To whose queue it was sent."""
+    received: bool = False
+    done: Done | None = None
+    heard: bool = False
+    """The pool has been told of its Done."""
+    head_since_ns: int = 0
+    wishes: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Held:
+    """What a worker holds, and what is to become of it."""
+
+    in_flight: list[Key] = field(default_factory=list)
+    kill_meant_for: Key | None = None
+    killed: bool = False
+    fenced: bool = False
+
+
+class PoolWatch:
+    """The invariants. Every method is called by the world when that thing happens."""
+
+    def __init__(self, pool: Pool, *, now: Callable[[], int]) -> None:
+        """`now` gives the world's monotonic time."""
+        self._pool = pool
+        self._now = now
+        self.tried: dict[Key, Tried] = {}
+        self.outcomes: dict[Key, list[Outcome]] = {}
+        """What the store accepted."""
+        self._held: dict[int, Held] = {}
+        self._cleared: set[int] = set()
+        self._trusted = True
+        self._interrupting = False
+        self._stopping = False
+        self._leaves = 0
+
+    # the world tells
+
+    def before(self, fact: seen.Input) -> None:
+        """The pool is about to act on this."""
+        match fact:
+            case seen.TrustLost():
+                self._trusted, self._interrupting = False, True
+            case seen.TrustBack():
+                self._trusted = True
+            case seen.StopAsked():
+                self._stopping = self._interrupting = True
+            case seen.Wished() if (fact.job_id, fact.fence) in self.tried:
+                self.tried[fact.job_id, fact.fence].wishes.add(fact.wish)
+            case seen.Reported():
+                self._heard(fact)
+            case seen.TookBack() if fact.slot in self._held:
+                held = self._held[fact.slot]
+                held.in_flight = [key for key in held.in_flight if key not in fact.attempts]
+            case _:
+                pass
+
+    def _heard(self, fact: seen.Reported) -> None:
+        key = (fact.done.job_id, fact.done.fence)
+        self.tried[key].heard = True
+        held = self._held[fact.slot]
+        assert held.in_flight[0] == key, "the world is wrong: jobs end in the order in which they were sent"
+        held.in_flight.pop(0)
+        if held.in_flight:
+            self.tried[held.in_flight[0]].head_since_ns = self._now()
+
+    def claimed(self, jobs: list[ClaimedJob]) -> None:
+        """The pool will be told of these."""
+        self.tried |= {job.attempt: Tried(job) for job in jobs}
+
+    def received(self, key: Key, slot: int) -> None:
+        """A worker has got this job from its queue."""
+        assert self.tried[key].slot == slot, "taken back jobs stay away from their worker"
+        self.tried[key].received = True
+
+    def wrote(self, done: Done) -> None:
+        """A worker has written Done."""
+        self.tried[done.job_id, done.fence].done = done
+
+    def died(self, slot: int, *, fenced: bool) -> None:
+        """A worker's process has ended."""
+        self._held.setdefault(slot, Held()).fenced = fenced
+
+    def cleared(self, slot: int) -> None:
+        """Nothing of a worker's tree is left."""
+        self._cleared.add(slot)
+
+    def taken_away(self, key: Key) -> None:
+        """Somebody else owns the job."""
+        if key in self.tried:
+            self.tried[key].taken_away = True
+
+    def written(self, ending: Ending) -> None:
+        """The store accepted an end."""
+        self.outcomes.setdefault((ending.job_id, ending.fence), []).append(ending.outcome)
+
+    # the rules
+
+    def see(self, effect: do.Effect, fact: seen.Input) -> None:
+        """One effect, and the fact that it followed from."""
+        assert not self._leaves or isinstance(effect, do.EndTemplate | do.Alert | do.GiveBackJob), "it had left"
+        match effect:
+            case do.Dispatch():
+                self._see_dispatch(effect)
+            case do.Record():
+                self._see_record(effect)
+            case do.GiveBackJob():
+                self._see_give_back(effect, asked=isinstance(fact, seen.Processing))
+            case do.KillTree():
+                held = self._held.setdefault(effect.slot, Held())
+                assert not held.killed, "a tree is killed once"
+                held.killed = True
+                held.kill_meant_for = held.in_flight[0] if held.in_flight else None
+            case do.ForkWorker():
+                living = [slot for slot in self._pool.workers.slots.values() if not slot.stuck]
+                assert len(living) <= self._pool.terms.workers, "never more workers than wanted"
+                assert not self._stopping, "nobody is born for the end"
+            case do.Leave():
+                self._leaves += 1
+                assert self._stopping, "it was not asked to leave"
+                assert self.not_left() == [], "it leaves with jobs in hand"
+                assert not self._pool.workers.slots, "it leaves workers behind"
+            case _:
+                pass
+
+    def after(self) -> None:
+        """What holds between two facts."""
+        keys = [key for held in self._held.values() for key in held.in_flight]
+        assert len(keys) == len(set(keys)), "two workers hold one attempt"
+        backlog = {job.attempt for job in self._pool.intake.backlog}
+        assert backlog.isdisjoint(keys), "what a worker holds is not handed out again"
+
+    def _see_dispatch(self, effect: do.Dispatch) -> None:
+        tried, slot = self.tried[effect.job.attempt], self._pool.workers.slots[effect.slot]
+        held = self._held.setdefault(effect.slot, Held())
+        assert self._trusted, "nothing is dispatched past the trust window"
+        assert not self._stopping, "nothing is dispatched while it leaves"
+        assert tried.left is None, "a job that has left the pool is not dispatched"
+        assert not tried.received, "nobody gets a job that somebody has begun"
+        assert slot.state is SlotState.READY, "only a ready worker gets a job"
+        assert not held.killed, "a worker that is killed gets no job"
+        assert len(held.in_flight) < DEPTH, "a worker holds eight jobs at most"
+        if held.in_flight:
+            assert effect.job.job_type == "quick", "only quick jobs wait behind another one"
+            assert self.tried[held.in_flight[0]].job.job_type == "quick", "no job waits behind a slow one"
+        else:
+            tried.head_since_ns = self._now()
+        held.in_flight.append(effect.job.attempt)
+        tried.slot = effect.slot
+
+    def _see_give_back(self, effect: do.GiveBackJob, *, asked: bool) -> None:
+        key = (effect.job_id, effect.fence)
+        if asked:
+            # Of a row that the pool does not hold: it never heard of it, or its end is under way to the store.
+            known = self.tried.get(key)
+            assert known is None or known.left is not None or known.taken_away, "it holds this attempt"
+            return
+        tried = self.tried[key]
+        assert tried.left is None, "an attempt leaves the pool once"
+        assert not tried.received, "what was started is not given back as if it had not been"
+        tried.left = effect
+
+    def _see_record(self, effect: do.Record) -> None:
+        ending = effect.ending
+        tried = self.tried[ending.job_id, ending.fence]
+        assert tried.left is None, "an attempt leaves the pool once"
+        tried.left = effect
+        if tried.heard and tried.done is not None:
+            self._judge_heard(tried, tried.done, ending)
+        elif tried.received:
+            self._judge_dead(tried, ending)
+        else:
+            assert ending.outcome in {Outcome.CANCELLED, Outcome.INTERRUPTED}, "it never ran"
+            assert tried.wishes, "nobody asked for this"
+
+    def _judge_heard(self, tried: Tried, done: Done, ending: Ending) -> None:
+        limit_ms = tried.job.timeout_ms
+        late = limit_ms is not None and done.ended_ns - done.started_ns > limit_ms * _MS_NS
+        if done.retire or done.left_behind:
+            assert tried.slot in self._cleared, "recorded before its tree was gone"
+        if late or (done.failure is not None and done.failure.kind == TIMEOUT):
+            assert ending.outcome is Outcome.TIMED_OUT, "the worker's own stamps judge"
+        elif done.failure is None:
+            assert ending.outcome is Outcome.SUCCEEDED, "what ended in time is a success, whatever came afterwards"
+        else:
+            stopped = {Outcome.CANCELLED, Outcome.INTERRUPTED} if done.retire else set[Outcome]()
+            assert ending.outcome in {Outcome.FAILED} | stopped
+
+    def _judge_dead(self, tried: Tried, ending: Ending) -> None:
+        key, held = tried.job.attempt, self._held[tried.slot or 0]
+        assert tried.slot in self._cleared, "recorded before its tree was gone"
+        assert tried.done is None, "what the worker wrote before its death counts"
+        match ending.outcome:
+            case Outcome.CRASHED:
+                assert not held.killed, "our own kill is no crash"
+                assert not held.fenced, "the keeper's kill is no crash"
+            case Outcome.TIMED_OUT:
+                assert held.kill_meant_for in {None, key}, "the kill was meant for another job"
+                limit_ns = (tried.job.timeout_ms or 0) * _MS_NS
+                assert limit_ns, "it has no limit"
+                assert self._now() - tried.head_since_ns >= limit_ns, "its limit has not passed"
+            case Outcome.CANCELLED:
+                assert "cancel" in tried.wishes
+            case Outcome.INTERRUPTED:
+                innocent = held.killed and held.kill_meant_for != key
+                assert innocent or held.fenced or self._interrupting or tried.wishes or tried.taken_away
+            case _:
+                raise AssertionError(ending.outcome)
+
+    def not_left(self) -> list[Key]:
+        """Claimed attempts of which nothing was said, and that are still ours."""
+        return [key for key, tried in self.tried.items() if tried.left is None and not tried.taken_away]
