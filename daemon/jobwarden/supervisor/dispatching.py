@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 LARGEST_QUEUED_BEHIND = 4_096
 """Characters of payload above which a job waits for an idle worker: the queue's socket buffer is small."""
 
+_IDLE_PATIENCE_NS = 100_000_000
+"""How long a job waits behind a running one while another worker is idle."""
+_BUSY_PATIENCE_NS = 1_000_000_000
+
 
 class Dispatching:
     """Hands the backlog to the workers and says when to claim more."""
@@ -85,6 +89,14 @@ class Dispatching:
             and len(head.payload) <= LARGEST_QUEUED_BEHIND
             and self._generations.is_current(slot.generation)
         )
+
+    def rebalance(self, now: Moment) -> None:
+        """Take jobs back from behind one that turned out slow."""
+        patience_ns = _IDLE_PATIENCE_NS if self._workers.idle else _BUSY_PATIENCE_NS
+        for slot in self._workers.slots.values():
+            behind = slot.state is SlotState.READY and len(slot.in_flight) > 1
+            if behind and now.ns - slot.head_since_ns > patience_ns:
+                self._out.append(do.TakeBack(slot.id))
 
     def ask(self) -> None:
         """Claim what the workers can take beyond the backlog, if the store may have it."""

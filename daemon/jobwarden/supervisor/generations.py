@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobwarden.jobs.claim import TypeTerms
+from jobwarden.supervisor.patience import Patience
 
 if TYPE_CHECKING:
     from jobwarden.wire.messages import HandlerInfo
@@ -32,7 +33,7 @@ class Generations:
         self.same_code: set[int] = set()
         self.problem: str | None = None
         """Why the last load did not become the serving generation."""
-        self._failures = 0
+        self._loads = Patience(first_ns=_FIRST_PAUSE_NS, longest_ns=_LONGEST_PAUSE_NS)
 
     def begin(self) -> int:
         """The number of the generation that is to be loaded next."""
@@ -53,10 +54,10 @@ class Generations:
         self.terms = tuple(self._terms(each) for each in handlers)
         self.types = frozenset(each.job_type for each in handlers)
         self.problem = None
-        self._failures = 0
+        self._loads.succeed()
         return replaced
 
-    def fail(self, generation: int, why: str) -> int | None:
+    def fail(self, generation: int, why: str, *, now_ns: int) -> int | None:
         """A template failed; returns the pause in ns before the next try, or None if an older one serves on."""
         self.problem = why
         if self.loading == generation:
@@ -65,8 +66,7 @@ class Generations:
             self.template = None
         if self.template is not None:
             return None
-        self._failures += 1
-        return min(_FIRST_PAUSE_NS * 2 ** min(self._failures - 1, 10), _LONGEST_PAUSE_NS)
+        return self._loads.fail(now_ns)
 
     def is_current(self, generation: int) -> bool:
         """Whether a worker of this generation runs the code that is served."""

@@ -24,6 +24,7 @@ from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.killer import KILL_LEVEL, Killer, Removal
 from jobwarden.supervisor.ledger import Entries, Ledger
 from jobwarden.supervisor.nursery import Nursery
+from jobwarden.supervisor.report import report_of
 from jobwarden.wire.page import ALIVE, TRUSTED_UNTIL
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class Loop:
         self._report_at_ns = now.ns + _REPORT_EVERY_NS
         self.busy_ns = self._clock.thread_ns()
         report = {
-            **self.pool.report(now),
+            **report_of(self.pool, now),
             "kill_level": KILL_LEVEL,
             "recorded": self.recorded,
             "loop_cpu_ms": self.busy_ns // MILLISECOND_NS,

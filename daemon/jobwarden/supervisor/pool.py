@@ -17,13 +17,15 @@ from jobwarden.supervisor.deadlines import Deadlines
 from jobwarden.supervisor.dispatching import Dispatching
 from jobwarden.supervisor.generations import Generations
 from jobwarden.supervisor.intake import Intake
+from jobwarden.supervisor.progress import ProgressNotes
 from jobwarden.supervisor.quickness import Quickness
-from jobwarden.supervisor.slot import Slot, SlotState
 from jobwarden.supervisor.terms import SECOND_NS, PoolTerms
 from jobwarden.supervisor.workers import RESPAWN, Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from jobwarden.supervisor.slot import Slot
 
 _DRAIN_OVER = -2
 _TEND = -3
@@ -68,6 +70,7 @@ class Pool:
             generations=self.generations,
             quickness=self._quickness,
         )
+        self._progress = ProgressNotes(out=self._out, slots=self.workers.slots)
         self._table: dict[type, Callable[[Any, seen.Moment], None]] = {
             seen.Claimed: self._claimed,
             seen.ClaimFailed: lambda _fact, _now: self.intake.fail(),
@@ -79,7 +82,7 @@ class Pool:
             seen.Unborn: self.workers.unborn,
             seen.Ready: self.workers.ready,
             seen.Reported: self.workers.reported,
-            seen.ProgressMade: self.workers.progressed,
+            seen.ProgressMade: self._progress.progressed,
             seen.TookBack: self.workers.took_back,
             seen.Died: self.workers.died,
             seen.Cleared: self.workers.cleared,
@@ -211,7 +214,7 @@ class Pool:
         if fact.generation not in {self.generations.loading, self.generations.template}:
             return
         self._out.append(do.Alert(f"generation {fact.generation} is not served: {fact.why}"))
-        pause_ns = self.generations.fail(fact.generation, fact.why)
+        pause_ns = self.generations.fail(fact.generation, fact.why, now_ns=now.ns)
         if pause_ns is not None:
             self.deadlines.set(_LOAD, now.ns + pause_ns)
 
@@ -297,7 +300,8 @@ class Pool:
 
     def _tend(self, now: seen.Moment) -> None:
         self._tending = False
-        self.workers.tend(now)
+        self._progress.flush(now)
+        self._dispatching.rebalance(now)
         if self.intake.is_stale(now.ns):
             self._give_back_backlog()
 
@@ -308,30 +312,3 @@ class Pool:
 
     def _busy(self) -> bool:
         return any(len(slot.in_flight) > 1 or slot.progress is not None for slot in self.workers.slots.values())
-
-    def report(self, now: seen.Moment) -> dict[str, object]:
-        """What people see of it in `status`."""
-        return {
-            "generation": self.generations.serving,
-            "types": sorted(each.job_type for each in self.generations.handlers),
-            "problem": self.generations.problem,
-            "stopping": self.stopping,
-            "trusted": self.trusted,
-            "backlog": len(self.intake.backlog),
-            "slots": [_describe(slot, now) for slot in self.workers.slots.values()],
-        }
-
-
-def _describe(slot: Slot, now: seen.Moment) -> dict[str, object]:
-    job = slot.head
-    state = "busy" if slot.state is SlotState.READY and job is not None else str(slot.state)
-    return {
-        "slot": slot.id,
-        "pid": slot.pid,
-        "state": "idle" if slot.idle else state,
-        "generation": slot.generation,
-        "stuck": slot.stuck,
-        "job_id": job.id if job else None,
-        "job_type": job.job_type if job else None,
-        "since_us": now.wall_us(slot.head_since_ns) if job else None,
-    }

@@ -103,7 +103,7 @@ def _open(settings: Settings) -> Store:
     return open_store(
         settings.database_url,
         synchronous=settings.synchronous,
-        busy_timeout_seconds=min(settings.busy_timeout_seconds, settings.lease_seconds / 3),
+        busy_timeout_seconds=settings.lock_timeout_seconds,
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from jobwarden.jobs.outcome import Outcome
 from jobwarden.supervisor import effects as do
 from jobwarden.supervisor import inputs as seen
+from jobwarden.supervisor.patience import Patience
 from jobwarden.supervisor.slot import Slot, SlotState
 from jobwarden.supervisor.verdict import judge_death, judge_report, with_dump
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from jobwarden.supervisor.terms import PoolTerms
 
 _MS_NS = 1_000_000
-_PROGRESS_EVERY_NS = 250_000_000
 _FIRST_RESPAWN_PAUSE_NS = 100_000_000
 _LONGEST_RESPAWN_PAUSE_NS = 5_000_000_000
 RESPAWN = -1
@@ -60,8 +60,7 @@ class Workers:
         self._quickness = quickness
         self._jitter = jitter
         self._last_slot = 0
-        self._failures = 0
-        self._not_before_ns = 0
+        self._births = Patience(first_ns=_FIRST_RESPAWN_PAUSE_NS, longest_ns=_LONGEST_RESPAWN_PAUSE_NS)
 
     # birth
 
@@ -71,8 +70,8 @@ class Workers:
         if self.stopping or template is None:
             return
         missing = -self.surplus()
-        if missing > 0 and now.ns < self._not_before_ns:
-            self._deadlines.set(RESPAWN, self._not_before_ns)
+        if missing > 0 and now.ns < self._births.not_before_ns:
+            self._deadlines.set(RESPAWN, self._births.not_before_ns)
             return
         for _ in range(missing):
             self._fork(template, now)
@@ -106,7 +105,7 @@ class Workers:
         slot = self.slots.get(fact.slot)
         if slot is not None and slot.state is SlotState.SPAWNING and not slot.born:
             self._out.append(do.Alert(f"no worker was born: {fact.why}"))
-            self._slow_down(now)
+            self._births.fail(now.ns)
             self._remove(slot)
             self.fill(now)
 
@@ -150,7 +149,8 @@ class Workers:
 
     def _finish_head(self, slot: Slot, ending: Ending, now: seen.Moment) -> None:
         job = slot.in_flight.popleft()
-        slot.served, slot.captured, self._failures = True, None, 0
+        slot.served, slot.captured = True, None
+        self._births.succeed()
         self._intake.finished(now.ns)
         if not slot.forgotten:
             self._out.append(do.Record(ending))
@@ -178,19 +178,6 @@ class Workers:
         if slot.state in {SlotState.READY, SlotState.STOPPING}:
             limit_ms = slot.in_flight[0].timeout_ms
             self._set_until(slot, None if limit_ms is None else now.ns + limit_ms * _MS_NS)
-
-    def progressed(self, fact: seen.ProgressMade, now: seen.Moment) -> None:
-        """Write progress now and then; the value in between is kept for `tend`."""
-        slot = self.slots.get(fact.slot)
-        if slot is None or slot.head is None or slot.head.fence != fact.fence:
-            return
-        slot.progress = fact.percent
-        self._write_progress(slot, now)
-
-    def _write_progress(self, slot: Slot, now: seen.Moment) -> None:
-        if slot.head is not None and slot.progress is not None and now.ns - slot.progress_ns >= _PROGRESS_EVERY_NS:
-            self._out.append(do.NoteProgress(slot.head.id, slot.head.fence, slot.progress))
-            slot.progress, slot.progress_ns = None, now.ns
 
     def took_back(self, fact: seen.TookBack, now: seen.Moment) -> None:
         """Jobs that the worker never got wait for another one."""
@@ -255,7 +242,7 @@ class Workers:
         if slot.state is not SlotState.KILLING:
             self._out.append(do.SweepTree(slot.id))
             if not slot.served and not slot.in_flight:
-                self._slow_down(now)
+                self._births.fail(now.ns)
         slot.move(SlotState.CLEARING)
         slot.died = fact
         slot.captured = slot.captured if slot.done is not None else fact.captured
@@ -302,21 +289,12 @@ class Workers:
             self.stop(slot, Outcome.TIMED_OUT, now)
 
     def _spawn_overdue(self, slot: Slot, now: seen.Moment) -> None:
-        self._slow_down(now)
+        self._births.fail(now.ns)
         self._out.append(do.Alert(f"the worker of slot {slot.id} did not report in time"))
         if slot.born:
             self.kill(slot, now)
         else:
             self._out.append(do.EndTemplate(slot.generation))
-
-    def tend(self, now: seen.Moment) -> None:
-        """Take jobs back from behind a slow one, and write progress that was held."""
-        for slot in list(self.slots.values()):
-            self._write_progress(slot, now)
-            waited_ns = now.ns - slot.head_since_ns
-            behind = slot.state is SlotState.READY and len(slot.in_flight) > 1
-            if behind and waited_ns > (100 * _MS_NS if self.idle else 1_000 * _MS_NS):
-                self._out.append(do.TakeBack(slot.id))
 
     def retire_old_code(self, now: seen.Moment) -> None:
         """New code is served: workers of other code end their job and get no further one."""
@@ -327,11 +305,6 @@ class Workers:
                 self.kill(slot, now)
             elif slot.state is SlotState.READY and len(slot.in_flight) > 1:
                 self._out.append(do.TakeBack(slot.id))
-
-    def _slow_down(self, now: seen.Moment) -> None:
-        self._failures += 1
-        pause = _FIRST_RESPAWN_PAUSE_NS * 2 ** min(self._failures - 1, 10)
-        self._not_before_ns = now.ns + min(pause, _LONGEST_RESPAWN_PAUSE_NS)
 
     def _remove(self, slot: Slot) -> None:
         self._deadlines.set(slot.id, None)
