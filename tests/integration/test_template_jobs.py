@@ -85,6 +85,10 @@ def prints(payload):
     os.write(1, b"three\\n")
     subprocess.run(["/bin/sh", "-c", "echo four"], check=True)
 
+@handler("raw")
+def raw(payload):
+    os.write(1, b"raw\\n")
+
 @handler("vandal")
 def vandal(payload):
     sys.stdout.close()
@@ -264,6 +268,15 @@ def test_what_is_printed_comes_before_the_end_mark(tmp_path: Path) -> None:
         worker = supervisor.spawn()
         assert worker.run("print").marked
         assert worker.captured() == "one\ntwo\nthree\nfour\n"
+
+
+def test_text_that_passed_by_our_streams_is_marked_too(tmp_path: Path) -> None:
+    """Bytes waiting in the pipe are noticed, whoever wrote them."""
+    with played(tmp_path, HANDLERS) as supervisor:
+        worker = supervisor.spawn()
+        for _ in range(3):
+            assert worker.run("raw").marked
+            assert worker.captured() == "raw\n"
 
 
 def test_a_job_that_prints_nothing_and_is_quick_writes_no_mark(tmp_path: Path) -> None:
