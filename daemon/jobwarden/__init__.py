@@ -5,10 +5,9 @@ It imports neither SQLAlchemy nor watchfiles, so that templates and workers stay
 """
 
 from jobwarden.errors import FailPermanently, JobCancelled, JobStopped, JobTimeout, RetryLater
+from jobwarden.version import VERSION as __version__
 from jobwarden.worker.context import JobContext
 from jobwarden.worker.handler import handler
-
-__version__ = "0.1.0"
 
 __all__ = [
     "FailPermanently",

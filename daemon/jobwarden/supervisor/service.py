@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
-import jobwarden
 from jobwarden import events
 from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
 from jobwarden.errors import InvalidSettingsError
@@ -37,6 +36,7 @@ from jobwarden.supervisor.pool import Pool
 from jobwarden.supervisor.renewal import Renewal, lock_path
 from jobwarden.supervisor.sweep import sweep_leftovers
 from jobwarden.supervisor.terms import PoolTerms
+from jobwarden.version import VERSION
 from jobwarden.wire.page import PAGE_BYTES, SharedPage
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ class Service:
             state_dir=str(self._settings.state_dir.resolve()),
             lease_seconds=self._settings.lease_seconds,
             doorbell=None,
-            version=jobwarden.__version__,
+            version=VERSION,
         )
 
     def _leave(self, code: int) -> int:
