@@ -180,15 +180,14 @@ def test_a_job_without_progress_has_none_when_completed(scene: Scene) -> None:
 def test_text_that_databases_refuse_is_made_storable(scene: Scene) -> None:
     """Errors and captured output are for people: NUL and lone surrogates are replaced, nothing is cut off."""
     job = scene.add_and_claim()
-    facts = AttemptFacts(captured="a\0b\ud800c", stack_dump="x\0y", left_behind=["n\0m (1)"])
+    facts = AttemptFacts(captured="a\0b\ud800c", stack_dump="x\0y", left_behind=["n\0m (1)", "\udcff (2)"])
     scene.end(job, error="bad \0 and \udfff end", facts=facts)
     (attempt,) = scene.store.attempts(job.id)
     assert attempt.captured == "a\ufffdb?c"
     assert attempt.stack_dump == "x\ufffdy"
     assert attempt.error == "bad \ufffd and ? end"
     assert scene.get(job.id).error_history[0].message == attempt.error
-    assert attempt.left_behind is not None
-    assert len(attempt.left_behind) == 1
+    assert attempt.left_behind == ["n\ufffdm (1)", "? (2)"]
 
 
 def test_a_retry_delay_of_the_handlers_choice_is_kept(scene: Scene) -> None:

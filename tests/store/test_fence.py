@@ -112,3 +112,24 @@ def test_an_attempt_that_ends_twice_in_one_batch_has_one_outcome(scene: Scene) -
     ending = complete(job, output="1", now_us=scene.now_us)
     scene.transact(endings=[ending, ending])
     assert len(scene.store.attempts(job.id)) == 1
+
+
+def test_a_late_end_beside_the_newer_one_is_told_apart(scene: Scene) -> None:
+    """Two fences of one job in one batch: the current one counts, the other one is refused."""
+    late = scene.add_and_claim()
+    newer = scene.supersede(late)
+    endings = [
+        complete(late, output='"late"', now_us=scene.now_us),
+        complete(newer, output='"new"', now_us=scene.now_us),
+    ]
+    assert scene.transact(endings=endings).refused == [Refusal(late.id, late.fence, settled=False)]
+    assert scene.get(late.id).output == "new"
+    assert [attempt.fence for attempt in scene.store.attempts(late.id)] == [newer.fence]
+
+
+def test_a_give_back_whose_answer_was_lost_is_refused_when_repeated(scene: Scene) -> None:
+    """It raised the fence: the second one finds nothing and takes off no second attempt."""
+    job = scene.add_and_claim()
+    assert scene.give_back(job).refused == []
+    assert scene.give_back(job).refused == [Refusal(job.id, job.fence, settled=False)]
+    assert scene.get(job.id).attempts == 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from jobwarden.clock import to_datetime
+from jobwarden.errors import StoreError
 from jobwarden.jobs import JobStatus
 from tests.store.scene import NAME, NODE, Scene
 
@@ -67,3 +70,9 @@ def test_times_are_kept_to_the_microsecond(scene: Scene) -> None:
     scene.now_us += 123_457
     job_id = scene.add()
     assert scene.get(job_id).created_at == to_datetime(scene.now_us)
+
+
+def test_bytes_that_are_no_text_are_refused_not_crashed_on(scene: Scene) -> None:
+    """A shell hands over any bytes; they can be no job's type."""
+    with pytest.raises(StoreError, match="surrogates"):
+        scene.store.find(job_type="\udcff")

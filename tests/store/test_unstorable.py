@@ -12,6 +12,7 @@ MALFORMED = '{"cut off'
 NUL = '"a\0b"'
 SURROGATE = '"\ud800"'
 TOO_DEEP = "[" * 5000 + "]" * 5000
+RATHER_DEEP = "[" * 400 + "]" * 400
 
 
 def _claim_many(scene: Scene, number: int) -> list[ClaimedJob]:
@@ -20,7 +21,7 @@ def _claim_many(scene: Scene, number: int) -> list[ClaimedJob]:
     return scene.claim(number)
 
 
-@pytest.mark.parametrize("output", [MALFORMED, NUL, SURROGATE, TOO_DEEP], ids=["cut", "nul", "surrogate", "deep"])
+@pytest.mark.parametrize("output", [MALFORMED, NUL, SURROGATE, TOO_DEEP, RATHER_DEEP])
 def test_an_output_that_cannot_be_stored_is_a_failure_of_its_own_job(scene: Scene, output: str) -> None:
     """One failed job with a sentence that says why; its neighbours in the batch are completed."""
     jobs = _claim_many(scene, 9)
@@ -94,3 +95,10 @@ def test_json_escapes_reach_the_reader_unchanged(scene: Scene) -> None:
     record = scene.get(job.id)
     assert record.output == {"nul": "\0", "big": 12345678901234567890}
     assert record.payload == {"text": 'tab\t, quote ", backslash \\, snow \u2603'}
+
+
+def test_a_wide_output_is_stored(scene: Scene) -> None:
+    """Many brackets beside each other are not depth."""
+    job = scene.add_and_claim()
+    scene.complete(job, output="[" + ",".join(["{}"] * 1000) + "]")
+    assert scene.get(job.id).output == [{}] * 1000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 - pydantic reads the annotation at run time
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -83,7 +83,7 @@ def invalid_job(error: ValidationError) -> InvalidJobError:
 
 def encode_json(value: object, *, what: str, limit: int = LARGEST_PAYLOAD_BYTES) -> str:
     """One JSON value as text. Raises InvalidJobError naming `what` for NaN, NUL, surrogates, depth and size."""
-    _refuse_depth(value, what=what)
+    refuse_depth(value, what=what)
     try:
         raw = msgspec.json.encode(value)
         text = raw.decode()
@@ -110,7 +110,8 @@ def refuse_nul(value: object, *, what: str) -> None:
             refuse_nul(item, what=what)
 
 
-def _refuse_depth(value: object, *, what: str) -> None:
+def refuse_depth(value: object, *, what: str) -> None:
+    """Raise InvalidJobError if a value is nested deeper than `DEEPEST_JSON`, or holds NaN or infinity."""
     level, depth = [value], 0
     while level:
         depth += 1

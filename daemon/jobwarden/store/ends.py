@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from jobwarden.store.entries import Row
     from jobwarden.store.statements import Statements
 
-_decode_ids = msgspec.json.Decoder(list[int]).decode
+_decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
 _decode_jobs = msgspec.json.Decoder(list[ClaimedJob]).decode
 
 
@@ -56,7 +56,7 @@ class EndWriter:
     def write(self, endings: Sequence[Ending]) -> list[Refusal]:
         """Write all; the refused ones. Raises UnstorableError, after which the transaction must be rolled back."""
         # Reversed, so that of two ends of one attempt the first is kept: one statement would accept both.
-        unique = {ending.job_id: ending for ending in reversed(endings)}.values()
+        unique = {(ending.job_id, ending.fence): ending for ending in reversed(endings)}.values()
         completions = [ending for ending in unique if ending.status is JobStatus.COMPLETED]
         others = [ending for ending in unique if ending.status is not JobStatus.COMPLETED]
         return self._write_completions(completions) + self._write_others(others)
@@ -98,11 +98,11 @@ class EndWriter:
         return self._refused(endings, floor=floor if accepted else None)
 
     def _refused(self, endings: list[Ending], *, floor: int | None) -> list[Refusal]:
-        accepted: set[int] = set()
+        accepted: set[tuple[int, int]] = set()
         if floor is not None:
             found = self.connection.execute(self.sql.accepted_ends, {"floor": floor}).scalar_one()
-            accepted.update(_decode_ids(found))
-        return refusals(self.connection, self.sql, [e for e in endings if e.job_id not in accepted])
+            accepted.update(_decode_pairs(found))
+        return refusals(self.connection, self.sql, endings, accepted=accepted)
 
     def _write_failure(
         self, ending: Ending, error: UnstorableError
@@ -112,17 +112,23 @@ class EndWriter:
         failures = [_as_failure(job, ending, sentence) for job in _decode_jobs(found)]
         refused = self.write(failures)
         if refused or not failures:
-            return refusals(self.connection, self.sql, [ending]), []
+            return refusals(self.connection, self.sql, [ending], accepted=set()), []
         return [], [(ending.job_id, ending.fence, sentence)]
 
 
-def refusals(connection: Connection, sql: Statements, refused: Sequence[Fenced]) -> list[Refusal]:
-    """Say of each refused entry whether an earlier write of ours settled it (its answer was lost) or it is lost."""
+def refusals(
+    connection: Connection, sql: Statements, offered: Sequence[Fenced], *, accepted: set[tuple[int, int]]
+) -> list[Refusal]:
+    """The offered entries that are not among the accepted (job id, fence)s.
+
+    Says of each whether an earlier write of ours settled it (its answer was lost) or it is lost.
+    """
+    refused = [(entry.job_id, entry.fence) for entry in offered if (entry.job_id, entry.fence) not in accepted]
     if not refused:
         return []
-    pairs = entries.as_json([(entry.job_id, entry.fence) for entry in refused])
-    settled = set(_decode_ids(connection.execute(sql.settled, {"entries": pairs}).scalar_one()))
-    return [Refusal(entry.job_id, entry.fence, entry.job_id in settled) for entry in refused]
+    found = connection.execute(sql.settled, {"entries": entries.as_json(refused)}).scalar_one()
+    settled = set(_decode_pairs(found))
+    return [Refusal(*attempt, attempt in settled) for attempt in refused]
 
 
 def _as_failure(job: ClaimedJob, ending: Ending, sentence: str) -> Ending:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from jobwarden.clock import to_datetime, to_us
-from jobwarden.jobs.options import JobOptions, encode_json
+from jobwarden.errors import InvalidJobError
+from jobwarden.jobs.options import DEEPEST_JSON, JobOptions, encode_json, refuse_depth
 from jobwarden.jobs.outcome import JobStatus, Outcome
+from jobwarden.store.failures import UnstorableError
 from jobwarden.store.readiness import claim_rank, readiness
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ def completion(ending: Ending) -> Row:
         ending.job_id,
         ending.fence,
         ending.at_us,
-        ending.output,
+        _output(ending.output),
         facts.worker_pid,
         facts.generation,
         facts.started_us,
@@ -104,7 +106,7 @@ def completion(ending: Ending) -> Row:
         facts.peak_rss_kb,
         facts.cpu_ms,
         storable(facts.captured),
-        None if facts.left_behind is None else storable(as_json(facts.left_behind)),
+        _list(facts.left_behind),
     )
 
 
@@ -166,6 +168,21 @@ def storable(text: str | None) -> str | None:
     if text is None or (text.isascii() and "\0" not in text):
         return text
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _list(texts: list[str] | None) -> str | None:
+    return None if texts is None else as_json([storable(text) for text in texts])
+
+
+def _output(text: str | None) -> str | None:
+    """A value nested deeper than people's readers go would make its job, and every list with it, unreadable."""
+    if text is None or text.count("[") + text.count("{") <= DEEPEST_JSON:
+        return text
+    try:
+        refuse_depth(msgspec.json.decode(text), what="it")
+    except (InvalidJobError, RecursionError, msgspec.DecodeError) as error:
+        raise UnstorableError(str(error)) from None
+    return text
 
 
 def _event_type(ending: Ending) -> str:

@@ -42,7 +42,7 @@ _WAYS_OUT = {
 
 _DATA = ("SQLITE_CONSTRAINT", "SQLITE_TOOBIG", "SQLITE_MISMATCH", "SQLITE_RANGE")
 _MALFORMED = "malformed JSON"
-_SURROGATE = "it contains a lone surrogate, which is no text"
+_SURROGATE = "a value contains a lone surrogate, which is no text"
 
 
 class UnstorableError(Exception):
@@ -62,7 +62,7 @@ def store_errors(where: str) -> Iterator[None]:
         raise StoreUnavailableError(where, "no connection became free in time; try again") from error
     except DBAPIError as error:
         raise _ours(error.orig or error, where=where) from None
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeEncodeError) as error:
         raise _ours(error, where=where) from None
 
 

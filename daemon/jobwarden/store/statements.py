@@ -42,19 +42,19 @@ class Statements:
     end_jobs: TextClause
     """(entries, node_id)."""
     accepted_ends: TextClause
-    """(floor) -> JSON array of the ids of jobs whose outcome events are newer than event `floor`."""
+    """(floor) -> JSON array of the (job id, fence)s whose outcome events are newer than event `floor`."""
     settled: TextClause
-    """(entries) -> JSON array of those job ids that still have this fence and are no longer processing."""
+    """(entries) -> JSON array of those (job id, fence)s that the job still has and that are no longer processing."""
 
     # Other writes about attempts.
     note_progress: TextClause
-    """(entries, node_id, now) -> the ids of the jobs whose progress was noted."""
+    """(entries, node_id, now) -> the (job id, fence)s whose progress was noted."""
     drop_progress_events: TextClause
     """(entries, node_id): an earlier progress event of the same job; only the latest is kept."""
     record_progress: TextClause
     """(entries, node_id, now)."""
     give_back: TextClause
-    """(entries, node_id, now) -> the ids of the jobs that were given back."""
+    """(entries, node_id, now) -> the (job id, fence)s that were given back."""
     record_obeyed_wishes: TextClause
     """(now): events `cancelled` for jobs that somebody wished cancelled while they ran and that are free now."""
     obey_wishes: TextClause

@@ -13,15 +13,16 @@ from sqlalchemy import Connection, delete, insert, select, text, update
 
 from jobwarden.store import entries
 from jobwarden.store.claiming import claim_jobs
-from jobwarden.store.ends import EndWriter, Fenced, refusals
+from jobwarden.store.ends import EndWriter, refusals
+from jobwarden.store.entries import storable
 from jobwarden.store.failures import UnstorableError, store_errors
 from jobwarden.store.freeing import free_node
 from jobwarden.store.schema import job, node
 from jobwarden.store.transactions import transaction
-from jobwarden.store.work import NodeStart, Receipts, Refusal, Wish, Work
+from jobwarden.store.work import NodeStart, Receipts, Wish, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from jobwarden.store.dialects import Dialect
@@ -43,9 +44,9 @@ class Writer:
 
     def register(self, start: NodeStart, *, now_us: int) -> None:
         """Insert the node's row, with beat 0."""
-        fields = {**msgspec.structs.asdict(start), "id": start.node_id}
-        del fields["node_id"]
-        row = {**fields, "started_at": now_us, "beat": 0, "beat_at": now_us}
+        # A path may hold bytes that are no text.
+        fields = {name: storable(v) if isinstance(v, str) else v for name, v in msgspec.structs.asdict(start).items()}
+        row = {**fields, "id": fields.pop("node_id"), "started_at": now_us, "beat": 0, "beat_at": now_us}
         with self._transaction():
             self._connection.execute(insert(node), row)
 
@@ -119,8 +120,8 @@ class Writer:
         given = {"entries": entries.as_json(rows), "node_id": work.node_id, "now": work.now_us}
         self._connection.execute(self._sql.drop_progress_events, given)
         self._connection.execute(self._sql.record_progress, given)
-        noted = set(self._connection.execute(self._sql.note_progress, given).scalars())
-        receipts.refused += self._refused(work.progress, accepted=noted)
+        noted = {(row[0], row[1]) for row in self._connection.execute(self._sql.note_progress, given)}
+        receipts.refused += refusals(self._connection, self._sql, work.progress, accepted=noted)
 
     def _write_ends(self, work: Work, receipts: Receipts, *, one_by_one: bool) -> None:
         if not work.endings:
@@ -137,12 +138,8 @@ class Writer:
             return
         rows = [(entry.job_id, entry.fence) for entry in work.give_backs]
         given = {"entries": entries.as_json(rows), "node_id": work.node_id, "now": work.now_us}
-        returned = set(self._connection.execute(self._sql.give_back, given).scalars())
-        receipts.refused += self._refused(work.give_backs, accepted=returned)
-
-    def _refused(self, offered: Sequence[Fenced], *, accepted: set[int]) -> list[Refusal]:
-        refused = [entry for entry in offered if entry.job_id not in accepted]
-        return refusals(self._connection, self._sql, refused)
+        returned = {(row[0], row[1]) for row in self._connection.execute(self._sql.give_back, given)}
+        receipts.refused += refusals(self._connection, self._sql, work.give_backs, accepted=returned)
 
     def _obey_wishes(self, work: Work) -> None:
         """A cancel that was asked for while the job ran holds for a job that came free in another way."""
@@ -154,7 +151,9 @@ class Writer:
     def _write_report(self, work: Work) -> None:
         if work.report is not None:
             own = update(node).where(node.c.id == work.node_id)
-            self._connection.execute(own.values(beat=node.c.beat + 1, beat_at=work.now_us, report=work.report))
+            self._connection.execute(
+                own.values(beat=node.c.beat + 1, beat_at=work.now_us, report=storable(work.report))
+            )
 
     def _look(self, work: Work, receipts: Receipts) -> None:
         seen = self._connection.execute(self._sql.look, {"node_id": work.node_id}).one()

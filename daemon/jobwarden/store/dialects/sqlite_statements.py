@@ -112,11 +112,13 @@ WHERE job.id = e.job_id AND +job.status = 'processing' AND +job.node_id IS :node
   AND job.fence = e.fence -- guard
 """
 
-_ACCEPTED_ENDS = "SELECT json_group_array(job_id) FROM event WHERE id > :floor AND outcome IS NOT NULL"
+_ACCEPTED_ENDS = (
+    "SELECT json_group_array(json_array(job_id, fence)) FROM event WHERE id > :floor AND outcome IS NOT NULL"
+)
 
 _SETTLED = f"""
 {_WITH_ATTEMPTS}
-SELECT json_group_array(job.id) FROM e CROSS JOIN job ON job.id = e.job_id
+SELECT json_group_array(json_array(e.job_id, e.fence)) FROM e CROSS JOIN job ON job.id = e.job_id
 WHERE job.status <> 'processing'
   AND job.fence = e.fence -- guard
 """
@@ -128,7 +130,7 @@ _NOTE_PROGRESS = f"""
 UPDATE job SET progress = e.percent, updated_at = :now FROM e
 WHERE job.id = e.job_id AND +job.status = 'processing' AND +job.node_id = :node_id
   AND job.fence = e.fence -- guard
-RETURNING id
+RETURNING id, fence
 """
 
 _DROP_PROGRESS_EVENTS = f"""
@@ -159,7 +161,7 @@ UPDATE job SET status = 'pending', attempts = job.attempts - 1, fence = job.fenc
 FROM e
 WHERE job.id = e.job_id AND +job.status = 'processing' AND +job.node_id = :node_id
   AND job.fence = e.fence -- guard
-RETURNING id
+RETURNING id, fence - 1
 """
 
 _WISHED_CANCELLED = """
