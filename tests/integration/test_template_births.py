@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from jobwarden.wire.exits import EXIT_ORPHANED
 from jobwarden.wire.messages import Forked, ForkFailed
-from jobwarden.worker.exits import EXIT_ORPHANED
 from tests.support.template import LIMIT_SECONDS, PlayedSupervisor, played, subreaper, wait_readable
 
 HANDLERS = """

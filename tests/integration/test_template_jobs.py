@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from jobwarden.wire.exits import EXIT_BROKEN_WIRE
 from jobwarden.wire.messages import (
     HANDLER_ERROR,
     INVALID_PAYLOAD,
@@ -17,7 +18,6 @@ from jobwarden.wire.messages import (
     Progress,
     decode_to_worker,
 )
-from jobwarden.worker.exits import EXIT_BROKEN_WIRE
 from tests.support.template import played
 
 HANDLERS = """

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from jobwarden.wire.exits import EXIT_UNTRUSTED
 from jobwarden.wire.messages import CANCELLED, TIMEOUT, Progress
-from jobwarden.worker.exits import EXIT_UNTRUSTED
 from tests.support.template import PlayedWorker, played, wait_readable
 
 HANDLERS = """

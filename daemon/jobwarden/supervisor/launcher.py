@@ -112,7 +112,7 @@ class Launcher:
     def command(self, generation: int) -> list[str]:
         """The template's command line."""
         return [
-            *(sys.executable, "-m", "jobwarden.worker.template"),
+            *(sys.executable, "-P", "-m", "jobwarden.worker.template"),
             *("--control-fd", str(_CONTROL), "--page-fd", str(_PAGE)),
             *("--handlers", str(self._settings.handlers), "--generation", str(generation)),
             *("--supervisor-pid", str(os.getpid())),

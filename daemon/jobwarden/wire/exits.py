@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 EXIT_BROKEN_WIRE = 70
-"""The supervisor sent what is no message, or the answer could not be sent."""
+"""The supervisor sent what is no message, or a handler closed the worker's own descriptors."""
 EXIT_ORPHANED = 71
 """The parent is not the supervisor any more."""
 EXIT_UNTRUSTED = 72

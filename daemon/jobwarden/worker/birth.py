@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from jobwarden.errors import JobwardenError
+from jobwarden.wire.exits import EXIT_BIRTH
 from jobwarden.wire.messages import FORK_DESCRIPTORS
-from jobwarden.worker.exits import EXIT_BIRTH
 from jobwarden.worker.process import live
 from jobwarden.worker.settling import Birth
 

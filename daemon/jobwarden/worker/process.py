@@ -18,6 +18,7 @@ from setproctitle import setproctitle
 
 from jobwarden.clock import SYSTEM_CLOCK
 from jobwarden.errors import FrameError
+from jobwarden.wire.exits import EXIT_BROKEN_WIRE, EXIT_UNTRUSTED
 from jobwarden.wire.frames import FrameReader, frame
 from jobwarden.wire.messages import (
     LARGEST_QUEUED,
@@ -33,7 +34,6 @@ from jobwarden.worker.attempt import Attempts
 from jobwarden.worker.capture import Capture
 from jobwarden.worker.children import left_behind
 from jobwarden.worker.context import JobContext
-from jobwarden.worker.exits import EXIT_BROKEN_WIRE, EXIT_UNTRUSTED
 from jobwarden.worker.settling import settle
 from jobwarden.worker.stop import SoftStop
 

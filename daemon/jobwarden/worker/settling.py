@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobwarden.kernel import adopt_orphans, die_with_parent
+from jobwarden.wire.exits import EXIT_ORPHANED
 from jobwarden.worker.descriptors import close_all_but, move_up
-from jobwarden.worker.exits import EXIT_ORPHANED
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from setproctitle import setproctitle
 
 from jobwarden.kernel import die_with_parent
+from jobwarden.wire.exits import EXIT_ORPHANED
 from jobwarden.wire.frames import FrameReader, frame
 from jobwarden.wire.messages import (
     FORK_DESCRIPTORS,
@@ -36,7 +37,6 @@ from jobwarden.wire.messages import (
 from jobwarden.wire.page import SharedPage
 from jobwarden.worker.birth import BirthError, Surroundings, give_birth
 from jobwarden.worker.descriptors import open_descriptors
-from jobwarden.worker.exits import EXIT_ORPHANED
 from jobwarden.worker.loader import LoadedCode, load
 
 if TYPE_CHECKING:
