@@ -23,12 +23,13 @@ from tests.support.waiting import LIMIT_SECONDS, eventually
 class Site:
     """What one test needs. Made and checked by the fixture `site`."""
 
-    def __init__(self, folder: Path) -> None:
-        """Everything lives below `folder`."""
+    def __init__(self, folder: Path, *, database_folder: Path | None = None) -> None:
+        """Everything lives below `folder`; the database perhaps elsewhere."""
         self.folder = folder
+        self.database = (database_folder or folder) / "jobs.db"
         self.place = folder / "place"
         self.place.mkdir()
-        self.url = f"sqlite:///{folder}/jobs.db"
+        self.url = f"sqlite:///{self.database}"
         self.client = Client(self.url)
         self.daemons: list[Daemon] = []
         self._gates: list[Gate] = []
@@ -50,7 +51,7 @@ class Site:
         given = {name: value for name, value in flags.items() if value is not None}
         daemon = Daemon(self.folder, name=f"daemon {len(self.daemons) + 1}", flags=given)
         self.daemons.append(daemon)
-        if settled:
+        if settled and flags["workers"] is not None:
             daemon.await_workers(int(str(flags["workers"])))
         return daemon
 
@@ -123,9 +124,9 @@ class Site:
     def check(self) -> None:
         """The invariants of design §1 that a store and its folder can show."""
         assert self.lines("overlaps") == [], "two attempts of one job ran at the same time"
-        if not (self.folder / "jobs.db").exists():
+        if not self.database.exists():
             return
-        with closing(sqlite3.connect(self.folder / "jobs.db")) as connection:
+        with closing(sqlite3.connect(self.database)) as connection:
             assert _lost_rows(connection) == [], "jobs are processing under a node that is not there"
             assert _double_outcomes(connection) == [], "an attempt has two outcomes"
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobwarden import handler
+from _stage import alone, pass_gate  # type: ignore[import-not-found]
+
+from jobwarden import JobContext, handler
+
+
+@handler("gated_large")
+def gated_large(payload: dict[str, Any], ctx: JobContext) -> str:
+    """A large output, at its gate's moment."""
+    with alone(payload, ctx):
+        pass_gate(payload, ctx)
+        return "x" * int(payload["size"])
 
 
 @handler("return_nul")

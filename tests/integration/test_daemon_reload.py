@@ -1,0 +1,150 @@
+"""SIGHUP: new handler code and new configuration go live without hurting a job (P6, P7)."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from jobwarden.jobs import JobStatus
+from tests.support.daemon import Daemon
+from tests.support.site import Site
+
+GATED = """
+from pathlib import Path
+from jobwarden import handler
+
+@handler("versioned")
+def versioned(payload: dict) -> str:
+    if "gate" in payload:
+        Path(payload["gate"] + ".started").open("wb", buffering=0).write(b"1 1 1\\n")
+        Path(payload["gate"] + ".go").open("rb", buffering=0).read(1)
+    return "VERSION"
+"""
+
+
+@pytest.fixture
+def code(site: Site) -> Path:
+    """A handlers directory with one file, to be changed by the test."""
+    folder = site.folder / "code"
+    folder.mkdir()
+    save(folder, "first")
+    return folder
+
+
+def save(folder: Path, version: str) -> None:
+    """Write the handler file as of this version."""
+    (folder / "versioned.py").write_text(GATED.replace("VERSION", version))
+
+
+def reload(daemon: Daemon) -> int:
+    """Ask for a reload; the position in the log before it."""
+    position = daemon.position
+    daemon.send(signal.SIGHUP)
+    return position
+
+
+def run_now(site: Site) -> object:
+    """What the code that is served now returns."""
+    return site.await_end(site.client.add_job("versioned", {})).output
+
+
+def test_changed_code_is_served_while_a_running_job_ends_on_the_old(site: Site, code: Path) -> None:
+    """A reload kills nothing and costs no attempt: each attempt runs on one generation from start to end."""
+    gate = site.gate()
+    daemon = site.start(handlers=code)
+    running = site.add("versioned", gate)
+    gate.await_arrival()
+    save(code, "second")
+
+    served = daemon.wait_for("generation_served", after=reload(daemon))
+
+    assert served["generation"] == 2
+    assert run_now(site) == "second"
+    gate.let_go()
+    record = site.await_end(running)
+    assert (record.output, record.attempts) == ("first", 1)
+    assert [each.generation for each in site.attempts(running)] == [1]
+    assert len(daemon.await_workers(2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("x = 1\ndef broken(:\n", 2),
+        ("\n\nraise RuntimeError('at import')\n", 3),
+        ("import os\nos._exit(3)\n", None),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", None),
+    ],
+)
+def test_broken_code_is_named_and_the_last_good_generation_serves_on(
+    site: Site, code: Path, text: str, line: int | None
+) -> None:
+    """The alert says which file and line; nothing that runs or waits is hurt."""
+    daemon = site.start(handlers=code)
+    workers = daemon.workers
+    save(code, "second")
+    (code / "broken.py").write_text(text)
+
+    alert = daemon.wait_for("alerted", after=reload(daemon))
+
+    if line is not None:
+        assert f"broken.py:{line}" in alert["text"]
+    assert run_now(site) == "first"
+    assert daemon.workers == workers
+    (code / "broken.py").unlink()
+    daemon.wait_for("generation_served", after=reload(daemon))
+    assert run_now(site) == "second"
+
+
+def test_a_file_that_is_broken_at_the_start_costs_only_itself(site: Site, code: Path) -> None:
+    """With nothing better to fall back on, the good files are served and the bad one is named."""
+    (code / "broken.py").write_text("import no_such_module\n")
+    daemon = site.start(handlers=code)
+
+    assert "broken.py:1" in daemon.wait_for("alerted")["text"]
+    assert run_now(site) == "first"
+
+
+def test_a_reload_while_jobs_run_loses_none(site: Site, code: Path) -> None:
+    """Ten reloads in a row under load: every job is completed at its first attempt."""
+    daemon = site.start(handlers=code)
+    ids = []
+    for version in range(10):
+        ids += [site.client.add_job("versioned", {}) for _ in range(30)]
+        save(code, str(version))
+        daemon.wait_for("generation_served", after=reload(daemon))
+
+    for job_id in ids:
+        record = site.await_end(job_id)
+        assert (record.status, record.attempts) == (JobStatus.COMPLETED, 1)
+
+
+def test_a_changed_configuration_changes_the_number_of_workers(site: Site) -> None:
+    """HUP reads the file again: more workers are born, or idle ones sent away."""
+    config = site.folder / "jobwarden.toml"
+    config.write_text("workers = 1\n")
+    daemon = site.start(workers=None, config=config, settled=False)
+    daemon.await_workers(1)
+
+    for count in (3, 1):
+        config.write_text(f"workers = {count}\n")
+        reload(daemon)
+        daemon.await_workers(count)
+
+
+def test_a_broken_configuration_leaves_everything_as_it_was(site: Site) -> None:
+    """P6: the problem is named, the daemon serves on."""
+    config = site.folder / "jobwarden.toml"
+    config.write_text("workers = 2\n")
+    daemon = site.start(workers=None, config=config, settled=False)
+    workers = daemon.await_workers(2)
+    config.write_text("workers = 0\nwrokers = 3\n")
+
+    alert = daemon.wait_for("alerted", after=reload(daemon))
+
+    assert "workers" in alert["text"]
+    daemon.wait_for("generation_served", generation=2)
+    assert daemon.workers == workers
+    assert site.await_end(site.client.add_job("echo", {"n": 1})).output == {"n": 1}
