@@ -100,7 +100,7 @@ def complete(job: ClaimedJob, *, output: str | None, now_us: int, facts: Attempt
     )
 
 
-def end_attempt(  # noqa: PLR0913 - the facts of an end, all named
+def end_attempt(
     job: ClaimedJob,
     outcome: Outcome,
     *,

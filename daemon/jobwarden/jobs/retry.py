@@ -14,7 +14,7 @@ _LARGEST_EXPONENT = 40
 
 
 def retry_delay_seconds(job: ClaimedJob, *, jitter: float) -> float:
-    """delay · 2^attempts · jitter with backoff, else the plain delay; both at most `retry_delay_max`.
+    """Delay · 2^attempts · jitter with backoff, else the plain delay; both at most `retry_delay_max`.
 
     `attempts` counts the attempt that has just failed; `jitter` is in [0.5, 1] (drawn by the caller).
     """
