@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import select
 import signal
 import threading
 from pathlib import Path
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 _LOOKS = 2
 _DUMP_LIMIT_NS = 100_000_000
-_DUMP_STILL_NS = 4_000_000
-_SHORT_SECONDS, _LONG_SECONDS = 0.001, 0.05
+_DUMP_STILL_NS = 2_000_000
+_SHORT_SECONDS, _LONG_SECONDS = 0.0005, 0.05
 _LARGEST_DUMP = 65_536
 KILL_LEVEL = "tree"
 """Shown in `status`: the worker first, then its orphans. Holds against all but a fork bomb that never pauses."""
@@ -95,6 +96,7 @@ class Killer(threading.Thread):
             each.since_ns = self._clock.monotonic_ns()
             _send(each.pidfd, signal.SIGKILL)
         self._active.extend(fresh)
+        _wait_for_deaths([each.pidfd for each in fresh if each.pidfd is not None])
 
     def _take_dumps(self, wanted: list[Removal]) -> None:
         """All at once: a dump takes under a millisecond, but a worker that cannot dump costs the whole limit."""
@@ -139,6 +141,18 @@ class Killer(threading.Thread):
             if not each.told_stuck and now - each.since_ns > self._stuck_ns:
                 each.told_stuck = True
                 self._mailbox.post(Stuck(each.slot))
+
+
+def _wait_for_deaths(pidfds: list[int]) -> None:
+    """Until they are dead or a short while has passed: a look before that would only find them."""
+    poller = select.poll()
+    for pidfd in pidfds:
+        poller.register(pidfd, select.POLLIN)
+    left = len(pidfds)
+    while left and (dead := poller.poll(_LONG_SECONDS * 1000)):
+        for pidfd, _event in dead:
+            poller.unregister(pidfd)
+        left -= len(dead)
 
 
 def own_children() -> set[int]:
