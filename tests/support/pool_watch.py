@@ -46,6 +46,8 @@ class Held:
     kill_meant_for: Key | None = None
     killed: bool = False
     fenced: bool = False
+    broken: bool = False
+    """It reported a job that it was not given."""
 
 
 class PoolWatch:
@@ -87,10 +89,11 @@ class PoolWatch:
                 pass
 
     def _heard(self, fact: seen.Reported) -> None:
-        key = (fact.done.job_id, fact.done.fence)
+        key, held = (fact.done.job_id, fact.done.fence), self._held[fact.slot]
+        if held.in_flight[:1] != [key]:
+            held.broken = True
+            return
         self.tried[key].heard = True
-        held = self._held[fact.slot]
-        assert held.in_flight[0] == key, "the world is wrong: jobs end in the order in which they were sent"
         held.in_flight.pop(0)
         if held.in_flight:
             self.tried[held.in_flight[0]].head_since_ns = self._now()
@@ -223,7 +226,7 @@ class PoolWatch:
         assert tried.done is None, "what the worker wrote before its death counts"
         match ending.outcome:
             case Outcome.CRASHED:
-                assert not held.killed, "our own kill is no crash"
+                assert held.broken or not held.killed, "our own kill is no crash"
                 assert not held.fenced, "the keeper's kill is no crash"
             case Outcome.TIMED_OUT:
                 assert held.kill_meant_for in {None, key}, "the kill was meant for another job"

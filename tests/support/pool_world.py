@@ -220,10 +220,19 @@ class World:
     def _claim(self, ask: do.AskClaim) -> list[ClaimedJob]:
         types = {terms.job_type for terms in ask.types}
         ready = [row for row in self.rows.values() if row.status == "ready" and row.job.job_type in types]
-        for row in ready[: ask.limit]:
-            row.status = "processing"
-            row.job = _replace(row.job, fence=row.job.fence + 1, attempts=row.job.attempts + 1)
-        return [row.job for row in ready[: ask.limit]]
+        return [self._take_row(row) for row in ready[: ask.limit]]
+
+    @staticmethod
+    def _take_row(row: Row) -> ClaimedJob:
+        row.status = "processing"
+        row.job = _replace(row.job, fence=row.job.fence + 1, attempts=row.job.attempts + 1)
+        return row.job
+
+    def claim(self, *job_ids: int) -> list[do.Effect]:
+        """The pool is given these jobs, whether it has room for them or not."""
+        jobs = [self._take_row(self.rows[job_id]) for job_id in job_ids]
+        self.watch.claimed(jobs)
+        return self.tell(seen.Claimed(jobs))
 
     def someone_else_takes(self, key: Key) -> None:
         """The job has another owner now, and a write of ours was refused."""
@@ -317,6 +326,10 @@ class World:
         worker.written.append(done)
         self.watch.wrote(done)
 
+    def lie(self, slot: int) -> None:
+        """The worker writes Done for a job that it was not given."""
+        self.workers[slot].written.append(Done(999_999, 1, self.ns, self.ns, 0, 0, marked=False))
+
     def hear(self, slot: int) -> list[do.Effect]:
         """The loop reads the next thing that the worker wrote."""
         worker = self.workers[slot]
@@ -366,6 +379,24 @@ class World:
         """A worker that is to die does, is reaped and cleared."""
         self.die(slot)
         return self.bury(slot) + self.clear(slot)
+
+    def start(self, job_type: str = "slow", **options: object) -> tuple[int, ClaimedJob]:
+        """A new job is claimed, sent to a worker and received by it: that slot, and the job as it was claimed."""
+        job_id = self.add(job_type, **options)  # type: ignore[arg-type]
+        self.sync()
+        for slot, worker in self.workers.items():
+            if any(job.id == job_id for job in worker.queue):
+                self.take(slot)
+                return slot, self.rows[job_id].job
+        raise AssertionError(f"job {job_id} was sent to no worker")
+
+    def queued(self, count: int) -> tuple[int, list[ClaimedJob]]:
+        """One worker has received the first of so many quick jobs, the others wait in its queue."""
+        ids = [self.add("quick") for _ in range(count)]
+        self.sync()
+        (slot,) = [slot for slot, worker in self.workers.items() if worker.queue]
+        self.take(slot)
+        return slot, [self.rows[job_id].job for job_id in ids]
 
     # time and the end
 
@@ -429,7 +460,23 @@ def serving(*, workers: int = 2, quick: bool = False, **terms: int) -> World:
         for _ in range(20):
             world.add("quick")
         world.run_on(until=lambda: world.ended)
+    world.sync()
     return world
+
+
+def endings(effects: list[do.Effect]) -> list[Ending]:
+    """The ends that were recorded."""
+    return [effect.ending for effect in effects if isinstance(effect, do.Record)]
+
+
+def given_back(effects: list[do.Effect]) -> list[Key]:
+    """The attempts that were given back."""
+    return [(effect.job_id, effect.fence) for effect in effects if isinstance(effect, do.GiveBackJob)]
+
+
+def kinds(effects: list[do.Effect]) -> list[type]:
+    """What kinds of effects there are, in order."""
+    return [type(effect) for effect in effects]
 
 
 def _replace(job: ClaimedJob, **changes: int) -> ClaimedJob:

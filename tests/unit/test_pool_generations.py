@@ -1,0 +1,262 @@
+"""Code that comes and goes under a running pool (P6, P7), births, and the number of workers."""
+
+from __future__ import annotations
+
+from jobwarden.jobs.outcome import Outcome
+from jobwarden.supervisor import effects as do
+from jobwarden.supervisor import inputs as seen
+from jobwarden.supervisor.terms import SECOND_NS, PoolTerms
+from tests.support.pool_world import MS_NS, TERMS, World, endings, given_back, kinds, serving
+
+
+def reload(world: World, *, code: str = "b", **loaded: object) -> list[do.Effect]:
+    """The handlers are loaded again, as other code."""
+    world.tell(seen.ReloadAsked())
+    world.loaded(max(world.templates), code=code, **loaded)  # type: ignore[arg-type]
+    return world.last_effects
+
+
+def with_workers(count: int) -> PoolTerms:
+    """The terms of these tests, with this number of workers."""
+    return PoolTerms(**{**{name: getattr(TERMS, name) for name in TERMS.__struct_fields__}, "workers": count})
+
+
+def wanted_slots(world: World) -> int:
+    """Slots that are there to stay."""
+    return sum(1 for slot in world.pool.workers.slots.values() if slot.lives)
+
+
+def test_a_reload_replaces_idle_workers_and_lets_busy_ones_end() -> None:
+    """P7: no running job is killed; its worker goes when the job has ended."""
+    world = serving(workers=2)
+    busy, _job = world.start()
+    (idle,) = [slot for slot in world.workers if slot != busy]
+    effects = reload(world)
+    assert [effect.slot for effect in effects if isinstance(effect, do.KillTree)] == [idle]
+    assert do.EndTemplate(1) in effects
+    world.finish(busy)
+    effects = world.hear(busy)
+    assert [ending.outcome for ending in endings(effects)] == [Outcome.SUCCEEDED]
+    assert do.KillTree(busy, dump=False) in effects
+
+
+def test_a_reload_of_the_same_code_replaces_nobody() -> None:
+    """Workers of the same bytes serve on under the new template."""
+    world = serving(workers=2)
+    effects = reload(world, code="a")
+    assert do.KillTree not in kinds(effects)
+    assert do.EndTemplate(1) in effects
+
+
+def test_old_code_gets_no_new_jobs() -> None:
+    """A worker that is never idle would otherwise serve the old code for ever; its queue is taken back."""
+    world = serving(workers=1, quick=True)
+    slot, (running, *waiting) = world.queued(3)
+    reload(world)
+    assert [job.id for job in world.pool.intake.backlog] == [job.id for job in waiting]
+    world.claim(world.add("quick"))
+    assert [job.attempt for job in world.pool.workers.slots[slot].in_flight] == [running.attempt]
+
+
+def test_a_claimed_job_whose_type_is_gone_is_given_back() -> None:
+    """P7: "no handler" never costs an attempt; the job waits for code that knows it."""
+    world = serving(workers=1)
+    slot, _job = world.start("quick")
+    orphan = world.add("slow")
+    world.claim(orphan)
+    effects = reload(world, types=("quick",))
+    assert given_back(effects) == [(orphan, 1)]
+    world.finish(slot)
+    world.hear(slot)
+    world.end(slot)
+    world.settle_births()
+    world.sync()
+    assert world.rows[orphan].status == "ready"
+    reload(world, code="c")
+    assert world.run_on(until=lambda: world.ended)
+
+
+def test_a_broken_generation_never_replaces_one_that_works() -> None:
+    """P6: the last good one serves on, and people are told why."""
+    world = serving(workers=1)
+    effects = reload(world, problem="mail.py:3: SyntaxError")
+    assert do.Alert("mail.py:3: SyntaxError") in effects
+    assert do.EndTemplate(2) in effects
+    assert (world.pool.generations.serving, world.pool.generations.problem) == (1, "mail.py:3: SyntaxError")
+    world.add("slow")
+    assert world.run_on(until=lambda: world.ended)
+
+
+def test_a_first_generation_with_problems_serves_what_it_has() -> None:
+    """There is no better one; the problems are told."""
+    world = World()
+    world.loaded(1, types=("quick",), problem="mail.py: no")
+    assert do.ForkWorker in kinds(world.last_effects)
+    assert world.pool.generations.problem == "mail.py: no"
+
+
+def test_a_load_that_takes_too_long_is_given_up() -> None:
+    """The template is ended; the old generation serves on."""
+    world = serving(workers=1)
+    world.tell(seen.ReloadAsked())
+    effects = world.pass_time(TERMS.load_ns)
+    assert do.EndTemplate(2) in effects
+    assert world.pool.generations.serving == 1
+    assert world.pool.generations.loading is None
+
+
+def test_a_first_load_that_fails_is_tried_again_more_slowly_each_time() -> None:
+    """With nothing to serve, the pauses double."""
+    world = World()
+    pauses = []
+    for _ in range(5):
+        (generation,) = world.templates
+        before = world.ns
+        world.template_dies(generation)
+        assert not world.templates
+        world.wait_for_deadline()
+        pauses.append((world.ns - before) // MS_NS)
+    assert pauses == [250, 500, 1_000, 2_000, 4_000]
+
+
+def test_a_newer_reload_replaces_one_that_is_still_loading() -> None:
+    """One loading template at most; the answer of the old one is not taken for the new one's."""
+    world = serving(workers=1)
+    world.tell(seen.ReloadAsked())
+    effects = world.tell(seen.ReloadAsked())
+    assert effects[:2] == [do.EndTemplate(2), do.StartTemplate(3)]
+    assert world.tell(seen.TemplateReady(2, "b", ())) == [do.EndTemplate(2)]
+    assert world.pool.generations.serving == 1
+
+
+def test_a_template_that_dies_is_replaced_and_its_workers_go_on() -> None:
+    """Workers need their template only to be born."""
+    world = serving(workers=1)
+    slot, _job = world.start()
+    world.template_dies(1)
+    assert world.workers[slot].alive
+    assert do.KillTree not in kinds(world.last_effects)
+    world.wait_for_deadline()
+    world.settle_births()
+    world.finish(slot)
+    assert [ending.outcome for ending in endings(world.hear(slot))] == [Outcome.SUCCEEDED]
+    assert slot in world.pool.workers.idle
+
+
+def test_a_worker_that_died_is_replaced_at_once() -> None:
+    """P5: the slot comes back, without a pause for one that had served."""
+    world = serving(workers=1)
+    first, _job = world.start()
+    world.finish(first)
+    world.hear(first)
+    world.die(first)
+    world.bury(first)
+    assert do.ForkWorker in kinds(world.clear(first))
+
+
+def test_workers_that_die_at_birth_are_forked_more_slowly_each_time() -> None:
+    """A handler module that kills every newborn must not become a fork storm."""
+    world = serving(workers=1)
+    pauses = []
+    for _ in range(4):
+        (slot,) = world.workers
+        before = world.ns
+        world.die(slot)
+        world.bury(slot)
+        assert do.ForkWorker not in kinds(world.clear(slot))
+        world.wait_for_deadline()
+        pauses.append((world.ns - before) // MS_NS)
+        world.settle_births()
+    assert pauses == [100, 200, 400, 800]
+
+
+def test_a_worker_without_hello_in_time_is_killed_and_replaced() -> None:
+    """A birth has a deadline that exists before the fork (R10)."""
+    world = World(terms=with_workers(1))
+    world.loaded(1)
+    (slot,) = world.workers
+    world.bear(slot)
+    assert do.KillTree(slot, dump=False) in world.pass_time(TERMS.spawn_ns)
+    world.end(slot)
+    world.wait_for_deadline()
+    assert len(world.workers) == 1
+
+
+def test_a_template_that_does_not_answer_a_fork_is_ended() -> None:
+    """It hangs; its birth comes back as unborn, and another template is loaded."""
+    world = World(terms=with_workers(1))
+    world.loaded(1)
+    assert do.EndTemplate(1) in world.pass_time(TERMS.spawn_ns)
+    assert world.run_on(until=lambda: len(world.pool.workers.idle) == 1)
+
+
+def test_more_workers_in_the_configuration_kill_none() -> None:
+    """Growing only forks."""
+    world = serving(workers=4)
+    effects = world.tell(seen.TermsChanged(with_workers(5)))
+    assert kinds(effects) == [do.ForkWorker]
+    assert len(world.pool.workers.slots) == 5
+
+
+def test_fewer_workers_in_the_configuration_end_idle_ones_then_busy_ones_after_their_job() -> None:
+    """Exactly the surplus goes, and no running job with it."""
+    world = serving(workers=4)
+    busy = [world.start()[0] for _ in range(3)]
+    effects = world.tell(seen.TermsChanged(with_workers(2)))
+    assert kinds(effects).count(do.KillTree) == 1
+    for slot in busy:
+        world.finish(slot)
+        world.hear(slot)
+    assert wanted_slots(world) == 2
+    for slot in list(world.workers):
+        if world.workers[slot].clearing:
+            world.end(slot)
+    assert len(world.pool.workers.slots) == 2
+
+
+def test_a_worker_that_is_born_after_the_shrinking_is_one_too_many() -> None:
+    """It was asked for before the configuration changed."""
+    world = World(terms=with_workers(3))
+    world.loaded(1)
+    world.tell(seen.TermsChanged(with_workers(1)))
+    world.settle_births()
+    assert wanted_slots(world) == 1
+
+
+def test_new_terms_hold_for_the_next_generation() -> None:
+    """The default limit of types without one is part of the terms."""
+    world = serving(workers=1)
+    terms = PoolTerms(**{**{name: getattr(TERMS, name) for name in TERMS.__struct_fields__}, "default_timeout_ms": 7})
+    world.tell(seen.TermsChanged(terms))
+    reload(world)
+    assert {each.timeout_ms for each in world.pool.generations.terms} == {7}
+
+
+def test_new_code_has_to_show_again_that_it_is_quick() -> None:
+    """What the old code did in a millisecond the new code may do in a minute."""
+    world = serving(workers=1, quick=True)
+    reload(world)
+    world.run_on(until=lambda: len(world.pool.workers.idle) == 1)
+    for _ in range(3):
+        world.add("quick")
+    world.sync()
+    assert [len(slot.in_flight) for slot in world.pool.workers.slots.values()] == [1]
+
+
+def test_a_stray_fact_about_a_slot_that_is_gone_changes_nothing() -> None:
+    """Facts may cross: each is about a slot by number, and numbers are never used twice."""
+    world = serving(workers=1)
+    stray: list[seen.Input] = [
+        seen.Born(99, 1),
+        seen.Unborn(99, "gone"),
+        seen.Ready(99),
+        seen.TookBack(99, ((1, 1),)),
+        seen.Cleared(99, None),
+        seen.Stuck(99),
+        seen.ProgressMade(99, 1, 1.0),
+        seen.TemplateGone(99),
+        seen.TemplateFailed(99, "gone"),
+    ]
+    for fact in stray:
+        assert world.pool.handle(fact, world.moment) == []
+    world.ns += 60 * SECOND_NS
