@@ -59,7 +59,7 @@ class Dispatching:
             if idle:
                 slot: Slot | None = idle[next(iter(idle))]
             else:
-                slot = self._least_loaded() if quick else None
+                slot = self._least_loaded(now) if quick else None
             if slot is None:
                 return
             backlog.popleft()
@@ -73,19 +73,20 @@ class Dispatching:
             and len(job.payload) <= LARGEST_QUEUED_BEHIND
         )
 
-    def _least_loaded(self) -> Slot | None:
+    def _least_loaded(self, now: Moment) -> Slot | None:
         best, least = None, DEPTH
         for slot in self._workers.slots.values():
             load = len(slot.in_flight)
-            if load < least and slot.state is SlotState.READY and self._takes_more(slot):
+            if load < least and slot.state is SlotState.READY and self._takes_more(slot, now):
                 best, least = slot, load
         return best
 
-    def _takes_more(self, slot: Slot) -> bool:
+    def _takes_more(self, slot: Slot, now: Moment) -> bool:
         """Not behind a slow job, not on old code, and not behind a large one, which travels on another socket."""
         head = slot.in_flight[0]
         return (
             self._quickness.is_quick(head.job_type)
+            and now.ns - slot.head_since_ns <= _IDLE_PATIENCE_NS
             and len(head.payload) <= LARGEST_QUEUED_BEHIND
             and self._generations.is_current(slot.generation)
         )

@@ -157,7 +157,10 @@ class Ledger(threading.Thread):
 
     def _wait(self, entries: Entries) -> Entries | None:
         """Block until there is something to do or the store wants a look."""
-        if self._away_since_ns is None and (self._leaving or not entries.empty):
+        if self._away_since_ns is not None:
+            self._wait_for_store(entries, since_ns=self._away_since_ns)
+            return entries
+        if self._leaving or not entries.empty:
             return entries
         try:
             first = self._queue.get(timeout=self._idle_seconds())
@@ -166,10 +169,18 @@ class Ledger(threading.Thread):
         self._absorb(entries, first)
         return entries
 
+    def _wait_for_store(self, entries: Entries, *, since_ns: int) -> None:
+        """Pause before the next try; what comes meanwhile waits with the rest, or each claim would be a try."""
+        now_ns = self._clock.monotonic_ns()
+        away = (now_ns - since_ns) / SECOND_NS
+        until_ns = now_ns + int(min(max(away / 4, _RETRY_SECONDS[0]), _RETRY_SECONDS[1]) * SECOND_NS)
+        while (left := until_ns - self._clock.monotonic_ns()) > 0:
+            try:
+                self._absorb(entries, self._queue.get(timeout=left / SECOND_NS))
+            except queue.Empty:
+                return
+
     def _idle_seconds(self) -> float:
-        if self._away_since_ns is not None:
-            away = (self._clock.monotonic_ns() - self._away_since_ns) / SECOND_NS
-            return min(max(away / 4, _RETRY_SECONDS[0]), _RETRY_SECONDS[1])
         if self._next_due_us is not None:
             return min(max((self._next_due_us - self._clock.now_us()) / SECOND_US, 0.001), _WATCH_SECONDS)
         return _WATCH_SECONDS
