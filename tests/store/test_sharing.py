@@ -5,10 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from jobwarden.jobs import JobOptions
 from jobwarden.store import Store, open_store
+from jobwarden.store.dialects import dialect_for
 from tests.store.scene import START_US, Scene
+
+PAYLOAD = {"text": "x" * 900_000}
 
 ADDER = """
 import sys
@@ -88,15 +92,36 @@ def test_the_data_version_changes_when_somebody_else_commits(store: Store, url: 
 
 def test_a_long_log_is_folded_into_the_database(scene: Scene, url: str) -> None:
     """The daemon's writer does it, and does nothing while the log is short; what is there stays."""
+    log = Path(url.removeprefix("sqlite:///") + "-wal")
     assert not scene.writer.checkpoint_if_long()
-    payload = {"text": "x" * 900_000}
-    ids = [scene.add(payload=payload) for _ in range(12)]
+    ids = [scene.add(payload=PAYLOAD) for _ in range(6)]
     assert scene.writer.checkpoint_if_long()
+    length = log.stat().st_size
     assert not scene.writer.checkpoint_if_long()
+    ids += [scene.add(payload=PAYLOAD) for _ in range(5)]
+    assert log.stat().st_size == length
+    assert not scene.writer.checkpoint_if_long()
+    ids += [scene.add(payload=PAYLOAD) for _ in range(5)]
+    assert scene.writer.checkpoint_if_long()
     assert [job.id for job in scene.claim()] == ids
     other = open_store(url)
-    assert len(other.find()) == 12
+    assert len(other.find()) == 16
     other.close()
+
+
+def test_a_long_reader_does_not_stop_the_writer(scene: Scene, url: str) -> None:
+    """The log then stays; the next try comes when it has grown by as much again."""
+    reader = dialect_for(url, synchronous="normal", busy_timeout_seconds=1)
+    with reader.engine.connect() as connection:
+        reader.begin(connection, writing=False)
+        connection.exec_driver_sql("SELECT count(*) FROM job").all()
+        for _ in range(6):
+            scene.add(payload=PAYLOAD)
+        assert scene.writer.checkpoint_if_long()
+        assert not scene.writer.checkpoint_if_long()
+        assert len(scene.claim()) == 6
+        connection.rollback()
+    reader.close()
 
 
 def test_a_store_on_a_file_says_that_its_nodes_share_a_kernel(store: Store) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from jobwarden.store.dialects import Dialect
 
-LONGEST_LOG_BYTES = 8 * 1024 * 1024
+LONGEST_LOG_BYTES = 4 * 1024 * 1024
 
 _decode_wishes = msgspec.json.Decoder(list[tuple[int, int, str, str | None]]).decode
 

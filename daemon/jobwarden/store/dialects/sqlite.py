@@ -29,6 +29,9 @@ OLDEST_SQLITE = (3, 38, 0)
 _CHECKPOINT_WAIT_MS = 200
 """How long a checkpoint may hold up the writer: it waits for other writers, then for readers."""
 
+_LONGEST_FILE = 8
+"""Times the length at which the log is folded in: a file that has become this long is cut off."""
+
 _WAL_PAUSE_SECONDS = 0.005
 
 
@@ -46,11 +49,11 @@ class SQLiteDialect:
         self._refuse_old_library()
         self._create_file()
         self.engine = self._engine()
-        self._next_checkpoint_bytes = 0
+        self._longest_seen_bytes = 0
 
     def begin(self, connection: Connection, *, writing: bool) -> None:
         """A transaction that reads and later writes fails at once if somebody wrote in between: begin as a writer."""
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+        _driver(connection).execute("BEGIN IMMEDIATE" if writing else "BEGIN")
 
     def side_path(self, name: str) -> Path:
         """`<database>.<name>`."""
@@ -69,19 +72,23 @@ class SQLiteDialect:
             return 0
 
     def checkpoint_if_long(self, connection: Connection, *, longest_bytes: int) -> bool:
-        """Checkpoint in the mode that holds the write lock, so that no commit slips in between (WAL-reset race)."""
+        """Checkpoint in a mode that holds the write lock, so that no commit slips in between (WAL-reset race).
+
+        RESTART keeps the file's length: commits that overwrite need no new blocks and take half the time. So the
+        file is longer than at the last checkpoint only if the log is.
+        """
         size = self.log_bytes()
-        if size <= max(longest_bytes, self._next_checkpoint_bytes):
+        if size <= max(longest_bytes, self._longest_seen_bytes):
             return False
+        mode = "TRUNCATE" if size > _LONGEST_FILE * longest_bytes else "RESTART"
         driver = _driver(connection)
         driver.execute(f"PRAGMA busy_timeout={_CHECKPOINT_WAIT_MS}")
         try:
-            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            blocked = driver.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()[0]
         finally:
             driver.execute(f"PRAGMA busy_timeout={self._busy_timeout_ms}")
-        # A reader may have kept the log from shrinking: let it grow by as much again before the next try.
-        left = self.log_bytes()
-        self._next_checkpoint_bytes = left + longest_bytes if left else 0
+        # A reader may have kept the log from starting anew: let it grow by as much again before the next try.
+        self._longest_seen_bytes = self.log_bytes() + (longest_bytes if blocked else 0)
         return True
 
     def close(self) -> None:
