@@ -113,9 +113,13 @@ class Left(Fact, frozen=True):
 _listeners: list[Callable[[Fact], None]] = []
 
 
-def listen(listener: Callable[[Fact], None]) -> None:
-    """Call `listener` with every fact from now on, in the emitting thread; it must not raise or block."""
+def listen(listener: Callable[[Fact], None]) -> Callable[[], None]:
+    """Call `listener` with every fact from now on, in the emitting thread; it must not raise or block.
+
+    Returns a function that ends it.
+    """
     _listeners.append(listener)
+    return lambda: _listeners.remove(listener)
 
 
 def emit(fact: Fact) -> None:

@@ -303,7 +303,9 @@ class World:
             if not self.page_trusted:
                 self.die(slot, fenced=True)
 
-    def finish(self, slot: int, failure: Failure | None = None, *, left_behind: bool = False, heed: bool = True) -> None:
+    def finish(
+        self, slot: int, failure: Failure | None = None, *, left_behind: bool = False, heed: bool = True
+    ) -> None:
         """The handler ends and Done is written (not yet read). A soft stop is heeded or swallowed."""
         worker = self.workers[slot]
         job = worker.current
@@ -388,7 +390,7 @@ class World:
             if any(job.id == job_id for job in worker.queue):
                 self.take(slot)
                 return slot, self.rows[job_id].job
-        raise AssertionError(f"job {job_id} was sent to no worker")
+        raise AssertionError(job_id)
 
     def queued(self, count: int) -> tuple[int, list[ClaimedJob]]:
         """One worker has received the first of so many quick jobs, the others wait in its queue."""

@@ -1,0 +1,334 @@
+"""The ledger's thread on a real SQLite store, with transactions that fail before or after their commit (R4, R5)."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar, cast
+
+import pytest
+
+from jobwarden import events
+from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
+from jobwarden.jobs import ClaimedJob, Ending, JobOptions, JobStatus, Outcome, TypeTerms, complete, end_attempt
+from jobwarden.jobs.record import JobRecord
+from jobwarden.store import NodeStart, Store, Writer, open_store
+from jobwarden.store.work import GiveBack, ProgressNote
+from jobwarden.supervisor import inputs as seen
+from jobwarden.supervisor.ledger import Entries, Ledger
+from jobwarden.supervisor.mailbox import Mailbox
+from tests.support.flaky_writer import AFTER, BEFORE, OK, FlakyWriter, Plan
+from tests.support.waiting import LIMIT_SECONDS, eventually
+
+NODE, OTHER = "node-a", "node-b"
+TYPES = (TypeTerms(job_type="t"),)
+Fact = TypeVar("Fact", bound=seen.Input)
+
+
+class Scene:
+    """A store, a node on it, and its ledger; the test is the loop."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.plan = Plan()
+        self.mailbox = Mailbox()
+        self.mail: list[seen.Input] = []
+        self.register(NODE)
+        self.ledger = Ledger(
+            lambda: cast("Writer", FlakyWriter(store.writer(), self.plan)),
+            self.mailbox,
+            node_id=NODE,
+            node_name="host:1",
+            clock=SYSTEM_CLOCK,
+            jitter=lambda: 1.0,
+            bell=None,
+        )
+        self.ledger.start()
+
+    def register(self, node_id: str) -> None:
+        """A node's row."""
+        start = NodeStart(
+            node_id=node_id,
+            name=f"host:{node_id}",
+            host="host",
+            boot_id="boot",
+            pid=1,
+            state_dir="state",
+            lease_seconds=15.0,
+            doorbell=None,
+            version="0",
+        )
+        writer = self.store.writer()
+        writer.register(start, now_us=SYSTEM_CLOCK.now_us())
+        writer.close()
+
+    def add(self, count: int = 1, **options: object) -> list[int]:
+        """Jobs in the store."""
+        jobs = [JobOptions.parse(job_type="t", **options) for _ in range(count)]
+        return self.store.add(jobs, now_us=SYSTEM_CLOCK.now_us())
+
+    def await_mail(self, kind: type[Fact]) -> Fact:
+        """The next fact of this kind; what came before it stays in `mail`."""
+        passed = 0
+        while True:
+            for index in range(passed, len(self.mail)):
+                found = self.mail[index]
+                if isinstance(found, kind):
+                    del self.mail[index]
+                    return found
+            passed = len(self.mail)
+            ready = select.select([self.mailbox.descriptor], [], [], LIMIT_SECONDS)[0]
+            assert ready, f"no {kind.__name__} came, but {self.mail}"
+            self.mail += self.mailbox.take()
+
+    def claim(self, limit: int = 10) -> list[ClaimedJob]:
+        """Claim, and hear of it."""
+        self.ledger.submit(Entries(claim=limit, types=TYPES))
+        return self.await_mail(seen.Claimed).jobs
+
+    def settle(self) -> None:
+        """Until everything that was submitted before has been committed and answered."""
+        self.ledger.submit(Entries(reconcile=True))
+        self.await_mail(seen.Processing)
+
+    def record(self, job_id: int) -> JobRecord:
+        """The job as it stands."""
+        record = self.store.get(job_id)
+        assert record is not None
+        return record
+
+    def close(self) -> None:
+        """The ledger ends, with a store that works."""
+        self.plan.always = None
+        self.plan.verdicts.clear()
+        self.plan.gate.set()
+        assert self.ledger.finish(timeout_seconds=LIMIT_SECONDS)
+        self.store.close()
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(open_store(f"sqlite:///{tmp_path / 'jobs.db'}"))
+    yield made
+    made.close()
+
+
+def success(job: ClaimedJob) -> Ending:
+    """The job was done."""
+    return complete(job, output="1", now_us=SYSTEM_CLOCK.now_us())
+
+
+def failure(job: ClaimedJob) -> Ending:
+    """The attempt failed; the job is retried at once."""
+    return end_attempt(job, Outcome.FAILED, error="no", now_us=SYSTEM_CLOCK.now_us(), jitter=1.0, retry_after=0.0)
+
+
+@pytest.mark.parametrize(
+    "verdicts",
+    [[], [BEFORE], [AFTER], [BEFORE, BEFORE, BEFORE], [AFTER, BEFORE], [BEFORE, AFTER], [AFTER, AFTER]],
+    ids=lambda verdicts: "-".join(verdicts) or "well",
+)
+@pytest.mark.parametrize("end", [success, failure])
+def test_an_outcome_is_written_exactly_once_whatever_becomes_of_the_commit(
+    scene: Scene, verdicts: list[str], end: object
+) -> None:
+    """P1, P3, R4: kept while the store is away, repeated after an unknown commit, settled if that took effect."""
+    (job_id,) = scene.add()
+    (job,) = scene.claim()
+    scene.plan.verdicts.extend(verdicts)
+    scene.ledger.submit(Entries(endings=[end(job)]))  # type: ignore[operator]
+    scene.settle()
+    expected = JobStatus.COMPLETED if end is success else JobStatus.FAILED
+    assert scene.record(job_id).status is expected
+    assert [attempt.fence for attempt in scene.store.attempts(job_id)] == [1]
+    assert not any(isinstance(fact, seen.LeaseLost) for fact in scene.mail)
+
+
+def test_a_claim_whose_answer_was_lost_is_found_and_can_be_claimed_again_at_no_cost(scene: Scene) -> None:
+    """R4: the rows are processing, nobody runs them; the ledger compares, the pool gives them back."""
+    ids = scene.add(3)
+    scene.plan.verdicts.append(AFTER)
+    scene.ledger.submit(Entries(claim=10, types=TYPES))
+    scene.await_mail(seen.ClaimFailed)
+    rows = scene.await_mail(seen.Processing).rows
+    assert sorted(rows) == [(job_id, 1) for job_id in ids]
+    scene.ledger.submit(Entries(give_backs=[GiveBack(*row) for row in rows]))
+    scene.settle()
+    again = scene.claim()
+    assert sorted(job.id for job in again) == ids
+    assert {(job.attempts, job.fence) for job in again} == {(1, 3)}
+    assert scene.store.attempts(ids[0]) == []
+
+
+def test_a_claim_that_was_not_committed_takes_nothing(scene: Scene) -> None:
+    """The loop hears that it failed, and asks again when it wants."""
+    (job_id,) = scene.add()
+    scene.plan.verdicts.append(BEFORE)
+    scene.ledger.submit(Entries(claim=10, types=TYPES))
+    scene.await_mail(seen.ClaimFailed)
+    assert scene.await_mail(seen.Processing).rows == []
+    assert [job.id for job in scene.claim()] == [job_id]
+
+
+def test_a_claim_is_told_before_the_comparison_that_contains_it(scene: Scene) -> None:
+    """Else the pool would give back what it is about to be given, and the job would run twice (P2)."""
+    scene.add(2)
+    scene.plan.gate.clear()
+    scene.ledger.submit(Entries(look=True))
+    assert scene.plan.waiting.wait(LIMIT_SECONDS)
+    scene.ledger.submit(Entries(claim=10, types=TYPES))
+    scene.ledger.submit(Entries(reconcile=True))
+    scene.plan.gate.set()
+    scene.await_mail(seen.Processing)
+    assert any(isinstance(fact, seen.Claimed) for fact in scene.mail)
+
+
+def test_many_entries_under_one_commit_become_the_next_commit(scene: Scene) -> None:
+    """It batches by itself: what came while a commit was under way is one transaction."""
+    ids = scene.add(50)
+    jobs = scene.claim(50)
+    scene.plan.gate.clear()
+    scene.ledger.submit(Entries(endings=[success(jobs[0])]))
+    assert scene.plan.waiting.wait(LIMIT_SECONDS)
+    before = len(scene.plan.works)
+    for job in jobs[1:]:
+        scene.ledger.submit(Entries(endings=[success(job)]))
+    scene.plan.gate.set()
+    eventually(lambda: all(scene.record(job_id).ended for job_id in ids), what="all are written")
+    assert len(scene.plan.works) == before + 1
+    assert len(scene.plan.works[-1].endings) == 49
+
+
+def test_nothing_is_dropped_at_the_end(scene: Scene) -> None:
+    """`finish` writes what was submitted before it, also when the store is away at first; then the node's row goes."""
+    ids = scene.add(5)
+    jobs = scene.claim()
+    scene.plan.verdicts.extend([BEFORE, AFTER, BEFORE])
+    for job in jobs:
+        scene.ledger.submit(Entries(endings=[success(job)]))
+    assert scene.ledger.finish(timeout_seconds=LIMIT_SECONDS)
+    assert {scene.record(job_id).status for job_id in ids} == {JobStatus.COMPLETED}
+    assert [len(scene.store.attempts(job_id)) for job_id in ids] == [1] * 5
+    assert scene.store.nodes() == []
+
+
+def test_an_end_without_a_store_is_not_called_an_end(scene: Scene) -> None:
+    """`finish` says that outcomes were not written; they still are as soon as the store is back."""
+    (job_id,) = scene.add()
+    (job,) = scene.claim()
+    scene.plan.always = BEFORE
+    scene.ledger.submit(Entries(endings=[success(job)]))
+    assert not scene.ledger.finish(timeout_seconds=0.2)
+    scene.plan.always = OK
+    scene.ledger.join(LIMIT_SECONDS)
+    assert scene.record(job_id).status is JobStatus.COMPLETED
+
+
+def test_a_store_that_is_away_is_tried_at_its_own_pace(scene: Scene) -> None:
+    """The loop answers each failed claim with the next one; that must not become a busy loop of two threads."""
+    scene.plan.always = BEFORE
+    claims = 0
+    until_ns = SYSTEM_CLOCK.monotonic_ns() + SECOND_NS // 2
+    while SYSTEM_CLOCK.monotonic_ns() < until_ns:
+        scene.ledger.submit(Entries(claim=1, types=TYPES))
+        scene.await_mail(seen.ClaimFailed)
+        claims += 1
+    assert claims <= 12
+    assert len(scene.plan.works) <= claims + 12
+
+
+def test_the_store_being_away_and_back_is_told_once_each(scene: Scene) -> None:
+    """One line in the log, not one per try."""
+    (_job_id,) = scene.add()
+    (job,) = scene.claim()
+    told: list[events.Fact] = []
+    forget = events.listen(told.append)
+    try:
+        scene.plan.verdicts.extend([BEFORE] * 3)
+        scene.ledger.submit(Entries(endings=[success(job)]))
+        scene.settle()
+    finally:
+        forget()
+    kinds = [type(fact) for fact in told]
+    assert (kinds.count(events.StoreAway), kinds.count(events.StoreBack)) == (1, 1)
+
+
+def test_a_wish_is_reported_to_the_loop(scene: Scene) -> None:
+    """R15: a cancel of a running job is written on its row; its owner is told when it looks."""
+    (job_id,) = scene.add()
+    scene.claim()
+    assert scene.store.cancel(job_id, now_us=SYSTEM_CLOCK.now_us()) == "asked"
+    scene.ledger.submit(Entries(look=True))
+    wished = scene.await_mail(seen.Wished)
+    assert (wished.job_id, wished.fence, wished.wish) == (job_id, 1, "cancel")
+
+
+def test_a_refused_write_about_a_job_that_is_somebody_elses_is_a_lost_lease(scene: Scene) -> None:
+    """P3: our late end is refused by the fence, and the loop is told which attempt is not ours any more."""
+    (job_id,) = scene.add()
+    (job,) = scene.claim()
+    scene.register(OTHER)
+    writer = scene.store.writer()
+    writer.free_node(NODE, now_us=SYSTEM_CLOCK.now_us(), jitter=lambda: 1.0)
+    writer.close()
+    scene.ledger.submit(Entries(progress=[ProgressNote(job_id, job.fence, 50.0)]))
+    assert scene.await_mail(seen.LeaseLost) == seen.LeaseLost(job_id, job.fence)
+    scene.ledger.submit(Entries(endings=[success(job)]))
+    assert scene.await_mail(seen.LeaseLost) == seen.LeaseLost(job_id, job.fence)
+    assert scene.record(job_id).status is not JobStatus.COMPLETED
+    assert scene.ledger.node_missing
+
+
+def test_a_refused_write_that_was_settled_by_ourselves_is_no_lost_lease(scene: Scene) -> None:
+    """R4: nobody is killed for an end that is written already."""
+    scene.add()
+    (job,) = scene.claim()
+    scene.ledger.submit(Entries(endings=[success(job)]))
+    scene.ledger.submit(Entries(endings=[success(job)]))
+    scene.settle()
+    assert not any(isinstance(fact, seen.LeaseLost) for fact in scene.mail)
+
+
+def test_the_loop_is_rung_after_a_job_was_given_back(scene: Scene) -> None:
+    """It is ready at once, and no other process's commit tells of it."""
+    (job_id,) = scene.add()
+    (job,) = scene.claim()
+    scene.settle()
+    scene.mail.clear()
+    scene.ledger.submit(Entries(give_backs=[GiveBack(job_id, job.fence)]))
+    scene.await_mail(seen.Rang)
+
+
+def test_the_loop_is_rung_when_another_connection_has_written(scene: Scene) -> None:
+    """The net under lost rings: an idle ledger looks at `data_version`."""
+    scene.settle()
+    scene.await_mail(seen.Rang)
+    scene.add()
+    scene.await_mail(seen.Rang)
+    assert len(scene.claim()) == 1
+
+
+def test_the_loop_is_rung_when_a_retry_becomes_due(scene: Scene) -> None:
+    """The ledger knows the next due time from its last look."""
+    scene.add()
+    (job,) = scene.claim()
+    now_us = SYSTEM_CLOCK.now_us()
+    later = end_attempt(job, Outcome.FAILED, error="no", now_us=now_us, jitter=1.0, retry_after=0.3)
+    scene.ledger.submit(Entries(endings=[later]))
+    scene.settle()
+    assert scene.claim() == []
+    scene.mail.clear()
+    scene.await_mail(seen.Rang)
+    eventually(scene.claim, what="the retry is claimed")
+
+
+def test_the_jobs_of_a_dead_node_are_freed_and_the_loop_is_rung(scene: Scene) -> None:
+    """R3: the ledger buries it; the job is lost for that attempt, which costs nothing."""
+    (job_id,) = scene.add()
+    scene.claim()
+    scene.register(OTHER)
+    scene.ledger.submit(Entries(free_nodes=[NODE]))
+    eventually(lambda: scene.store.attempts(job_id), what="the attempt has ended")
+    assert [attempt.outcome for attempt in scene.store.attempts(job_id)] == [Outcome.LOST]
+    assert scene.record(job_id).attempts == 0
