@@ -14,9 +14,16 @@ from typing import Annotated
 
 import typer
 
-from jobwarden.errors import InvalidSettingsError, JobwardenError, StoreError, WaitTimeoutError
+from jobwarden.errors import (
+    InvalidSettingsError,
+    JobwardenError,
+    StateDirectoryTakenError,
+    StoreError,
+    WaitTimeoutError,
+)
 
-SUCCESS, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+SUCCESS, FAILED, WRONG_USE, TAKEN, INTERRUPTED = 0, 1, 2, 75, 130
+"""TAKEN: another daemon holds the state directory; trying again later may help, so it is no wrong use."""
 
 COMMANDS = {
     "run": "jobwarden.cli.daemon",
@@ -102,6 +109,8 @@ def _explain(error: JobwardenError) -> int:
         for problem in error.problems:
             _tell(problem, code=WRONG_USE)
         return WRONG_USE
+    if isinstance(error, StateDirectoryTakenError):
+        return _tell(str(error), code=TAKEN)
     failed = isinstance(error, WaitTimeoutError | StoreError)
     return _tell(str(error), code=FAILED if failed else WRONG_USE)
 

@@ -7,6 +7,7 @@ import platform
 import random
 import resource
 import secrets
+import signal
 import sys
 import threading
 import traceback
@@ -67,7 +68,12 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def start(settings: Settings, *, config: Path | None, flags: Mapping[str, object]) -> NoReturn:
-    """Take the locks, make the shared page and become the keeper. Raises the errors of locks and store."""
+    """Take the locks, make the shared page and become the keeper. Raises the errors of locks and store.
+
+    A reload that is asked for now would end us, the keeper or the supervisor, whichever is just starting; ignoring is
+    inherited over exec until the supervisor's loop takes the signal.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     locks = [hold_state_directory(settings.state_dir, wait_seconds=settings.lock_wait_seconds)]
     node_id = secrets.token_hex(8)
     store = _open(settings)
