@@ -133,6 +133,12 @@ class Daemon:
         """As a service manager does: to the process that was started."""
         self.keeper.send_signal(number)
 
+    def wake(self) -> None:
+        """Let whatever of it was stopped go on."""
+        for pid in (self.keeper.pid, *processes.descendants(self.keeper.pid)):
+            if processes.state(pid) == "T":
+                os.kill(pid, signal.SIGCONT)
+
     def wait(self, *, seconds: float = 60.0) -> int:
         """Its exit code, once it has ended."""
         code = self.keeper.wait(seconds)

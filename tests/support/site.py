@@ -109,6 +109,7 @@ class Site:
         """End what still runs, then check the invariants."""
         for daemon in self.daemons:
             if daemon.running:
+                daemon.wake()
                 daemon.send(signal.SIGQUIT)
         try:
             for daemon in self.daemons:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from _stage import alone, pass_gate, run_away  # type: ignore[import-not-found]
+from _stage import alone, run_away  # type: ignore[import-not-found]
 
 from jobwarden import JobContext, handler
 
@@ -77,10 +77,3 @@ def flood(payload: dict[str, Any], ctx: JobContext) -> str:
             os.write(1, line * 1_000)
         print("the very last line")
         return "done"
-
-
-@handler("gated_crash")
-def gated_crash(payload: dict[str, Any], ctx: JobContext) -> None:
-    with alone(payload, ctx):
-        pass_gate(payload, ctx)
-        os.kill(os.getpid(), signal.SIGKILL)

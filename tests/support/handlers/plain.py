@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -30,6 +31,15 @@ def echo(payload: dict[str, Any]) -> dict[str, Any]:
 @handler("write_line")
 def write_line(payload: dict[str, Any]) -> None:
     note(Path(payload["place"], payload["file"]), str(payload["line"]))
+
+
+@handler("tiny")
+def tiny(payload: dict[str, Any], ctx: JobContext) -> None:
+    """Quick, so that several are sent to one worker; but one may wait at a gate and then kill its worker."""
+    note(Path(payload["place"], "tiny"), str(ctx.job_id))
+    if "gate" in payload:
+        pass_gate(payload, ctx)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @handler("gated")
@@ -98,7 +108,7 @@ def progress(payload: dict[str, Any], ctx: JobContext) -> None:
 
 @handler("speak")
 def speak(payload: dict[str, Any], ctx: JobContext) -> None:
-    print("on stdout")
+    print("on stdout", payload["word"])
     print("on stderr", file=sys.stderr)
     ctx.log("through the context", size=3)
     subprocess.run(["echo", "from a child"], check=True)
