@@ -1,35 +1,75 @@
-"""Once at start: end what an earlier daemon of this state directory may have left behind.
+"""Once at start: end what an earlier daemon of this state directory may have left behind, and see it dead.
 
-The state directory's lock is held, so no living daemon can own these processes. Finds only processes that kept the
-environment that their template got; what forked without exec shows the template's block, which is the same.
+The state directory's lock is held, so no living daemon can own these processes. Only a process that bears *both*
+markers of a template was ever ours: the one for the state directory is also the name of an option, which a user's
+shell, and everything in it, may have. What forked without exec shows the template's block, which is the same.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 from pathlib import Path
 
+from jobwarden.clock import MILLISECOND_NS, SECOND_NS, SYSTEM_CLOCK
 from jobwarden.supervisor.launcher import NODE_MARKER, PLACE_MARKER
+
+_LONGEST_NS = 5 * SECOND_NS
+"""What cannot be killed in this time (state D) will not be waited for."""
 
 
 def sweep_leftovers(state_dir: Path, *, own_node: str) -> list[int]:
-    """Kill every process that is marked with this state directory and another node; returns their pids."""
-    place = f"{PLACE_MARKER}={state_dir.resolve()}".encode()
-    mine = f"{NODE_MARKER}={own_node}".encode()
-    killed = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and _is_leftover(folder, place=place, mine=mine):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(int(folder.name), signal.SIGKILL)
-                killed.append(int(folder.name))
+    """Kill every process that is marked with this state directory and another node; returns their pids.
+
+    Returns when they are dead and a look finds no more of them, because their jobs are freed next.
+    """
+    killed: list[int] = []
+    until_ns = SYSTEM_CLOCK.monotonic_ns() + _LONGEST_NS
+    while SYSTEM_CLOCK.monotonic_ns() < until_ns:
+        found = _kill_marked(state_dir, own_node=own_node)
+        if not found:
+            break
+        killed += found
+        for pidfd in found.values():
+            _await_death(pidfd, until_ns=until_ns)
+            os.close(pidfd)
     return killed
 
 
-def _is_leftover(folder: Path, *, place: bytes, mine: bytes) -> bool:
+def _kill_marked(state_dir: Path, *, own_node: str) -> dict[int, int]:
+    """One look: the pid and a pidfd of each process that was killed."""
+    place = f"{PLACE_MARKER}={state_dir.resolve()}".encode()
+    mine = f"{NODE_MARKER}={own_node}".encode()
+    killed = {}
+    for pid in _others():
+        with contextlib.suppress(OSError):  # gone, or somebody else's
+            pidfd = os.pidfd_open(pid)  # before its environment is read: a recycled pid is then safe
+            if not is_leftover(pid, place=place, mine=mine):
+                os.close(pidfd)
+                continue
+            killed[pid] = pidfd
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    return killed
+
+
+def _others() -> list[int]:
+    """All processes but us and our keeper: a handler may have started this very daemon."""
+    found = {int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()}
+    return sorted(found - {os.getpid(), os.getppid()})
+
+
+def is_leftover(pid: int, *, place: bytes, mine: bytes) -> bool:
+    """Whether the process has the markers of a template of this place, and of another node than ours."""
     try:
-        block = (folder / "environ").read_bytes().split(b"\0")
+        block = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return False
-    return place in block and mine not in block
+    return place in block and mine not in block and any(each.startswith(f"{NODE_MARKER}=".encode()) for each in block)
+
+
+def _await_death(pidfd: int, *, until_ns: int) -> None:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll(max(0, (until_ns - SYSTEM_CLOCK.monotonic_ns()) // MILLISECOND_NS))
