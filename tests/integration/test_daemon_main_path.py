@@ -40,6 +40,15 @@ def test_an_added_job_is_completed_with_its_output_and_its_events(served: Site) 
     assert attempt.worker_pid in served.daemons[0].workers
 
 
+def test_a_job_larger_than_the_buffer_of_a_socket_arrives_whole(served: Site) -> None:
+    """What the worker's stream does not take at once follows when it is writable again; nothing else waits for it."""
+    text = "x" * 900_000
+
+    record = served.await_end(served.client.add_job("echo", {"text": text}))
+
+    assert (record.status, record.output) == (JobStatus.COMPLETED, {"text": text})
+
+
 def test_jobs_run_by_priority_then_in_the_order_in_which_they_came(served: Site) -> None:
     """Priority descending, then id."""
     gate = occupy(served, workers=2)

@@ -82,6 +82,11 @@ class Channel:
         """End the worker alone, at once; what follows is seen through its pidfd."""
         self.signal(signal.SIGKILL)
 
+    @property
+    def unsent(self) -> bool:
+        """Whether a large job did not fit into the stream's buffer: `flush` when the stream takes more."""
+        return bool(self._unsent)
+
     def flush(self) -> bool:
         """Send what is left of large jobs; True when nothing is left."""
         while self._unsent:

@@ -218,7 +218,7 @@ class Loop:
 
     def _dispatch(self, effect: do.Dispatch) -> None:
         try:
-            self.nursery.channels[effect.slot].send(effect.job)
+            self.nursery.send(effect.slot, effect.job)
         except BlockingIOError:
             self._facts.append(seen.TookBack(effect.slot, (effect.job.attempt,)))
 

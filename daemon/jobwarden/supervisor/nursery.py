@@ -22,6 +22,7 @@ from jobwarden.wire.page import SWEEP_BEGAN
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jobwarden.jobs.claim import ClaimedJob
     from jobwarden.supervisor.channel import Channel
     from jobwarden.supervisor.killer import Killer
     from jobwarden.supervisor.launcher import Launcher, Template
@@ -151,7 +152,21 @@ class Nursery:
         self._watch(channel.pidfd or 0, partial(self._see_worker_dead, channel))
         self._feed(seen.Born(forked.slot, forked.pid))
 
+    def send(self, slot: int, job: ClaimedJob) -> None:
+        """Send the job to the slot's worker; what its stream does not take now follows (BlockingIOError: queue full)."""
+        channel = self.channels[slot]
+        channel.send(job)
+        if channel.unsent:
+            self._await(channel, selectors.EVENT_READ | selectors.EVENT_WRITE)
+
+    def _await(self, channel: Channel, wanted: int) -> None:
+        with contextlib.suppress(KeyError):  # its stream has ended, its death follows
+            key = self._selector.get_key(channel.control)
+            self._selector.modify(channel.control, wanted, key.data)
+
     def _hear_worker(self, channel: Channel) -> bool:
+        if channel.unsent and channel.flush():
+            self._await(channel, selectors.EVENT_READ)
         try:
             found, ended = channel.receive()
         except FrameError as error:
