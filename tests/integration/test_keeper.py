@@ -1,0 +1,184 @@
+"""The keeper as a process: `python -I -S -E keeper.py`, above commands that play the supervisor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
+from jobwarden.supervisor import keeper
+from jobwarden.wire.page import ALIVE, PAGE_BYTES, SWEEP_BEGAN, SWEEP_ENDED, TRUSTED_UNTIL, SharedPage
+from tests.support.processes import await_end, children, kill_quietly, lives, state, subreaper
+from tests.support.waiting import LIMIT_SECONDS, eventually
+
+INTERPRETER = [sys.executable, "-I", "-S", "-E"]
+PARENT = """
+import os, signal, sys
+def child():
+    if os.fork() == 0:
+        os.setsid()
+        os.write(1, f"{os.getpid()}\\n".encode())
+        signal.pause()
+for _ in range(3):
+    child()
+"""
+Start = Callable[..., "Kept"]
+
+
+class Kept:
+    """A running keeper, the page that it reads, and its supervisor."""
+
+    def __init__(self, *command: str, hung_seconds: float = 30.0) -> None:
+        descriptor = os.memfd_create("page")
+        os.truncate(descriptor, PAGE_BYTES)
+        self.page = SharedPage(descriptor, writable=True)
+        self.process = subprocess.Popen(
+            [*INTERPRETER, keeper.__file__, str(descriptor), str(hung_seconds), *command],
+            pass_fds=[descriptor],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        os.close(descriptor)
+        assert self.process.stdout is not None
+        self.out = self.process.stdout
+
+    @property
+    def supervisor(self) -> int:
+        """The pid of its one child."""
+        (pid,) = eventually(lambda: children(self.process.pid), what="the supervisor is started")
+        return pid
+
+    def said(self, lines: int) -> list[int]:
+        """Numbers that were printed below."""
+        return [int(self.out.readline()) for _ in range(lines)]
+
+    def wait(self) -> int:
+        """Its exit code."""
+        return self.process.wait(LIMIT_SECONDS)
+
+    def close(self) -> None:
+        """End everything that a failed test has left."""
+        while found := children(self.process.pid) if self.process.poll() is None else set():
+            for pid in found:
+                kill_quietly(pid)
+            if self.process.poll() is None:
+                eventually(lambda: not children(self.process.pid) or self.process.poll() is not None, what="all end")
+        self.process.kill()
+        self.process.wait(LIMIT_SECONDS)
+        self.out.close()
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    made: list[Kept] = []
+
+    def begin(*command: str, hung_seconds: float = 30.0) -> Kept:
+        made.append(Kept(*command, hung_seconds=hung_seconds))
+        return made[-1]
+
+    with subreaper():
+        yield begin
+        for each in made:
+            each.close()
+
+
+def python(script: str) -> tuple[str, ...]:
+    """A supervisor that runs this."""
+    return (*INTERPRETER, "-c", script)
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [("", 0), ("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 137)],
+    ids=["well", "seven", "killed"],
+)
+def test_the_supervisors_exit_code_is_passed_on(start: Start, script: str, code: int) -> None:
+    """Whoever started `jobwarden run` sees how it ended; 128 + n for a signal."""
+    assert start(*python(script)).wait() == code
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+def test_signals_go_to_the_supervisor(start: Start, number: signal.Signals) -> None:
+    """The pid that was started is the keeper's; it passes on what a service manager sends."""
+    wait = "import signal, sys\nsigs = {1, 2, 3, 15}\nsignal.pthread_sigmask(signal.SIG_BLOCK, sigs)\n"
+    kept = start(*python(f"{wait}print(1, flush=True)\nsys.exit(signal.sigwait(sigs))"))
+    kept.said(1)
+    kept.process.send_signal(number)
+    assert kept.wait() == number
+
+
+def test_what_a_dead_supervisor_leaves_is_gone_before_the_keeper_is(start: Start) -> None:
+    """R3: its exit frees the node's locks, so nothing may live then, in whatever session it hides."""
+    kept = start(*python(PARENT + "signal.pause()"))
+    below = kept.said(3)
+    os.kill(kept.supervisor, signal.SIGKILL)
+    assert kept.wait() == 137
+    assert [state(pid) for pid in below] == ["X"] * 3
+
+
+def test_past_the_trust_window_everything_below_a_stopped_supervisor_is_killed(start: Start) -> None:
+    """R2: SIGSTOP, a debugger, a swap storm. The supervisor itself stays, and learns from the page what happened."""
+    kept = start(*python(PARENT + "signal.pause()"))
+    below = kept.said(3)
+    kept.page[TRUSTED_UNTIL] = SYSTEM_CLOCK.boottime_ns() + 3_600 * SECOND_NS
+    supervisor = kept.supervisor
+    os.kill(supervisor, signal.SIGSTOP)
+    assert all(lives(pid) for pid in below)
+    kept.page[TRUSTED_UNTIL] = SYSTEM_CLOCK.boottime_ns() - 1
+    for pid in below:
+        eventually(lambda pid=pid: not lives(pid), what=f"{pid} is killed")  # type: ignore[misc]
+    assert state(supervisor) == "T"
+    eventually(lambda: kept.page[SWEEP_ENDED] >= kept.page[SWEEP_BEGAN] > 0, what="the sweep is noted")
+
+
+def test_before_the_first_renewal_nobody_is_killed(start: Start) -> None:
+    """An empty page means that the window has not begun."""
+    kept = start(*python(PARENT + "print(1, flush=True)\nsignal.pause()"))
+    below = sorted(kept.said(4))[1:]
+    polls = Path(f"/proc/{kept.process.pid}/stat")
+    before = polls.read_text()
+    eventually(lambda: polls.read_text() != before, what="the keeper has looked again")
+    assert all(lives(pid) for pid in below)
+
+
+def test_a_supervisor_that_is_silent_for_too_long_is_killed(start: Start) -> None:
+    """So that a service manager starts a new one; its children go with it, the exit code says why."""
+    kept = start(*python(PARENT + "signal.pause()"), hung_seconds=0.2)
+    below = kept.said(3)
+    kept.page[ALIVE] = SYSTEM_CLOCK.monotonic_ns()
+    assert kept.wait() == keeper.EXIT_HUNG
+    assert [state(pid) for pid in below] == ["X"] * 3
+
+
+def test_a_supervisor_that_has_not_begun_is_not_hung(start: Start) -> None:
+    """A long start (a migration, a wait for the store) is no silence."""
+    kept = start(*python("import sys\nprint(1, flush=True)\nsys.stdin.read()"), hung_seconds=0.0)
+    kept.said(1)
+    os.kill(kept.supervisor, signal.SIGTERM)
+    assert kept.wait() == 128 + signal.SIGTERM
+
+
+def test_the_keeper_imports_nothing_but_the_standard_library(tmp_path: Path) -> None:
+    """No package, not even ours, can take it down. Run as it is run, in an empty directory."""
+    script = f"import runpy, sys\nrunpy.run_path({keeper.__file__!r}, run_name='keeper')\n"
+    script += "print(*sorted(name for name in sys.modules if name.partition('.')[0] not in sys.stdlib_module_names))"
+    done = subprocess.run([*INTERPRETER, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["__main__"]
+
+
+def test_the_keeper_is_small(start: Start, record_property: Callable[[str, object], None]) -> None:
+    """Its share of the daemon's memory (PSS): one more process must not cost what it saves."""
+    kept = start(*python("import sys\nprint(1, flush=True)\nsys.stdin.read()"))
+    kept.said(1)
+    rollup = Path(f"/proc/{kept.process.pid}/smaps_rollup").read_text()
+    pss_kb = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+    record_property("keeper PSS kB", pss_kb)
+    assert pss_kb < 12_000
+    os.kill(kept.supervisor, signal.SIGKILL)
+    await_end(kept.process.pid)

@@ -1,0 +1,97 @@
+"""The bytes between the processes: frames, messages, the shared page."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobwarden.errors import FrameError
+from jobwarden.supervisor import keeper
+from jobwarden.wire import messages, page
+from jobwarden.wire.frames import FrameReader, frame
+
+DONE = messages.Done(1, 2, 3, 4, 5, 6, marked=True, output="[1]", failure=None, left_behind=["a (1)"], retire=True)
+
+
+@settings(max_examples=100, deadline=None, database=None, derandomize=True)
+@given(st.lists(st.binary(max_size=50), max_size=8), st.lists(st.integers(0, 500), max_size=8))
+def test_messages_come_out_of_a_stream_as_they_went_in_however_it_is_cut(sent: list[bytes], cuts: list[int]) -> None:
+    """A stream socket keeps no borders; the frames do."""
+    stream = b"".join(frame(message) for message in sent)
+    reader, received, at = FrameReader(), list[bytes](), 0
+    for cut in [*sorted(cuts), len(stream)]:
+        received += reader.feed(stream[at:cut])
+        at = max(at, cut)
+    assert received == sent
+    assert reader.pending == 0
+
+
+def test_half_a_message_is_pending() -> None:
+    """At the end of a stream it means that its writer died writing."""
+    reader = FrameReader()
+    assert reader.feed(frame(b"abc")[:-1]) == []
+    assert reader.pending == 6
+
+
+def test_an_impossible_length_is_garbage_and_not_a_message_of_that_size() -> None:
+    """P5: a worker that writes anything on its socket does not make the supervisor wait for 4 GB."""
+    with pytest.raises(FrameError, match="claims 4294967295 bytes"):
+        FrameReader().feed(b"\xff\xff\xff\xff")
+    assert FrameReader(largest=3).feed(frame(b"abc")) == [b"abc"]
+
+
+@pytest.mark.parametrize(
+    ("message", "decode"),
+    [
+        (messages.Fork(1, "n"), messages.decode_to_template),
+        (messages.Forked(1, 2), messages.decode_from_template),
+        (messages.ForkFailed(1, "e"), messages.decode_from_template),
+        (messages.Loaded(1, "h", [], [], []), messages.decode_from_template),
+        (messages.Run(1, 2, "t", "null", 1, 3, None), messages.decode_to_worker),
+        (messages.Stop(1, 2, "timeout"), messages.decode_stop),
+        (messages.Hello(1, 2), messages.decode_from_worker),
+        (messages.Progress(2, 50.0), messages.decode_from_worker),
+        (DONE, messages.decode_from_worker),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, msgspec.Struct) else "",
+)
+def test_each_message_survives_the_wire(message: msgspec.Struct, decode: object) -> None:
+    """Encoded and decoded by the other side's decoder it is the same."""
+    assert decode(messages.encode(message)) == message  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("garbage", [b"", b"\x00", b"\xff" * 20, messages.encode([1, 2]), messages.encode(["Done", 1])])
+def test_what_is_no_message_is_refused(garbage: bytes) -> None:
+    """A ValueError, which the reader of the socket expects; nothing half decoded gets through."""
+    with pytest.raises(ValueError, match=r".*"):
+        messages.decode_from_worker(garbage)
+
+
+def test_a_message_of_the_wrong_direction_is_refused() -> None:
+    """A worker that sends Run is broken."""
+    with pytest.raises(msgspec.ValidationError):
+        messages.decode_from_worker(messages.encode(messages.Run(1, 2, "t", "null", 1, 3, None)))
+
+
+def test_the_keeper_repeats_the_layout_of_the_page() -> None:
+    """It cannot import the package, so the words are written twice; here they are compared."""
+    names = ("PAGE_BYTES", "TRUSTED_UNTIL", "ALIVE", "SWEEP_BEGAN", "SWEEP_ENDED", "STOPPING")
+    assert [getattr(keeper, name) for name in names] == [getattr(page, name) for name in names]
+
+
+def test_what_is_written_on_the_page_is_seen_by_all_and_written_by_one_side() -> None:
+    """A read-only view reads the other's words and cannot write."""
+    descriptor = os.memfd_create("page")
+    try:
+        os.truncate(descriptor, page.PAGE_BYTES)
+        writable, view = page.SharedPage(descriptor, writable=True), page.SharedPage(descriptor)
+    finally:
+        os.close(descriptor)
+    writable[page.TRUSTED_UNTIL] = 2**62
+    assert [view[word] for word in range(5)] == [2**62, 0, 0, 0, 0]
+    with pytest.raises(TypeError):
+        view[page.ALIVE] = 1
