@@ -1,0 +1,176 @@
+"""The README does what it says: its tour is run as it is written, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support import processes
+from tests.support.daemon import clean_environment
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT_SECONDS = 60
+DAEMON = "jobwarden run"
+ANYTHING = "…"
+
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_PROOF = re.compile(r"^\* `([\w/]+\.py)`:((?:[\s,]*`test_\w+`)+)", re.MULTILINE)
+_LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
+
+
+class Step(NamedTuple):
+    """A command and the lines that it prints; `…` stands for any lines."""
+
+    command: str
+    expected: list[str]
+
+
+class Terminal:
+    """A folder in which commands are typed, with `jobwarden` and `python` on the path."""
+
+    def __init__(self, folder: Path, *, commands: Path) -> None:
+        """`commands` is where the two are put: scripts for the interpreter that runs the tests."""
+        self.folder = folder
+        self._daemons: list[subprocess.Popen[bytes]] = []
+        commands.mkdir()
+        for name, words in (("python", ""), ("jobwarden", " -m jobwarden")):
+            script = commands / name
+            script.write_text(f'#!/bin/sh\nexec "{sys.executable}"{words} "$@"\n')
+            script.chmod(0o755)
+        environment = clean_environment()
+        self._environment = {**environment, "PATH": f"{commands}:{environment['PATH']}"}
+
+    def type(self, command: str) -> str:
+        """Run a command; what it printed. A daemon is left running."""
+        if command.startswith(DAEMON):
+            self._daemons.append(self._start(f"exec {command}"))
+            return ""
+        with self._start(command) as process:
+            out, errors = process.communicate(timeout=LIMIT_SECONDS)
+        assert process.returncode == 0, f"{command}: {errors.decode()}"
+        return out.decode()
+
+    def stop_daemons(self) -> list[int]:
+        """End them as Ctrl-C does; their exit codes."""
+        for daemon in self._daemons:
+            daemon.send_signal(signal.SIGINT)
+        for daemon in self._daemons:
+            daemon.communicate(timeout=LIMIT_SECONDS)
+        return [daemon.returncode for daemon in self._daemons]
+
+    def _start(self, command: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            ["bash", "-c", command],
+            cwd=self.folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    """A terminal in an empty folder; its daemons end in order."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    with processes.subreaper():
+        own = processes.children(os.getpid())
+        opened = Terminal(folder, commands=tmp_path / "commands")
+        try:
+            yield opened
+        finally:
+            codes = opened.stop_daemons()
+        assert set(codes) <= {0}
+        assert processes.children(os.getpid()) - own == set()
+
+
+def test_the_tour_does_what_it_says(terminal: Terminal) -> None:
+    """Every file of the tour is written and every command run as it stands there, and prints what stands there."""
+    for language, text in _BLOCK.findall(_section("Five minutes")):
+        if language == "python":
+            _write(terminal.folder, text)
+        else:
+            assert language == "console"
+            for step in _steps(text):
+                printed = terminal.type(step.command)
+                assert _fits(printed, step.expected), f"{step.command} printed\n{printed}"
+
+
+def test_the_configuration_file_is_good_to_start_with(terminal: Terminal) -> None:
+    """With the file of all defaults the shipped handlers are served, and `digest_file` agrees with sha256sum."""
+    for name in ("README.md", "config", "handlers"):
+        (terminal.folder / name).symlink_to(ROOT / name)
+    (command,) = (line for line in _section("Configuration").splitlines() if line.startswith(DAEMON))
+    terminal.type(command)
+
+    printed = terminal.type("""jobwarden add digest_file '{"path": "README.md"}' --wait""")
+
+    assert terminal.type("sha256sum README.md").split()[0] in printed
+
+
+def test_links_lead_somewhere() -> None:
+    """Each relative link of the README names a file of the repository."""
+    links = _LINK.findall(_readme())
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_promise_names_tests_that_exist() -> None:
+    """P1 to P8 have a chapter each, and each of their tests is there."""
+    chapters = (ROOT / "daemon" / "docs" / "promises.md").read_text(encoding="utf-8").split("\n## P")[1:]
+    assert [chapter[0] for chapter in chapters] == list("12345678")
+    for chapter in chapters:
+        named = [(path, name) for path, names in _PROOF.findall(chapter) for name in re.findall(r"`(test_\w+)`", names)]
+        assert named, chapter
+        for path, name in named:
+            assert f"def {name}(" in (ROOT / "tests" / path).read_text(encoding="utf-8"), f"{path} has no {name}"
+
+
+def test_the_console_reader_sees_a_difference() -> None:
+    """Expected lines are compared in full; only `…` gives way."""
+    (step,) = _steps("$ jobwarden show 1\njob 1\n…\nstatus completed\n")
+    assert _fits("job 1\nx\ny\nstatus completed\n", step.expected)
+    assert not _fits("job 1\nx\ny\nstatus failed\n", step.expected)
+    assert not _fits("job 12\nstatus completed\n", step.expected)
+
+
+def _readme() -> str:
+    return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def _section(title: str) -> str:
+    _, found, rest = _readme().partition(f"\n## {title}\n")
+    assert found, f"README.md has no section {title}"
+    return rest.partition("\n## ")[0]
+
+
+def _write(folder: Path, text: str) -> None:
+    """The first line of a Python block names its file."""
+    path = folder / text.partition("\n")[0].removeprefix("# ")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _steps(text: str) -> list[Step]:
+    steps: list[Step] = []
+    for line in text.splitlines():
+        if line.startswith("$ "):
+            steps.append(Step(line.removeprefix("$ "), []))
+        else:
+            steps[-1].expected.append(line)
+    return steps
+
+
+def _fits(printed: str, expected: list[str]) -> bool:
+    lines = "".join(f"{line.rstrip()}\n" for line in printed.splitlines())
+    pattern = "".join("(?:.*\n)*?" if line == ANYTHING else re.escape(line) + "\n" for line in expected)
+    return re.fullmatch(pattern, lines) is not None
