@@ -167,7 +167,7 @@ def test_a_daemon_that_is_told_to_leave_waits_until_its_outcomes_are_written(sit
         gate.let_go(2)
         daemon.wait_for("store_away")
         daemon.send(signal.SIGTERM)
-        daemon.wait_for("leaving")
+        eventually(lambda: not processes.children(daemon.supervisor), what="the end of everything but the supervisor")
 
     assert daemon.wait() == 0
     assert [site.job(job_id).status for job_id in ids] == [JobStatus.COMPLETED] * 2
