@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -11,8 +11,11 @@ from jobwarden import events
 from jobwarden.clock import to_datetime
 
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from jobwarden.clock import Clock
     from jobwarden.settings import Settings
+    from jobwarden.supervisor.log_stream import LogStream
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _QUIET = {events.WorkerBorn, events.TreeCleared}
@@ -22,7 +25,7 @@ _LOUD = {events.Alerted, events.StoreAway, events.WorkerDied, events.AttemptEnde
 class LogLines:
     """A listener for facts that writes one line for each."""
 
-    def __init__(self, settings: Settings, *, clock: Clock, stream: TextIO | None = None) -> None:
+    def __init__(self, settings: Settings, *, clock: Clock, stream: TextIO | LogStream | None = None) -> None:
         """`stream` is standard error unless a test says otherwise."""
         self._stream = stream or sys.stderr
         self._clock = clock

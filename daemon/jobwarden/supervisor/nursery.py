@@ -153,7 +153,7 @@ class Nursery:
         self._feed(seen.Born(forked.slot, forked.pid))
 
     def send(self, slot: int, job: ClaimedJob) -> None:
-        """Send the job to the slot's worker; what its stream does not take now follows (BlockingIOError: queue full)."""
+        """Send the job to this worker; what its stream does not take now follows. BlockingIOError: queue full."""
         channel = self.channels[slot]
         channel.send(job)
         if channel.unsent:

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -31,6 +32,7 @@ from jobwarden.supervisor.launcher import Launcher
 from jobwarden.supervisor.ledger import Ledger
 from jobwarden.supervisor.locks import hold_node, hold_state_directory
 from jobwarden.supervisor.log import LogLines
+from jobwarden.supervisor.log_stream import LogStream
 from jobwarden.supervisor.loop import EXIT_KEEPER_LOST, KEEPER_LOST, Loop
 from jobwarden.supervisor.mailbox import Mailbox
 from jobwarden.supervisor.pool import Pool
@@ -50,6 +52,7 @@ EXIT_BROKEN = 70
 _SWITCH_SECONDS = 0.0002
 """Longer switch intervals starve the ledger beside a busy loop (R17)."""
 _LAST_WRITES_SECONDS = 30.0
+_LAST_LINES_SECONDS = 2.0
 
 
 class Handover(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +96,7 @@ def start(settings: Settings, *, config: Path | None, flags: Mapping[str, object
         keeper_pid=os.getpid(),
     )
     descriptor = _inheritable_memfd("jobwarden-handover", msgspec.json.encode(handover))
-    command = [sys.executable, "-m", "jobwarden.supervisor", str(descriptor)]
+    command = [sys.executable, "-P", "-m", "jobwarden.supervisor", str(descriptor)]
     options = [str(page), str(settings.hung_seconds)]
     os.execv(sys.executable, [sys.executable, "-I", "-S", "-E", keeper.__file__, *options, *command])  # noqa: S606 - no shell is wanted
 
@@ -127,12 +130,17 @@ def serve(descriptor: int) -> int:
     sys.setswitchinterval(_SWITCH_SECONDS)
     _raise_descriptor_limit()
     settings = load_settings(config=_path(handover), flags=handover.flags)
-    events.listen(LogLines(settings, clock=SYSTEM_CLOCK))
-    threading.excepthook = _die_of
-    return Service(settings, handover).run()
+    log = LogStream(sys.stderr)
+    log.start()
+    events.listen(LogLines(settings, clock=SYSTEM_CLOCK, stream=log))
+    threading.excepthook = partial(_die_of, log)
+    try:
+        return Service(settings, handover).run()
+    finally:
+        log.finish(seconds=_LAST_LINES_SECONDS)
 
 
-def _die_of(failure: threading.ExceptHookArgs) -> None:
+def _die_of(log: LogStream, failure: threading.ExceptHookArgs) -> None:
     """A thread that failed unexpectedly takes the supervisor with it: half a supervisor would lose jobs silently.
 
     The keeper cleans up, a service manager starts a new one, and that one frees the jobs.
@@ -140,6 +148,7 @@ def _die_of(failure: threading.ExceptHookArgs) -> None:
     name = failure.thread.name if failure.thread else "?"
     text = "".join(traceback.format_exception(failure.exc_type, failure.exc_value, failure.exc_traceback))
     events.emit(events.Alerted(text=f"the {name} thread failed, the supervisor ends: {text}"))
+    log.finish(seconds=_LAST_LINES_SECONDS)
     os._exit(EXIT_BROKEN)
 
 
