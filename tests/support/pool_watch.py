@@ -27,7 +27,11 @@ class Tried:
 
     job: ClaimedJob
     left: do.Effect | None = None
+    told: bool = False
+    """The pool knows of it."""
     taken_away: bool = False
+    forgotten: bool = False
+    """It was taken away while it ran or before it was sent: nothing is to be done or said any more."""
     slot: int | None = None
     """To whose queue it was sent."""
     received: bool = False
@@ -70,23 +74,37 @@ class PoolWatch:
     # the world tells
 
     def before(self, fact: seen.Input) -> None:
-        """The pool is about to act on this."""
+        """A fact, before its effects are looked at."""
         match fact:
             case seen.TrustLost():
                 self._trusted, self._interrupting = False, True
             case seen.TrustBack():
                 self._trusted = True
+            case seen.Claimed():
+                for job in fact.jobs:
+                    self.tried[job.attempt].told = True
             case seen.StopAsked():
                 self._stopping = self._interrupting = True
             case seen.Wished() if (fact.job_id, fact.fence) in self.tried:
                 self.tried[fact.job_id, fact.fence].wishes.add(fact.wish)
             case seen.Reported():
                 self._heard(fact)
+            case seen.LeaseLost():
+                self._lost((fact.job_id, fact.fence))
             case seen.TookBack() if fact.slot in self._held:
                 held = self._held[fact.slot]
                 held.in_flight = [key for key in held.in_flight if key not in fact.attempts]
             case _:
                 pass
+
+    def _lost(self, key: Key) -> None:
+        """Of what waits behind another job in a worker's queue the pool takes no notice: the fence will refuse it."""
+        if (
+            key in self.tried
+            and self.tried[key].told
+            and not any(key in held.in_flight[1:] for held in self._held.values())
+        ):
+            self.tried[key].forgotten = True
 
     def _heard(self, fact: seen.Reported) -> None:
         key, held = (fact.done.job_id, fact.done.fence), self._held[fact.slot]
@@ -149,6 +167,9 @@ class PoolWatch:
                 living = [slot for slot in self._pool.workers.slots.values() if not slot.stuck]
                 assert len(living) <= self._pool.terms.workers, "never more workers than wanted"
                 assert not self._stopping, "nobody is born for the end"
+            case do.AskClaim():
+                assert self._trusted, "nothing is claimed past the trust window"
+                assert not self._stopping, "nothing is claimed while it leaves"
             case do.Leave():
                 self._leaves += 1
                 assert self._stopping, "it was not asked to leave"
@@ -170,6 +191,7 @@ class PoolWatch:
         assert self._trusted, "nothing is dispatched past the trust window"
         assert not self._stopping, "nothing is dispatched while it leaves"
         assert tried.left is None, "a job that has left the pool is not dispatched"
+        assert not tried.forgotten, "what is somebody else's is not dispatched"
         assert not tried.received, "nobody gets a job that somebody has begun"
         assert slot.state is SlotState.READY, "only a ready worker gets a job"
         assert not held.killed, "a worker that is killed gets no job"
@@ -198,6 +220,7 @@ class PoolWatch:
         ending = effect.ending
         tried = self.tried[ending.job_id, ending.fence]
         assert tried.left is None, "an attempt leaves the pool once"
+        assert not tried.forgotten, "what is somebody else's is not ours to record"
         tried.left = effect
         if tried.heard and tried.done is not None:
             self._judge_heard(tried, tried.done, ending)

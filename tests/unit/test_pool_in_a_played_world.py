@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.terms import SECOND_NS, PoolTerms
 from jobwarden.wire.messages import HANDLER_ERROR, NO_HANDLER, PERMANENT, Failure
-from tests.support.pool_world import MS_NS, TERMS, World
+from tests.support.pool_world import MS_NS, TERMS, World, serving
 
 EXAMPLES = int(os.environ.get("JOBWARDEN_TEST_EXAMPLES", "0"))
 """Worlds to try; by default a few and always the same ones, so that this is no gamble in CI."""
@@ -170,11 +170,7 @@ TABLE = [(name, step) for weight, name, step in STEPS for _ in range(weight)]
 
 def play(script: bytes) -> World:
     """Take the steps of a script in a new world."""
-    world = World()
-    world.settle_births()
-    for _ in range(24):
-        world.add("quick")
-    world.sync()
+    world = serving(quick=True)
     for which, chosen in zip(script[::2], script[1::2], strict=False):
         if world.left:
             break

@@ -162,6 +162,27 @@ def test_a_lost_lease_kills_the_attempt_and_records_nothing() -> None:
     assert endings(world.end(slot)) == []
 
 
+def test_a_lost_job_that_its_worker_had_not_received_is_not_run_by_another_one() -> None:
+    """What is taken back from the killed worker goes to the next, but not what is somebody else's."""
+    world = serving(workers=2)
+    job_id = world.add("slow")
+    world.sync()
+    world.someone_else_takes((job_id, 1))
+    assert do.Dispatch not in kinds(world.last_effects)
+    assert given_back(world.last_effects) == []
+    assert list(world.pool.intake.backlog) == []
+
+
+def test_a_lost_job_in_the_backlog_is_dropped() -> None:
+    """Nobody has begun it here, and nobody will."""
+    world = serving(workers=1)
+    world.start()
+    waiting = world.add("slow")
+    world.claim(waiting)
+    world.someone_else_takes((waiting, 1))
+    assert list(world.pool.intake.backlog) == []
+
+
 def test_a_lost_lease_of_another_attempt_kills_nobody() -> None:
     """R4: only a slot that still runs that very (job, fence) is killed."""
     world = serving(workers=1)

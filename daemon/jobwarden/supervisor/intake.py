@@ -64,6 +64,14 @@ class Intake:
             self.last_dispatch_ns = now_ns
         self.backlog.extendleft(reversed(list(jobs)))
 
+    def drop(self, attempt: tuple[int, int]) -> ClaimedJob | None:
+        """Take this one out, if it is here."""
+        for job in self.backlog:
+            if job.attempt == attempt:
+                self.backlog.remove(job)
+                return job
+        return None
+
     def finished(self, now_ns: int) -> None:
         """One job was finished: the measure of how much to claim ahead."""
         self._finished += 1

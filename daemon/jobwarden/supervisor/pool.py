@@ -138,12 +138,10 @@ class Pool:
         if slot is not None:
             self.workers.stop(slot, why, now)
             return
-        for job in self.intake.backlog:
-            if (job.id, job.fence) == (fact.job_id, fact.fence):
-                self.intake.backlog.remove(job)
-                error = "cancelled before it was started"
-                self._out.append(do.Record(end_attempt(job, why, error=error, now_us=now.us, jitter=self._jitter())))
-                return
+        job = self.intake.drop((fact.job_id, fact.fence))
+        if job is not None:
+            error = "cancelled before it was started"
+            self._out.append(do.Record(end_attempt(job, why, error=error, now_us=now.us, jitter=self._jitter())))
 
     def _lease_lost(self, fact: seen.LeaseLost, now: seen.Moment) -> None:
         slot = self._running(fact.job_id, fact.fence)
@@ -153,6 +151,7 @@ class Pool:
                 # Not for itself, but so that a successor which it has already begun is not taken for a crash.
                 slot.why, slot.why_of = Outcome.INTERRUPTED, (fact.job_id, fact.fence)
             self.workers.kill(slot, now)
+        self.intake.drop((fact.job_id, fact.fence))
 
     def _running(self, job_id: int, fence: int) -> Slot | None:
         for slot in self.workers.slots.values():

@@ -184,9 +184,12 @@ class Workers:
         slot = self.slots.get(fact.slot)
         if slot is None or not fact.attempts:
             return
+        head = slot.head
         back = [job for job in slot.in_flight if job.attempt in fact.attempts]
         for job in back:
             slot.in_flight.remove(job)
+        if slot.forgotten:  # it is somebody else's: nobody here is to run it, nor to give it back
+            back = [job for job in back if job is not head]
         if self.stopping:
             self._out.extend(do.GiveBackJob(job.id, job.fence) for job in back)
         else:
