@@ -149,7 +149,7 @@ def test_every_end_leaves_the_job_ended_or_due(outcome: Outcome, claimed: Claime
 
 
 def test_the_delay_doubles_with_each_attempt() -> None:
-    """delay · 2^attempts · jitter."""
+    """The delay times 2^attempts times jitter."""
     delays = [retry_delay_seconds(job(attempts=attempts), jitter=1.0) for attempts in (1, 2, 3)]
     assert delays == [120.0, 240.0, 480.0]
     assert retry_delay_seconds(job(attempts=1), jitter=0.5) == 60.0

@@ -31,7 +31,7 @@ class Pipe:
 
     def __init__(self) -> None:
         reading, self.writing = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(reading, False)  # noqa: FBT003 - the signature of os
+        os.set_blocking(reading, False)
         self.capture = Capture(reading, nonce=NONCE, tail_bytes=100)
 
     def write(self, data: bytes) -> None:
