@@ -145,6 +145,25 @@ def test_a_backlog_that_nobody_takes_is_given_back_after_a_second() -> None:
     assert world.run_on(until=lambda: world.ended)
 
 
+def test_nothing_is_claimed_while_all_workers_are_behind_slow_jobs() -> None:
+    """Each such claim would be given back a second later, for ever: a write, an event and a fence for each job."""
+    world = serving(workers=1, quick=True)
+    slot, _jobs = world.queued(1)  # of a quick type, but it hangs
+    for _ in range(20):
+        world.add("quick")
+    asked: list[do.Effect] = []
+    for _ in range(10 * STALE_NS // (50 * MS_NS)):
+        world.commit()
+        world.mail()
+        asked += [effect for effect in world.pass_time(50 * MS_NS) if isinstance(effect, do.AskClaim)]
+    world.sync()
+    assert asked == []
+    assert all(row.job.fence <= 2 for row in world.rows.values())
+    world.finish(slot)
+    world.hear(slot)
+    assert world.run_on(until=lambda: world.ended)
+
+
 def test_only_what_there_is_room_for_is_claimed() -> None:
     """A claim asks for as many jobs as there are idle workers, and one claim at a time is under way."""
     world = serving(workers=3)

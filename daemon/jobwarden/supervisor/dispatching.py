@@ -99,24 +99,26 @@ class Dispatching:
             if behind and now.ns - slot.head_since_ns > patience_ns:
                 self._out.append(do.TakeBack(slot.id))
 
-    def ask(self) -> None:
+    def ask(self, now: Moment) -> None:
         """Claim what the workers can take beyond the backlog, if the store may have it."""
         intake = self._intake
         if intake.claiming or not intake.maybe_more or not self._generations.terms:
             return
-        room = min(self._room(), LARGEST_CLAIM)
+        room = min(self._room(now), LARGEST_CLAIM)
         if room > 0:
             intake.ask(room)
             self._out.append(do.AskClaim(room, self._generations.terms))
 
-    def _room(self) -> int:
+    def _room(self, now: Moment) -> int:
         if not self._last_was_quick:
             return len(self._workers.idle) - len(self._intake.backlog)
         held = wanted = 0
         for slot in self._workers.slots.values():
-            if slot.state is SlotState.READY:
+            if slot.idle or (slot.state is SlotState.READY and self._takes_more(slot, now)):
                 held += len(slot.in_flight)
                 wanted += DEPTH
+        if not wanted:
+            return 0  # what nobody can begin would be claimed and given back again each second
         room = wanted + self._intake.ahead() - held - len(self._intake.backlog)
         # Under load, many small claims cost more than few large ones; an idle worker never waits for that.
         return room if self._workers.idle or 4 * room >= wanted + self._intake.ahead() else 0

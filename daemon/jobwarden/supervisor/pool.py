@@ -105,7 +105,7 @@ class Pool:
             self._leave_if_empty()
         elif self.trusted:
             self._dispatching.hand_out(now)
-            self._dispatching.ask()
+            self._dispatching.ask(now)
         if self.intake.backlog or not self._tending:
             self._plan_tending(now)
         effects = self._out[:]
