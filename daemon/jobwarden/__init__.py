@@ -5,7 +5,7 @@ It imports neither SQLAlchemy nor watchfiles, so that templates and workers stay
 """
 
 from jobwarden.errors import FailPermanently, JobCancelled, JobStopped, JobTimeout, RetryLater
-from jobwarden.version import VERSION as __version__
+from jobwarden.version import __version__
 from jobwarden.worker.context import JobContext
 from jobwarden.worker.handler import handler
 

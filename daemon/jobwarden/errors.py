@@ -129,7 +129,7 @@ class RetryLater(JobwardenError):  # noqa: N818 - an instruction to the pool, no
         super().__init__(reason)
 
 
-class JobStopped(BaseException):  # noqa: N818 - like CancelledError: `except Exception` must not swallow it
+class JobStopped(BaseException):
     """The root of what the pool raises inside a running handler to make it end."""
 
 

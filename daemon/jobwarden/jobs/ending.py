@@ -6,12 +6,16 @@ is repeated in SQL.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from jobwarden.clock import SECOND_US
-from jobwarden.jobs.claim import ClaimedJob
 from jobwarden.jobs.outcome import FailureReason, JobStatus, Outcome
 from jobwarden.jobs.retry import retry_delay_seconds
+
+if TYPE_CHECKING:
+    from jobwarden.jobs.claim import ClaimedJob
 
 CRASHES_TO_QUARANTINE = 3
 LOST_IN_ROW_TO_QUARANTINE = 5

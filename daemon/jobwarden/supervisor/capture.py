@@ -25,6 +25,8 @@ class Capture:
         self._tail_bytes = tail_bytes
         self._tail = bytearray()
         self._dropped = 0
+        self.ended = False
+        """Nobody has the other end any more."""
 
     def read_some(self) -> bool:
         """One read of at most 64 KiB: a turn's budget. False when there was nothing."""
@@ -33,6 +35,7 @@ class Capture:
         except (BlockingIOError, OSError):
             return False
         if not data:
+            self.ended = True
             return False
         self._tail += data
         excess = len(self._tail) - self._tail_bytes - _MARK_ROOM

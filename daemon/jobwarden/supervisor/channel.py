@@ -34,6 +34,7 @@ class Channel:
         self.nonce = secrets.token_hex(8)
         self.pid: int | None = None
         self.pidfd: int | None = None
+        self.reaped = False
         self.sweep_seen = 0
         """The page's SWEEP_BEGAN word at birth: a later sweep explains a SIGKILL."""
         self.control, self._worker_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

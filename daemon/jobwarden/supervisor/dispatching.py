@@ -106,7 +106,7 @@ class Dispatching:
             return
         room = min(self._room(now), LARGEST_CLAIM)
         if room > 0:
-            intake.ask(room)
+            intake.ask(room, now_ns=now.ns)
             self._out.append(do.AskClaim(room, self._generations.terms))
 
     def _room(self, now: Moment) -> int:

@@ -17,7 +17,9 @@ STALE_NS = 1_000_000_000
 LARGEST_CLAIM = 512
 _WINDOW_NS = 50_000_000
 _AHEAD_SECONDS = 0.03
-"""Claim ahead what is finished in this time: it covers two rounds of claim and commit."""
+"""Claim ahead what is finished in this time, or in as many claims as follow, whichever is longer."""
+_CLAIMS_AHEAD = 3
+_CLAIM_WEIGHT = 0.1
 
 
 class Intake:
@@ -35,21 +37,26 @@ class Intake:
         self._finished = 0
         self._window_ns = 0
         self._rate = 0.0
+        self._asked_ns = 0
+        self._claim_seconds = 0.0
+        """How long claims take lately, commit included."""
 
     def ring(self) -> None:
         """The store may have changed."""
         self.maybe_more = True
         self._rang = True
 
-    def ask(self, limit: int) -> None:
+    def ask(self, limit: int, *, now_ns: int) -> None:
         """A claim is under way."""
         self.claiming = limit
+        self._asked_ns = now_ns
         self._rang = False
 
     def receive(self, jobs: list[ClaimedJob], *, now_ns: int) -> None:
         """The claim was answered. Less than asked for means that nothing more was ready then."""
         self.maybe_more = self._rang or len(jobs) >= self.claiming
         self.claiming = 0
+        self._claim_seconds += _CLAIM_WEIGHT * ((now_ns - self._asked_ns) / 1e9 - self._claim_seconds)
         if not self.backlog:
             self.last_dispatch_ns = now_ns
         self.backlog.extend(jobs)
@@ -82,8 +89,12 @@ class Intake:
             self._window_ns = now_ns
 
     def ahead(self) -> int:
-        """How many quick jobs to hold beyond what the workers can take at once."""
-        return min(int(self._rate * _AHEAD_SECONDS), LARGEST_CLAIM)
+        """How many quick jobs to hold beyond what the workers can take at once.
+
+        A fixed time would starve the workers on a slow disk, and what is starved measures a low rate.
+        """
+        seconds = max(_AHEAD_SECONDS, _CLAIMS_AHEAD * self._claim_seconds)
+        return min(int(self._rate * seconds), LARGEST_CLAIM)
 
     def is_stale(self, now_ns: int) -> bool:
         """Whether the backlog has waited for a worker too long."""

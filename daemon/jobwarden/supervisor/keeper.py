@@ -99,7 +99,7 @@ class Keeper:
     def _guard_progress(self) -> None:
         """A supervisor that gave no sign of life for too long is killed, so that a new one can be started."""
         alive, now = self._words[ALIVE], now_ns(time.CLOCK_MONOTONIC)
-        if not alive or now - alive < self._hung_ns:
+        if not alive or self._words[STOPPING] or now - alive < self._hung_ns:
             self._silent_since = 0
         elif not self._silent_since:
             self._silent_since = now  # a second look: after a pause of the whole machine it deserves a chance
@@ -168,23 +168,26 @@ def clear_below(supervisor: int) -> None:
 def clear_adopted() -> None:
     """Kill and reap everything that came to us when the supervisor died, until nothing is left."""
     own = os.getpid()
-    while True:
-        reap_all()
-        found = children_of(own)
-        if not found:
-            return
-        for pid in found:
+    pause = 0.001
+    while reap_all():
+        for pid in children_of(own):
             shoot(pid, parent=own)
-        time.sleep(0.001)
+        time.sleep(pause)
+        pause = min(pause * 1.05, POLL_SECONDS)
 
 
-def reap_all() -> None:
-    """Take the exit status of every dead child."""
+def reap_all() -> bool:
+    """Take the exit status of every dead child; whether there are more.
+
+    Only wait(2) knows: a listing of children is not exact while some of them end (proc(5)), and what is missed here
+    would outlive the locks.
+    """
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
     except ChildProcessError:
-        return
+        return False
+    return True
 
 
 def main(arguments: list[str]) -> int:

@@ -128,7 +128,8 @@ class Killer(threading.Thread):
             return False
         for pid in strays:
             kill_and_reap(pid)
-        return not strays and not any(each.pid in children for each in self._active)
+        # A worker is known until it was reaped: a listing of children may miss one while others end (proc(5)).
+        return not strays and not any(each.pid in children or each.pid in known for each in self._active)
 
     def _report_cleared(self) -> None:
         for each in self._active:

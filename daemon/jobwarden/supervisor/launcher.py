@@ -150,7 +150,7 @@ class Launcher:
         message = frame(messages.encode(messages.Fork(slot, channel.nonce)))
         try:
             socket.send_fds(template.control, [message], channel.worker_ends())
-        except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+        except OSError:  # dead, or it takes no more: its end answers for this slot and the others that it owes
             template.kill()
         return channel
 

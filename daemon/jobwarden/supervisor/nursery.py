@@ -56,7 +56,11 @@ class Nursery:
 
     def start_template(self, generation: int) -> None:
         """Start loading this generation."""
-        template = self._launcher.start_template(generation)
+        try:
+            template = self._launcher.start_template(generation)
+        except OSError as error:  # no process, memory or descriptor is to be had: a fork bomb, for example
+            self._feed(seen.TemplateFailed(generation, f"its template was not started: {error.strerror}"))
+            return
         self._templates[generation] = template
         self._watch(template.control, partial(self._hear_template, template))
         self._watch(template.pidfd, partial(self._see_template_dead, template))
@@ -135,7 +139,10 @@ class Nursery:
         if template is None:
             self._feed(seen.Unborn(slot, f"the template of generation {generation} is gone"))
             return
-        self.channels[slot] = self._launcher.fork(template, slot)
+        try:
+            self.channels[slot] = self._launcher.fork(template, slot)
+        except OSError as error:
+            self._feed(seen.Unborn(slot, f"no sockets for it: {error.strerror}"))
 
     def _unborn(self, template: Template, slot: int, why: str) -> None:
         self._launcher.fork_answered(template, slot, pid=None)
@@ -148,13 +155,18 @@ class Nursery:
         channel.born(forked.pid, os.pidfd_open(forked.pid) if pidfd is None else pidfd)
         channel.sweep_seen = self._page[SWEEP_BEGAN]
         self._watch(channel.control, partial(self._hear_worker, channel))
-        self._watch(channel.capture.descriptor, channel.capture.read_some)
+        self._watch(channel.capture.descriptor, partial(self._hear_capture, channel))
         self._watch(channel.pidfd or 0, partial(self._see_worker_dead, channel))
         self._feed(seen.Born(forked.slot, forked.pid))
 
     def send(self, slot: int, job: ClaimedJob) -> None:
-        """Send the job to this worker; what its stream does not take now follows. BlockingIOError: queue full."""
+        """Send the job to this worker; what its stream does not take now follows.
+
+        BlockingIOError: its queue is full, or it is dead, which the pool is about to hear.
+        """
         channel = self.channels[slot]
+        if channel.reaped:
+            raise BlockingIOError
         channel.send(job)
         if channel.unsent:
             self._await(channel, selectors.EVENT_READ | selectors.EVENT_WRITE)
@@ -163,6 +175,11 @@ class Nursery:
         with contextlib.suppress(KeyError):  # its stream has ended, its death follows
             key = self._selector.get_key(channel.control)
             self._selector.modify(channel.control, wanted, key.data)
+
+    def _hear_capture(self, channel: Channel) -> None:
+        channel.capture.read_some()
+        if channel.capture.ended:  # a handler closed everything; an ended pipe is readable for ever
+            self._unwatch(channel.capture.descriptor)
 
     def _hear_worker(self, channel: Channel) -> bool:
         if channel.unsent and channel.flush():
@@ -199,6 +216,7 @@ class Nursery:
         pid, status, usage = os.wait4(channel.pid or 0, os.WNOHANG)
         if not pid:
             return
+        channel.reaped = True
         while self._hear_worker(channel):
             pass
         for watched in (channel.control, channel.capture.descriptor, channel.pidfd or 0):

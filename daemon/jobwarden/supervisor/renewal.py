@@ -88,9 +88,9 @@ class Renewal(threading.Thread):
         """Other nodes whose lock is free. An unreachable store says nothing about anybody."""
         try:
             nodes = self._store.nodes()
+            folder = self._store.side_dir("nodes")
         except StoreError:
             return []
-        folder = self._store.side_dir("nodes")
         others = [node.node_id for node in nodes if node.node_id != self._node_id]
         return [node_id for node_id in others if folder is not None and is_free(lock_path(folder, node_id))]
 
@@ -106,6 +106,8 @@ def is_free(path: Path) -> bool:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return True
+    except OSError:  # another user's, or no descriptor is to be had: nothing was seen, so nobody is dead
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with contextlib.suppress(FileNotFoundError):

@@ -39,8 +39,8 @@ from jobwarden.supervisor.pool import Pool
 from jobwarden.supervisor.renewal import Renewal, lock_path
 from jobwarden.supervisor.sweep import sweep_leftovers
 from jobwarden.supervisor.terms import PoolTerms
-from jobwarden.version import VERSION
-from jobwarden.wire.page import PAGE_BYTES, SharedPage
+from jobwarden.version import __version__
+from jobwarden.wire.page import PAGE_BYTES, STOPPING, SharedPage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,8 +51,7 @@ EXIT_STORE_AWAY = 1
 EXIT_BROKEN = 70
 _SWITCH_SECONDS = 0.0002
 """Longer switch intervals starve the ledger beside a busy loop (R17)."""
-_LAST_WRITES_SECONDS = 30.0
-_LAST_LINES_SECONDS = 2.0
+_LAST_WRITES_SECONDS, _LAST_LINES_SECONDS = 30.0, 2.0
 
 
 class Handover(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,8 +129,7 @@ def serve(descriptor: int) -> int:
     sys.setswitchinterval(_SWITCH_SECONDS)
     _raise_descriptor_limit()
     settings = load_settings(config=_path(handover), flags=handover.flags)
-    log = LogStream(sys.stderr)
-    log.start()
+    (log := LogStream(sys.stderr)).start()
     events.listen(LogLines(settings, clock=SYSTEM_CLOCK, stream=log))
     threading.excepthook = partial(_die_of, log)
     try:
@@ -182,7 +180,7 @@ class Service:
         self._bell = None if doorbell is None else Bell(doorbell)
         self._ears = None if self._bell is None else self._bell.listen("node")
         mailbox = Mailbox()
-        page = SharedPage(handover.page, writable=True)
+        page = self._page = SharedPage(handover.page, writable=True)
         pool = Pool(terms_of(settings), jitter=draw_jitter)
         launcher = Launcher(settings, node_id=handover.node_id, page=handover.page)
         stuck_ns = int(settings.kill_stuck_seconds * SECOND_NS)
@@ -259,11 +257,12 @@ class Service:
             state_dir=str(self._settings.state_dir.resolve()),
             lease_seconds=self._settings.lease_seconds,
             doorbell=None,
-            version=VERSION,
+            version=__version__,
         )
 
     def _leave(self, code: int) -> int:
         """Write what is left, then give up the node: its last worker is gone."""
+        self._page[STOPPING] = 1  # the loop is silent from now on, but not hung
         written = self._ledger.finish(timeout_seconds=_LAST_WRITES_SECONDS)
         self._renewal.leave()
         if self._ears is not None and self._bell is not None:

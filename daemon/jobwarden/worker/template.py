@@ -70,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = open_descriptors()
     code = load(options.handlers)
     opened_by_handlers = open_descriptors() - before
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, or reaped by a module's own code, no birth would succeed
     _freeze(code)
     control = socket.socket(fileno=options.control_fd)
     surroundings = Surroundings(
