@@ -64,6 +64,12 @@ def test_a_worker_is_a_child_of_the_supervisor(tmp_path: Path) -> None:
         assert worker.wait_exit() == (0, signal.SIGKILL)
 
 
+def test_a_module_that_ignores_its_children_does_not_keep_workers_from_being_born(tmp_path: Path) -> None:
+    """SIGCHLD ignored, or handled by code that reaps everything, would take the intermediate process from us."""
+    with played(tmp_path, f"import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n{HANDLERS}") as supervisor:
+        assert supervisor.spawn().pid > 0
+
+
 def test_a_worker_that_dies_at_once_is_announced_and_can_be_waited_for(tmp_path: Path) -> None:
     """The pid is announced only when the intermediate was reaped, so our wait never says that it is no child."""
     with played(tmp_path, HANDLERS) as supervisor:

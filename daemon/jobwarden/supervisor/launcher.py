@@ -134,6 +134,9 @@ class Launcher:
                 setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGPIPE],
             )
             self.known.add(pid)
+        except OSError:
+            ours.close()
+            raise
         finally:
             self.answered += 1
             theirs.close()
