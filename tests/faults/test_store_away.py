@@ -140,7 +140,7 @@ def test_a_full_disk_that_lasts_longer_than_the_lease_kills_nothing(site: Site, 
     with full(small_disk):
         gate.let_go(1)
         eventually(lambda: daemon.events("store_away") or other.events("store_away"), what="a daemon without its store")
-        a_lease_passes(daemon)
+        lives_on(daemon, seconds=3.5)
         assert not daemon.events("node_freed")
         assert not other.events("node_freed")
 
@@ -148,11 +148,11 @@ def test_a_full_disk_that_lasts_longer_than_the_lease_kills_nothing(site: Site, 
     outcomes_are_written(site, ids)
 
 
-def a_lease_passes(daemon: Daemon) -> None:
-    """The daemon lives for more than a whole lease from now on."""
+def lives_on(daemon: Daemon, *, seconds: float) -> None:
+    """The daemon does not end within this time."""
     pidfd = os.pidfd_open(daemon.keeper.pid)
     try:
-        assert not select.select([pidfd], [], [], 3.5)[0], "the daemon has ended"
+        assert not select.select([pidfd], [], [], seconds)[0], "the daemon has ended"
     finally:
         os.close(pidfd)
 
@@ -167,7 +167,9 @@ def test_a_daemon_that_is_told_to_leave_waits_until_its_outcomes_are_written(sit
         gate.let_go(2)
         daemon.wait_for("store_away")
         daemon.send(signal.SIGTERM)
-        eventually(lambda: not processes.children(daemon.supervisor), what="the end of everything but the supervisor")
+        below = processes.children(daemon.supervisor)
+        eventually(lambda: not any(map(processes.lives, below)), what="the end of everything below the supervisor")
+        lives_on(daemon, seconds=1.5)  # the pauses between two tries are a second at most
 
     assert daemon.wait() == 0
     assert [site.job(job_id).status for job_id in ids] == [JobStatus.COMPLETED] * 2

@@ -98,7 +98,7 @@ def test_a_second_daemon_on_the_same_state_directory_is_refused_with_one_sentenc
     site.start()
     second = site.start(lock_wait_seconds=0, settled=False)
 
-    assert second.wait() == 2
+    assert second.wait() == 75
     (text,) = [event["text"] for event in second.log]
     assert "another jobwarden daemon is using it" in text
 
