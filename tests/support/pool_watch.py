@@ -195,6 +195,7 @@ class PoolWatch:
         assert not tried.received, "nobody gets a job that somebody has begun"
         assert slot.state is SlotState.READY, "only a ready worker gets a job"
         assert not held.killed, "a worker that is killed gets no job"
+        assert self._pool.generations.is_current(slot.generation), "old code gets no new job"
         assert len(held.in_flight) < DEPTH, "a worker holds eight jobs at most"
         if held.in_flight:
             assert effect.job.job_type == "quick", "only quick jobs wait behind another one"

@@ -58,6 +58,25 @@ def test_old_code_gets_no_new_jobs() -> None:
     assert [job.attempt for job in world.pool.workers.slots[slot].in_flight] == [running.attempt]
 
 
+def test_old_code_gets_no_new_jobs_when_the_new_code_has_shown_to_be_quick() -> None:
+    """The queue of a worker of old code stays closed, however little it has to do."""
+    world = serving(workers=2, quick=True)
+    old, _job = world.start("quick")
+    reload(world)
+    (idle,) = [slot for slot in world.workers if slot != old]
+    world.end(idle)
+    world.settle_births()
+    (new,) = [slot for slot in world.workers if slot != old]
+    for _ in range(25):
+        world.add("quick")
+        world.sync()
+        world.work(new)
+    for _ in range(12):
+        world.add("quick")
+    world.sync()
+    assert [len(world.pool.workers.slots[slot].in_flight) for slot in (old, new)] == [1, 8]
+
+
 def test_a_claimed_job_whose_type_is_gone_is_given_back() -> None:
     """P7: "no handler" never costs an attempt; the job waits for code that knows it."""
     world = serving(workers=1)

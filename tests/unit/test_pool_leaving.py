@@ -101,6 +101,14 @@ def test_it_leaves_once_and_claims_nothing_meanwhile() -> None:
     assert do.EndTemplate in kinds(effects)
 
 
+def test_a_drain_claims_nothing_for_the_workers_that_still_run() -> None:
+    """They have room in their queues, but nobody will begin what is claimed now."""
+    world = serving(workers=1, quick=True)
+    world.queued(1)
+    world.tell(STOP)
+    assert do.AskClaim not in kinds(world.tell(seen.Rang()))
+
+
 def test_it_does_not_leave_before_a_claim_is_answered() -> None:
     """Its jobs would be lost until the next start."""
     world = serving(workers=1)
