@@ -5,7 +5,7 @@ from __future__ import annotations
 from jobwarden.jobs.outcome import Outcome
 from jobwarden.supervisor import effects as do
 from jobwarden.supervisor import inputs as seen
-from jobwarden.supervisor.terms import SECOND_NS, PoolTerms
+from jobwarden.supervisor.terms import MOST_BIRTHS, SECOND_NS, PoolTerms
 from tests.support.pool_world import MS_NS, TERMS, World, endings, given_back, kinds, serving
 
 
@@ -260,6 +260,16 @@ def test_new_code_has_to_show_again_that_it_is_quick() -> None:
         world.add("quick")
     world.sync()
     assert [len(slot.in_flight) for slot in world.pool.workers.slots.values()] == [1]
+
+
+def test_only_so_many_births_are_under_way_at_once() -> None:
+    """278 Forks fit into a template's socket, the next would cost its life; each birth makes room for another one."""
+    world = World(terms=with_workers(3 * MOST_BIRTHS))
+    unborn = []
+    while len(world.pool.workers.idle) < 3 * MOST_BIRTHS:
+        world.settle_births()
+        unborn.append(sum(not worker.born for worker in world.workers.values()))
+    assert max(unborn) == MOST_BIRTHS
 
 
 def test_a_stray_fact_about_a_slot_that_is_gone_changes_nothing() -> None:

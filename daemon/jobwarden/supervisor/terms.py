@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 
 SECOND_NS = 1_000_000_000
+MOST_BIRTHS = 16
+"""Forks that are under way at once: a template's socket holds 278, and each has `spawn_ns` from its asking on."""
 
 
 class PoolTerms(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from jobwarden.supervisor import effects as do
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.patience import Patience
 from jobwarden.supervisor.slot import Slot, SlotState
+from jobwarden.supervisor.terms import MOST_BIRTHS
 from jobwarden.supervisor.verdict import judge_death, judge_report, with_dump
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     from jobwarden.supervisor.terms import PoolTerms
 
 _MS_NS = 1_000_000
-_FIRST_RESPAWN_PAUSE_NS = 100_000_000
-_LONGEST_RESPAWN_PAUSE_NS = 5_000_000_000
+_FIRST_RESPAWN_PAUSE_NS, _LONGEST_RESPAWN_PAUSE_NS = 100_000_000, 5_000_000_000
 RESPAWN = -1
 """The deadline key for 'try to fork again'; slots use their own (positive) ids."""
 
@@ -66,14 +66,14 @@ class Workers:
 
     def fill(self, now: seen.Moment) -> None:
         """Ask for as many workers as are missing, unless the last ones died at birth just now."""
-        template = self._generations.template
-        if self.stopping or template is None:
+        if self.stopping or (template := self._generations.template) is None:
             return
         missing = -self.surplus()
         if missing > 0 and now.ns < self._births.not_before_ns:
             self._deadlines.set(RESPAWN, self._births.not_before_ns)
             return
-        for _ in range(missing):
+        births = sum(slot.state is SlotState.SPAWNING for slot in self.slots.values())
+        for _ in range(min(missing, MOST_BIRTHS - births)):
             self._fork(template, now)
 
     def surplus(self) -> int:
@@ -117,6 +117,7 @@ class Workers:
         slot.move(SlotState.READY)
         self._set_until(slot, None)
         self._rest(slot, now)
+        self.fill(now)
 
     # service
 
