@@ -43,6 +43,8 @@ _LOOK_EVERY_NS = 2 * MILLISECOND_NS
 KEEPER_LOST = signal.SIGUSR1
 """The supervisor's parent-death signal: the keeper is gone."""
 EXIT_KEEPER_LOST = 71
+EXIT_NODE_GONE = 74
+"""Somebody took our row for a dead node's: our jobs run elsewhere, and a new start is needed to claim others."""
 
 
 class Loop:
@@ -123,6 +125,7 @@ class Loop:
         now = self._now()
         self._page[ALIVE] = now.ns
         self._check_trust()
+        self._check_node()
         for key, _events in ready:
             key.data()
         if self._look_at_ns is not None and self._look_at_ns <= now.ns:
@@ -168,6 +171,15 @@ class Loop:
         trusted = self._clock.boottime_ns() < self._page[TRUSTED_UNTIL]
         if trusted != self.pool.trusted:
             self._facts.append(seen.TrustBack() if trusted else seen.TrustLost())
+
+    def _check_node(self) -> None:
+        if self._ledger.node_missing and not self.exit_code:
+            self.exit_code = EXIT_NODE_GONE
+            text = (
+                "the row of this node is gone: somebody took it for dead, and its jobs run elsewhere; it ends at once"
+            )
+            events.emit(events.Alerted(text=text))
+            self._facts.append(seen.StopAsked(now=True))
 
     # what wakes it
 

@@ -2,7 +2,8 @@
 
 On SQLite all nodes share one kernel, so the right is the flock on the node's file: held by supervisor and keeper,
 free exactly when both and so all workers are gone (R3, R6). There the trust window is extended on every turn of this
-thread, whether or not the database can be written; the beat is still written, for people to see, by the ledger.
+thread, whether or not the database can be written; the beat is still written by the ledger, for people to see and
+for the case that a node's file is missing. That alone says nothing: somebody may have tidied up under a living node.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from jobwarden.clock import Clock
     from jobwarden.store.store import Store
+    from jobwarden.store.work import NodeView
     from jobwarden.supervisor.ledger import Ledger
     from jobwarden.wire.page import SharedPage
 
@@ -57,11 +59,16 @@ class Renewal(threading.Thread):
         self._ledger = ledger
         self._page = page
         self._node_id = node_id
+        self._lease_ns = int(lease_seconds * SECOND_NS)
         self._window_ns = int((lease_seconds - margin_seconds(lease_seconds)) * SECOND_NS)
         self._pause = lease_seconds / LOOKS_PER_LEASE
         self._clock = clock
         self._report = report
         self._left = threading.Event()
+        self._beats: dict[str, tuple[int, int]] = {}
+        """Nodes without a file: the beat that was seen of each, and since when (CLOCK_BOOTTIME)."""
+        self._judged: set[Path] = set()
+        """The files of nodes that were found dead; they are removed when the rows are."""
         self._turn = 0
 
     def extend(self) -> None:
@@ -85,14 +92,38 @@ class Renewal(threading.Thread):
                 self._ledger.submit(Entries(report=report, free_nodes=dead, reconcile=reconcile))
 
     def dead_nodes(self) -> list[str]:
-        """Other nodes whose lock is free. An unreachable store says nothing about anybody."""
+        """Other nodes whose lock is free, or missing for a lease without a beat (R6).
+
+        An unreachable store says nothing about anybody.
+        """
         try:
             nodes = self._store.nodes()
             folder = self._store.side_dir("nodes")
         except StoreError:
             return []
-        others = [node.node_id for node in nodes if node.node_id != self._node_id]
-        return [node_id for node_id in others if folder is not None and is_free(lock_path(folder, node_id))]
+        if folder is None:
+            return []
+        others = {lock_path(folder, node.node_id): node for node in nodes if node.node_id != self._node_id}
+        dead = {path: node for path, node in others.items() if self._is_dead(node, path)}
+        self._remove_files(self._judged - others.keys())
+        self._judged = set(dead)
+        return [node.node_id for node in dead.values()]
+
+    def _is_dead(self, node: NodeView, path: Path) -> bool:
+        if path.exists():
+            return is_free(path)
+        now_ns = self._clock.boottime_ns()
+        beat, since_ns = self._beats.get(node.node_id, (None, now_ns))
+        if beat != node.beat:
+            self._beats[node.node_id] = node.beat, now_ns
+            return False
+        return now_ns - since_ns >= self._lease_ns
+
+    @staticmethod
+    def _remove_files(paths: set[Path]) -> None:
+        for path in paths:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def lock_path(folder: Path, node_id: str) -> Path:
@@ -101,17 +132,13 @@ def lock_path(folder: Path, node_id: str) -> Path:
 
 
 def is_free(path: Path) -> bool:
-    """Whether nobody holds the lock. A missing file is a dead node; a free one is removed."""
+    """Whether the file is there and nobody holds its lock."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return True
-    except OSError:  # another user's, or no descriptor is to be had: nothing was seen, so nobody is dead
+    except OSError:  # gone, another user's, or no descriptor is to be had: nothing was seen, so nobody is dead
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
     except BlockingIOError:
         return False
     finally:

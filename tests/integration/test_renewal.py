@@ -1,0 +1,119 @@
+"""Who is dead, as a node sees it on SQLite: by the flock on the node's file; where the file is missing, by its beat."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from jobwarden.clock import SECOND_NS, Clock
+from jobwarden.store import NodeStart, Store, Work, open_store
+from jobwarden.supervisor.ledger import Ledger
+from jobwarden.supervisor.locks import hold_node
+from jobwarden.supervisor.renewal import Renewal, lock_path
+from jobwarden.wire.page import PAGE_BYTES, SharedPage
+
+LEASE_SECONDS = 15
+
+
+class HandClock(Clock):
+    """Boot time is set by hand."""
+
+    ns = 1_000 * SECOND_NS
+
+    def boottime_ns(self) -> int:
+        """As set."""
+        return self.ns
+
+
+class Observer:
+    """A node that looks at the node `other`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = HandClock()
+        self.store: Store = open_store(f"sqlite:///{folder / 'jobs.db'}")
+        self.writer = self.store.writer()
+        nodes = self.store.side_dir("nodes")
+        assert nodes is not None
+        self.path = lock_path(nodes, "other")
+        page = os.memfd_create("page", os.MFD_CLOEXEC)
+        os.truncate(page, PAGE_BYTES)
+        self.renewal = Renewal(
+            self.store,
+            cast("Ledger", None),  # only its thread hands over entries, and that does not run here
+            SharedPage(page),
+            node_id="own",
+            lease_seconds=LEASE_SECONDS,
+            clock=self.clock,
+            report=lambda: "{}",
+        )
+        os.close(page)
+        start = NodeStart(
+            node_id="other",
+            name="host:1",
+            host="host",
+            boot_id="boot",
+            pid=1,
+            state_dir="state",
+            lease_seconds=LEASE_SECONDS,
+            doorbell=None,
+            version="0",
+        )
+        self.writer.register(start, now_us=1)
+
+    def beat(self) -> None:
+        """The other node beats."""
+        self.writer.transact(Work(now_us=1, node_id="other", node_name="host:1", report="{}"))
+
+    def pass_seconds(self, seconds: float) -> None:
+        """Boot time goes on."""
+        self.clock.ns += int(seconds * SECOND_NS)
+
+
+@pytest.fixture
+def observer(tmp_path: Path) -> Iterator[Observer]:
+    """A node that knows of one other."""
+    made = Observer(tmp_path)
+    yield made
+    made.writer.close()
+    made.store.close()
+
+
+def test_a_held_lock_is_life_however_long_it_is_silent(observer: Observer) -> None:
+    """All nodes share one kernel: what it says is certain, so no lease is needed."""
+    descriptor = hold_node(observer.path)
+    observer.renewal.dead_nodes()
+    observer.pass_seconds(100 * LEASE_SECONDS)
+    assert observer.renewal.dead_nodes() == []
+    os.close(descriptor)
+    assert observer.renewal.dead_nodes() == ["other"]
+
+
+def test_the_file_of_a_dead_node_stays_until_its_row_is_gone(observer: Observer) -> None:
+    """Else the next look, after a write that failed, would find it missing and would have to wait for a lease."""
+    os.close(hold_node(observer.path))
+    assert observer.renewal.dead_nodes() == ["other"]
+    assert observer.renewal.dead_nodes() == ["other"]
+    observer.writer.remove_node("other")
+    assert observer.renewal.dead_nodes() == []
+    assert not observer.path.exists()
+
+
+def test_a_node_whose_file_was_tidied_away_lives_while_it_beats(observer: Observer) -> None:
+    """Taken for dead at once, its jobs would run a second time beside the first (P2)."""
+    for _ in range(10):
+        assert observer.renewal.dead_nodes() == []
+        observer.beat()
+        observer.pass_seconds(LEASE_SECONDS - 1)
+
+
+def test_a_node_without_file_and_beat_is_dead_after_a_lease(observer: Observer) -> None:
+    """What an observer has itself seen stand still for a whole lease (R6)."""
+    assert observer.renewal.dead_nodes() == []
+    observer.pass_seconds(LEASE_SECONDS - 1)
+    assert observer.renewal.dead_nodes() == []
+    observer.pass_seconds(1)
+    assert observer.renewal.dead_nodes() == ["other"]
