@@ -49,9 +49,8 @@ class WorkerDied(Fact, frozen=True):
 
     slot: int
     pid: int
-    signal: int | None = None
-    exit_code: int | None = None
-    job_id: int | None = None
+    signal: int | None
+    exit_code: int
 
 
 class TreeCleared(Fact, frozen=True):

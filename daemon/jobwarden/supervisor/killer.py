@@ -91,7 +91,9 @@ class Killer(threading.Thread):
         return fresh
 
     def _shoot(self, fresh: list[Removal]) -> None:
-        self._take_dumps([each for each in fresh if each.dump is not None and each.pidfd is not None])
+        self._take_dumps(
+            [each for each in fresh if each.dump is not None and each.pidfd is not None and not stopped(each.pid)]
+        )
         for each in fresh:
             each.since_ns = self._clock.monotonic_ns()
             _send(each.pidfd, signal.SIGKILL)
@@ -154,6 +156,14 @@ def _wait_for_deaths(pidfds: list[int]) -> None:
         for pidfd, _event in dead:
             poller.unregister(pidfd)
         left -= len(dead)
+
+
+def stopped(pid: int) -> bool:
+    """Whether a worker is stopped by a signal: it could not dump its stacks, and waiting for that makes a kill late."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in {"T", "t"}
+    except OSError:
+        return False
 
 
 def own_children() -> set[int]:

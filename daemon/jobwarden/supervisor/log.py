@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from jobwarden.supervisor.log_stream import LogStream
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_QUIET = {events.WorkerBorn, events.TreeCleared}
-_LOUD = {events.Alerted, events.StoreAway, events.WorkerDied, events.AttemptEnded}
+_QUIET = {events.WorkerBorn, events.WorkerDied, events.TreeCleared}
+_LOUD = {events.Alerted, events.StoreAway, events.AttemptEnded}
 
 
 class LogLines:

@@ -236,6 +236,7 @@ class Nursery:
                 captured=channel.capture.rest(),
             )
         )
+        events.emit(events.WorkerDied(slot=channel.slot, pid=pid, signal=number, exit_code=max(code, 0)))
         # After Died, or the pool would take the dead worker for an idle one and send it the next job.
         self._feed(seen.TookBack(channel.slot, channel.take_back()))
 
