@@ -260,6 +260,16 @@ def test_the_store_being_away_and_back_is_told_once_each(scene: Scene) -> None:
     assert (kinds.count(events.StoreAway), kinds.count(events.StoreBack)) == (1, 1)
 
 
+def test_of_several_progress_notes_of_an_attempt_the_latest_is_written(scene: Scene) -> None:
+    """They pile up while the store is busy or away; one event stays, and it is the last one."""
+    (job_id,) = scene.add()
+    (job,) = scene.claim()
+    scene.ledger.submit(Entries(progress=[ProgressNote(job_id, job.fence, percent) for percent in (80.0, 20.0, 50.0)]))
+    scene.settle()
+    assert scene.record(job_id).progress == 50.0
+    assert [event.type for event in scene.store.events(job_id)].count("progress") == 1
+
+
 def test_a_wish_is_reported_to_the_loop(scene: Scene) -> None:
     """R15: a cancel of a running job is written on its row; its owner is told when it looks."""
     (job_id,) = scene.add()
@@ -300,9 +310,13 @@ def test_the_loop_is_rung_after_a_job_was_given_back(scene: Scene) -> None:
     """It is ready at once, and no other process's commit tells of it."""
     (job_id,) = scene.add()
     (job,) = scene.claim()
+    scene.plan.gate.clear()
     scene.ledger.submit(Entries(give_backs=[GiveBack(job_id, job.fence)], reconcile=True))
+    assert scene.plan.waiting.wait(LIMIT_SECONDS)
+    scene.mailbox.take()
+    scene.plan.gate.set()
     scene.await_mail(seen.Processing)
-    assert scene.history[scene.history.index(seen.Processing) - 1] is seen.Rang
+    assert scene.history[-2:] == [seen.Rang, seen.Processing]
 
 
 def test_the_loop_is_rung_when_another_connection_has_written(scene: Scene) -> None:

@@ -224,6 +224,9 @@ class Ledger(threading.Thread):
     # writing
 
     def _write(self, writer: Writer, entries: Entries) -> None:
+        # Only the latest counts, and while the store is away there may be four a second of each job.
+        entries.progress = list({(note.job_id, note.fence): note for note in entries.progress}.values())
+        entries.free_nodes = list(dict.fromkeys(entries.free_nodes))
         try:
             receipts = writer.transact(self._work(entries))
         except StoreError as error:
