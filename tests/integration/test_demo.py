@@ -87,13 +87,15 @@ def test_every_promise_is_kept_and_nothing_is_left(place: Place) -> None:
 
 
 def test_a_handler_that_lies_is_found_out(place: Place, tmp_path: Path) -> None:
-    """Answers are compared with an independent source: a wrong digest is one broken promise and exit code 1."""
+    """Answers are compared with an independent source: a wrong digest is one broken promise and exit code 1.
+    With --keep, database, log and archive can be looked at afterwards.
+    """
     package = tmp_path / "root" / "jobwarden"
     shutil.copytree(Path(jobwarden.__file__).parent, package)
     shutil.copytree(shipped_handlers(), package / "shipped_handlers", dirs_exist_ok=True)
     (package / "shipped_handlers" / "digest_file.py").write_text(LYING_HANDLER)
 
-    code, found = run_with_json(place, package_root=package.parent)
+    code, found = run_with_json(place, "--keep", package_root=package.parent)
 
     assert (code, found["ok"]) == (1, False)
     assert [row["promised"] for row in found["rows"] if not row["kept"]] == [
@@ -112,11 +114,3 @@ def test_an_interrupted_demo_cleans_up(place: Place, number: signal.Signals) -> 
     assert (demo.returncode, out) == (130, "")
     assert "interrupted" in errors
     assert place.left_over() == []
-
-
-def test_the_folder_is_kept_on_request(place: Place) -> None:
-    """With --keep, database, log and archive can be looked at afterwards."""
-    code, found = run_with_json(place, "--keep")
-    names = {path.name for path in Path(found["folder"]).iterdir()}
-    assert code == 0
-    assert {"jobs.db", "daemon.log", "archive.tar.gz"} <= names
