@@ -314,9 +314,10 @@ def test_the_loop_is_rung_after_a_job_was_given_back(scene: Scene) -> None:
     scene.ledger.submit(Entries(give_backs=[GiveBack(job_id, job.fence)], reconcile=True))
     assert scene.plan.waiting.wait(LIMIT_SECONDS)
     scene.mailbox.take()
+    scene.history.clear()
     scene.plan.gate.set()
     scene.await_mail(seen.Processing)
-    assert scene.history[-2:] == [seen.Rang, seen.Processing]
+    assert scene.history[:2] == [seen.Rang, seen.Processing]
 
 
 def test_the_loop_is_rung_when_another_connection_has_written(scene: Scene) -> None:
