@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -148,3 +149,18 @@ def test_a_broken_configuration_leaves_everything_as_it_was(site: Site) -> None:
     daemon.wait_for("generation_served", generation=2)
     assert daemon.workers == workers
     assert site.await_end(site.client.add_job("echo", {"n": 1})).output == {"n": 1}
+
+
+@pytest.mark.parametrize("on_disk", ["def (:\n", "from jobwarden import handler\n"])
+def test_a_template_that_dies_comes_back_with_the_code_that_is_served(site: Site, code: Path, on_disk: str) -> None:
+    """What stands on the disk by then, broken or merely not asked for, is not loaded without a reload."""
+    daemon = site.start(handlers=code, workers=1)
+    (code / "versioned.py").write_text(on_disk)
+    position = daemon.position
+    assert daemon.template is not None
+    os.kill(daemon.template, signal.SIGKILL)
+    daemon.wait_for("generation_served", after=position, types=["versioned"])
+    position = daemon.position
+    os.kill(daemon.workers.pop(), signal.SIGKILL)
+    daemon.wait_for("worker_born", after=position)
+    assert run_now(site) == "first"

@@ -150,6 +150,7 @@ def test_a_broken_file_is_a_problem_and_the_others_are_served(tmp_path: Path) ->
 def test_a_template_whose_supervisor_is_gone_does_not_start(tmp_path: Path) -> None:
     """It looks at its parent after it has asked to die with it."""
     command = [sys.executable, "-P", "-m", "jobwarden.worker.template", "--control-fd", "0", "--page-fd", "0"]
+    command += ["--snapshot-fd", "0"]
     command += ["--handlers", str(tmp_path), "--generation", "1", "--supervisor-pid", "1", "--max-output-bytes", "1"]
     daemon = Path(__file__).parents[2] / "daemon"
     ended = subprocess.run(command, env={"PYTHONPATH": str(daemon)}, check=False, timeout=LIMIT_SECONDS)

@@ -183,17 +183,20 @@ class PlayedSupervisor:
         self._reader = FrameReader()
         self._descriptors: list[int] = []
         environment = {**os.environ, "PYTHONPATH": str(DAEMON)}
+        snapshot = os.memfd_create("code")
         with theirs:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-P", "-m", "jobwarden.worker.template"),
                     *("--control-fd", str(theirs.fileno()), "--page-fd", str(self._memory)),
+                    *("--snapshot-fd", str(snapshot)),
                     *("--handlers", str(handlers), "--generation", "1", "--supervisor-pid", str(os.getpid())),
                     *("--max-output-bytes", str(max_output_bytes)),
                 ],
-                pass_fds=(theirs.fileno(), self._memory),
+                pass_fds=(theirs.fileno(), self._memory, snapshot),
                 env=environment,
             )
+        os.close(snapshot)
         self.template_pidfd = os.pidfd_open(self.process.pid)
         loaded = self._next()
         assert isinstance(loaded, Loaded)

@@ -58,6 +58,6 @@ def test_a_job_for_a_worker_that_was_reaped_is_not_sent(ward: Ward) -> None:
 def test_a_template_that_cannot_be_started_is_a_failed_generation(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
     """No processes are left after a fork bomb, for example: the supervisor lives on and tries again later."""
     monkeypatch.setattr(sys, "executable", "/nonexistent")
-    ward.nursery.start_template(1)
+    ward.nursery.start_template(1, restore=False)
     assert ward.facts == [seen.TemplateFailed(1, "its template was not started: No such file or directory")]
     assert ward.launcher.asked == ward.launcher.answered

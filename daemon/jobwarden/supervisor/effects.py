@@ -87,6 +87,8 @@ class StartTemplate(_Effect, frozen=True):
     """Start a template that loads the handlers as this generation."""
 
     generation: int
+    restore: bool = False
+    """From the bytes of the generation that is served, not from the disk, where something broken may stand by now."""
 
 
 class EndTemplate(_Effect, frozen=True):

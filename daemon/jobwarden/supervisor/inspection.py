@@ -20,7 +20,8 @@ def inspect_handlers(settings: Settings) -> Loaded:
     page = os.memfd_create("jobwarden-page", os.MFD_CLOEXEC)
     os.truncate(page, PAGE_BYTES)
     launcher = Launcher(settings, node_id="check", page=page)
-    template = launcher.start_template(1)
+    snapshot = os.memfd_create("jobwarden-code", os.MFD_CLOEXEC)
+    template = launcher.start_template(1, snapshot=snapshot)
     try:
         while select.select([template.control], [], [], settings.load_seconds)[0]:
             found, ended = template.receive()
@@ -36,6 +37,7 @@ def inspect_handlers(settings: Settings) -> Loaded:
         os.waitpid(template.pid, 0)
         template.close()
         os.close(page)
+        os.close(snapshot)
 
 
 def _failed(settings: Settings, error: str) -> Loaded:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from jobwarden.settings import Settings
 
-_CONTROL, _PAGE = 3, 4
+_CONTROL, _PAGE, _SNAPSHOT = 3, 4, 5
 """Descriptor numbers in the template."""
 _ABOVE_TARGETS = 64
 """Sources are duplicated to numbers above the targets first, so that no dup2 overwrites another one's source."""
@@ -109,27 +109,32 @@ class Launcher:
         self.answered = 0
         """While they differ, an unknown child may be a worker that is just being born."""
 
-    def command(self, generation: int) -> list[str]:
+    def command(self, generation: int, *, restore: bool) -> list[str]:
         """The template's command line."""
         return [
             *(sys.executable, "-P", "-m", "jobwarden.worker.template"),
-            *("--control-fd", str(_CONTROL), "--page-fd", str(_PAGE)),
+            *("--control-fd", str(_CONTROL), "--page-fd", str(_PAGE), "--snapshot-fd", str(_SNAPSHOT)),
             *("--handlers", str(self._settings.handlers), "--generation", str(generation)),
             *("--supervisor-pid", str(os.getpid())),
             *("--max-output-bytes", str(self._settings.max_output_bytes)),
+            *(("--restore",) if restore else ()),
         ]
 
-    def start_template(self, generation: int) -> Template:
-        """Start a template by posix_spawn. Main thread only."""
+    def start_template(self, generation: int, *, snapshot: int, restore: bool = False) -> Template:
+        """Start a template by posix_spawn. Main thread only.
+
+        It keeps the bytes that it loads in the memfd `snapshot`; with `restore` it loads those that are there.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        sources = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, _ABOVE_TARGETS) for each in (theirs.fileno(), self._page)]
+        given = {theirs.fileno(): _CONTROL, self._page: _PAGE, snapshot: _SNAPSHOT}
+        sources = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, _ABOVE_TARGETS) for each in given]
         self.asked += 1
         try:
             pid = os.posix_spawn(
                 sys.executable,
-                self.command(generation),
+                self.command(generation, restore=restore),
                 self._environment,
-                file_actions=[(os.POSIX_SPAWN_DUP2, *pair) for pair in zip(sources, (_CONTROL, _PAGE), strict=True)],
+                file_actions=[(os.POSIX_SPAWN_DUP2, *pair) for pair in zip(sources, given.values(), strict=True)],
                 setsigmask=[],
                 setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGPIPE],
             )

@@ -98,7 +98,7 @@ class Loop:
             do.NoteProgress: lambda it: self._entries.progress.append(ProgressNote(it.job_id, it.fence, it.percent)),
             do.NoteCleared: self._note_cleared,
             do.ForkWorker: lambda it: self.nursery.fork(it.slot, it.generation),
-            do.StartTemplate: lambda it: self.nursery.start_template(it.generation),
+            do.StartTemplate: lambda it: self.nursery.start_template(it.generation, restore=it.restore),
             do.EndTemplate: lambda it: self.nursery.end_template(it.generation),
             do.NoteServed: self._note_served,
             do.Alert: lambda it: events.emit(events.Alerted(text=it.text)),
@@ -268,6 +268,7 @@ class Loop:
         )
 
     def _note_served(self, effect: do.NoteServed) -> None:
+        self.nursery.serve_generation(effect.generation)
         events.emit(
             events.GenerationServed(
                 generation=effect.generation, content_hash=effect.content_hash, types=list(effect.types)

@@ -15,6 +15,7 @@ from jobwarden import events
 from jobwarden.errors import FrameError
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.killer import Removal
+from jobwarden.supervisor.snapshots import Snapshots
 from jobwarden.wire import messages
 from jobwarden.wire.exits import EXIT_UNTRUSTED
 from jobwarden.wire.page import SWEEP_BEGAN
@@ -46,6 +47,7 @@ class Nursery:
         """`feed` takes facts for the pool."""
         self.channels: dict[int, Channel] = {}
         self._templates: dict[int, Template] = {}
+        self._snapshots = Snapshots()
         self._launcher = launcher
         self._killer = killer
         self._selector = selector
@@ -54,10 +56,11 @@ class Nursery:
 
     # templates
 
-    def start_template(self, generation: int) -> None:
-        """Start loading this generation."""
+    def start_template(self, generation: int, *, restore: bool) -> None:
+        """Start loading this generation, from the disk or from the bytes of the one that is served."""
         try:
-            template = self._launcher.start_template(generation)
+            snapshot = self._snapshots.of(generation, restore=restore)
+            template = self._launcher.start_template(generation, snapshot=snapshot, restore=restore)
         except OSError as error:  # no process, memory or descriptor is to be had: a fork bomb, for example
             self._feed(seen.TemplateFailed(generation, f"its template was not started: {error.strerror}"))
             return
@@ -71,6 +74,10 @@ class Nursery:
         if template is not None:
             with contextlib.suppress(ProcessLookupError):
                 template.kill()
+
+    def serve_generation(self, generation: int) -> None:
+        """It became current: its bytes are those to restore."""
+        self._snapshots.keep_only(generation)
 
     def _hear_template(self, template: Template) -> bool:
         try:

@@ -172,10 +172,10 @@ class Pool:
             return
         if self.generations.loading is not None:
             self._out.append(do.EndTemplate(self.generations.loading))
-        self._load(now)
+        self._load(now, restore=False)
 
-    def _load(self, now: seen.Moment) -> None:
-        self._out.append(do.StartTemplate(self.generations.begin()))
+    def _load(self, now: seen.Moment, *, restore: bool) -> None:
+        self._out.append(do.StartTemplate(self.generations.begin(), restore))
         self.deadlines.set(_LOAD_OVER, now.ns + self.terms.load_ns)
 
     def _load_overdue(self, now: seen.Moment) -> None:
@@ -192,7 +192,7 @@ class Pool:
         self.deadlines.set(_LOAD_OVER, None)
         if fact.problems:
             self._out.extend(do.Alert(problem) for problem in fact.problems)
-        if fact.problems and self.generations.template is not None:
+        if fact.problems and self.generations.content_hash not in {None, fact.content_hash}:
             # P6: a broken save never replaces code that works.
             self._out.append(do.EndTemplate(fact.generation))
             self._template_failed(seen.TemplateFailed(fact.generation, fact.problems[0]), now)
@@ -295,7 +295,7 @@ class Pool:
 
     def _load_again(self, now: seen.Moment) -> None:
         if self.generations.template is None and self.generations.loading is None and not self._urgency:
-            self._load(now)
+            self._load(now, restore=self.generations.serving is not None)
 
     def _tend(self, now: seen.Moment) -> None:
         self._tending = False

@@ -70,7 +70,11 @@ class LoadedCode:
 
 def load(directory: str) -> LoadedCode:
     """Read and import everything under `directory`. Never raises for what stands in there."""
-    tree = read_tree(directory)
+    return load_tree(read_tree(directory))
+
+
+def load_tree(tree: SourceTree) -> LoadedCode:
+    """Import everything in `tree`."""
     code = LoadedCode(tree.content_hash, problems=list(tree.problems))
     registered: list[tuple[SourceFile, HandlerDefinition]] = []
     finder = MemoryFinder(tree, lambda file, found: registered.extend((file, each) for each in found))

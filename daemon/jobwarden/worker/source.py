@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from jobwarden.wire.messages import Problem
 
 if TYPE_CHECKING:
@@ -63,6 +65,20 @@ def read_tree(directory: str) -> SourceTree:
     restless = "the directory changed each time it was read"
     tree.problems.append(Problem(file=".", line=None, error=restless, way_out="save it once more"))
     return tree
+
+
+def keep(tree: SourceTree, descriptor: int) -> None:
+    """Write the tree into the generation's memfd, which outlives this template: see `recall`."""
+    os.ftruncate(descriptor, 0)
+    packed = memoryview(msgspec.msgpack.encode(tree))
+    while packed:
+        packed = packed[os.pwrite(descriptor, packed, os.fstat(descriptor).st_size) :]
+
+
+def recall(descriptor: int) -> SourceTree:
+    """The tree that an earlier template of this very code kept, whatever stands on the disk by now (P6)."""
+    packed = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+    return msgspec.msgpack.decode(packed, type=SourceTree)
 
 
 _State = tuple[int, int, int, int, int]

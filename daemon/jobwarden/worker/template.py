@@ -37,7 +37,8 @@ from jobwarden.wire.messages import (
 from jobwarden.wire.page import SharedPage
 from jobwarden.worker.birth import BirthError, Surroundings, give_birth
 from jobwarden.worker.descriptors import open_descriptors
-from jobwarden.worker.loader import LoadedCode, load
+from jobwarden.worker.loader import LoadedCode, load_tree
+from jobwarden.worker.source import SourceTree, keep, read_tree, recall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,10 +54,14 @@ class TemplateOptions:
 
     control_fd: int
     page_fd: int
+    snapshot_fd: int
+    """A memfd for the generation's bytes."""
     handlers: str
     generation: int
     supervisor_pid: int
     max_output_bytes: int
+    restore: bool
+    """Load what the snapshot holds instead of what is on the disk."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setproctitle(f"jobwarden: template g{options.generation}")
     _settle()
     before = open_descriptors()
-    code = load(options.handlers)
+    code = load_tree(_tree_of(options))
     opened_by_handlers = open_descriptors() - before
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, or reaped by a module's own code, no birth would succeed
     _freeze(code)
@@ -82,6 +87,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         opened_by_handlers=frozenset(opened_by_handlers),
     )
     return Template(control, surroundings).serve()
+
+
+def _tree_of(options: TemplateOptions) -> SourceTree:
+    if options.restore:
+        return recall(options.snapshot_fd)
+    tree = read_tree(options.handlers)
+    keep(tree, options.snapshot_fd)
+    return tree
 
 
 class Template:
@@ -145,9 +158,10 @@ class Template:
 
 def _read_options(arguments: Sequence[str] | None) -> TemplateOptions:
     parser = argparse.ArgumentParser(prog="jobwarden-template", description="started by the supervisor only")
-    for name in ("control-fd", "page-fd", "generation", "supervisor-pid", "max-output-bytes"):
+    for name in ("control-fd", "page-fd", "snapshot-fd", "generation", "supervisor-pid", "max-output-bytes"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--handlers", required=True)
+    parser.add_argument("--restore", action="store_true")
     return TemplateOptions(**vars(parser.parse_args(arguments)))
 
 
