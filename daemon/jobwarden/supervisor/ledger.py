@@ -295,9 +295,6 @@ class Ledger(threading.Thread):
     def _answer(self, entries: Entries, receipts: Receipts) -> None:
         if entries.claim:
             self._mailbox.post(Claimed(receipts.claimed))
-        if entries.give_backs:
-            # Nobody else tells us: they are ready again without a due time, and the commit is our own.
-            self._mailbox.post(Rang())
         for refusal in receipts.refused:
             if not refusal.settled:
                 self._mailbox.post(LeaseLost(refusal.job_id, refusal.fence))
