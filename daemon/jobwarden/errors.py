@@ -109,6 +109,17 @@ class StateDirectoryTakenError(JobwardenError):
         super().__init__(f"{path}: another jobwarden daemon is using it ({holder}); give this one its own --state-dir")
 
 
+class UnsupportedKernelError(JobwardenError):
+    """The kernel lacks what proving a process tree dead needs."""
+
+    def __init__(self) -> None:
+        """Name the option and the way out."""
+        super().__init__(
+            "this kernel was built without CONFIG_PROC_CHILDREN, so the end of a job's processes cannot be proved; "
+            "use a kernel that has it (all large distributions do)"
+        )
+
+
 class FrameError(JobwardenError):
     """Bytes on a socket that are no frame of ours; whoever sent them is not to be trusted further."""
 

@@ -14,7 +14,6 @@ from jobwarden.store import NodeStart, Store, Work, open_store
 from jobwarden.supervisor.ledger import Ledger
 from jobwarden.supervisor.locks import hold_node
 from jobwarden.supervisor.renewal import Renewal, lock_path
-from jobwarden.wire.page import PAGE_BYTES, SharedPage
 
 LEASE_SECONDS = 15
 
@@ -39,18 +38,14 @@ class Observer:
         nodes = self.store.side_dir("nodes")
         assert nodes is not None
         self.path = lock_path(nodes, "other")
-        page = os.memfd_create("page", os.MFD_CLOEXEC)
-        os.truncate(page, PAGE_BYTES)
         self.renewal = Renewal(
             self.store,
             cast("Ledger", None),  # only its thread hands over entries, and that does not run here
-            SharedPage(page),
             node_id="own",
             lease_seconds=LEASE_SECONDS,
             clock=self.clock,
             report=lambda: "{}",
         )
-        os.close(page)
         start = NodeStart(
             node_id="other",
             name="host:1",

@@ -166,3 +166,11 @@ def test_the_delay_has_a_limit(backoff: int) -> None:
     limited = job(retry_backoff=backoff, retry_delay_max=7.0, attempts=3)
     assert retry_delay_seconds(limited, jitter=1.0) == 7.0
     assert retry_delay_seconds(job(attempts=10_000), jitter=1.0) == LONGEST_DELAY_SECONDS
+
+
+@pytest.mark.parametrize("asked", [float("nan"), float("inf"), 1e300, -5.0])
+def test_a_delay_that_no_date_can_hold_is_bounded(asked: float) -> None:
+    """Whatever number a handler asks to be retried after, its job gets a next attempt that can be stored."""
+    ending = end_attempt(JOB, Outcome.FAILED, error="no", now_us=0, jitter=1, retry_after=asked)
+    assert ending.next_attempt_us is not None
+    assert 0 <= ending.next_attempt_us <= 366 * 86_400 * 1_000_000

@@ -12,7 +12,7 @@ import msgspec
 
 from jobwarden.clock import SECOND_US
 from jobwarden.jobs.outcome import FailureReason, JobStatus, Outcome
-from jobwarden.jobs.retry import retry_delay_seconds
+from jobwarden.jobs.retry import bounded_delay, retry_delay_seconds
 
 if TYPE_CHECKING:
     from jobwarden.jobs.claim import ClaimedJob
@@ -138,7 +138,7 @@ def end_attempt(
     elif given_back:
         status, next_us = JobStatus.PENDING, now_us
     else:
-        delay = retry_after if retry_after is not None else retry_delay_seconds(job, jitter=jitter)
+        delay = retry_delay_seconds(job, jitter=jitter) if retry_after is None else bounded_delay(retry_after)
         next_us = now_us + int(delay * SECOND_US)
     return Ending(
         job_id=job.id,

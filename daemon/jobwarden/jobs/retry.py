@@ -13,6 +13,11 @@ LONGEST_DELAY_SECONDS = 366 * 86_400.0
 _LARGEST_EXPONENT = 40
 
 
+def bounded_delay(seconds: float) -> float:
+    """A delay that a handler asked for, made one that a date can hold; NaN and infinity are the longest."""
+    return max(seconds, 0.0) if seconds <= LONGEST_DELAY_SECONDS else LONGEST_DELAY_SECONDS
+
+
 def retry_delay_seconds(job: ClaimedJob, *, jitter: float) -> float:
     """Delay · 2^attempts · jitter with backoff, else the plain delay; both at most `retry_delay_max`.
 

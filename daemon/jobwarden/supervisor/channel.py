@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -73,11 +74,19 @@ class Channel:
             messages.Run(job.id, job.fence, job.job_type, job.payload, job.attempts, job.max_attempts, job.timeout_ms)
         )
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its death is seen through the pidfd
-            if len(message) <= messages.LARGEST_QUEUED:
-                self._queue.send(message)
-            else:
+            if len(message) > messages.LARGEST_QUEUED or not self._queued(message):
                 self._unsent += frame(message)
                 self.flush()
+
+    def _queued(self, message: bytes) -> bool:
+        """False where the machine's socket buffers are too small for this message: it takes the stream then."""
+        try:
+            self._queue.send(message)
+        except OSError as error:
+            if error.errno != errno.EMSGSIZE:
+                raise
+            return False
+        return True
 
     def kill(self) -> None:
         """End the worker alone, at once; what follows is seen through its pidfd."""

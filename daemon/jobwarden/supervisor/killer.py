@@ -18,6 +18,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobwarden.errors import UnsupportedKernelError
 from jobwarden.supervisor.channel import DUMP_SIGNAL
 from jobwarden.supervisor.inputs import Cleared, Stuck
 
@@ -164,6 +165,12 @@ def stopped(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in {"T", "t"}
     except OSError:
         return False
+
+
+def require_listing_of_children() -> None:
+    """Raise UnsupportedKernelError where the kernel cannot list them: every tree would look clean."""
+    if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
+        raise UnsupportedKernelError
 
 
 def own_children() -> set[int]:

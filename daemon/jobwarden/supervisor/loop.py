@@ -6,6 +6,7 @@ which is the only one that starts templates and reaps known children.
 
 from __future__ import annotations
 
+import os
 import selectors
 import signal
 import socket
@@ -66,6 +67,7 @@ class Loop:
         """`reload_terms` reads the configuration again; None if that is not valid now."""
         self.pool = pool
         self.exit_code = 0
+        self._keeper_pid = os.getppid()
         self.recorded = 0
         self.busy_ns = 0
         """CPU time of the loop's thread, for the benchmark."""
@@ -211,6 +213,8 @@ class Loop:
 
     def _take_signals(self, signals: socket.socket) -> None:
         for number in signals.recv(64):
+            if number == KEEPER_LOST and os.getppid() == self._keeper_pid:
+                continue  # anybody may send that signal
             name = signal.Signals(number).name
             if number == signal.SIGHUP:
                 changed = self._reload_terms()

@@ -1,9 +1,9 @@
-"""Keeps the node's right to its jobs: writes the trust window, looks which other nodes are dead. A thread of its own.
+"""Beats for this node and looks which other nodes are dead. A thread of its own.
 
-On SQLite all nodes share one kernel, so the right is the flock on the node's file: held by supervisor and keeper,
-free exactly when both and so all workers are gone (R3, R6). There the trust window is extended on every turn of this
-thread, whether or not the database can be written; the beat is still written by the ledger, for people to see and
-for the case that a node's file is missing. That alone says nothing: somebody may have tidied up under a living node.
+On SQLite all nodes share one kernel, so the right to jobs is the flock on the node's file: held by supervisor and
+keeper, free exactly when both and so all workers are gone (R3, R6). The beat is written by the ledger, for people to
+see and for the case that a node's file is missing. That alone says nothing: somebody may have tidied up under a
+living node. The trust window is not this thread's: it reads files and the database, which may stall.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from jobwarden.clock import SECOND_NS
 from jobwarden.errors import StoreError
 from jobwarden.supervisor.ledger import Entries
-from jobwarden.wire.page import TRUSTED_UNTIL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,16 +26,10 @@ if TYPE_CHECKING:
     from jobwarden.store.store import Store
     from jobwarden.store.work import NodeView
     from jobwarden.supervisor.ledger import Ledger
-    from jobwarden.wire.page import SharedPage
 
 LOOKS_PER_LEASE = 30
 BEATS_PER_LEASE = 5
 RECONCILES_PER_LEASE = 1
-
-
-def margin_seconds(lease_seconds: float) -> float:
-    """What lies between the end of trust and the end of the lease (design §7)."""
-    return max(1.0, lease_seconds / 4)
 
 
 class Renewal(threading.Thread):
@@ -46,7 +39,6 @@ class Renewal(threading.Thread):
         self,
         store: Store,
         ledger: Ledger,
-        page: SharedPage,
         *,
         node_id: str,
         lease_seconds: float,
@@ -57,10 +49,8 @@ class Renewal(threading.Thread):
         super().__init__(name="renewal", daemon=True)
         self._store = store
         self._ledger = ledger
-        self._page = page
         self._node_id = node_id
         self._lease_ns = int(lease_seconds * SECOND_NS)
-        self._window_ns = int((lease_seconds - margin_seconds(lease_seconds)) * SECOND_NS)
         self._pause = lease_seconds / LOOKS_PER_LEASE
         self._clock = clock
         self._report = report
@@ -71,10 +61,6 @@ class Renewal(threading.Thread):
         """The files of nodes that were found dead; they are removed when the rows are."""
         self._turn = 0
 
-    def extend(self) -> None:
-        """Write the end of the trust window, counted from now."""
-        self._page[TRUSTED_UNTIL] = self._clock.boottime_ns() + self._window_ns
-
     def leave(self) -> None:
         """Stop renewing; only when the last worker is gone."""
         self._left.set()
@@ -82,7 +68,6 @@ class Renewal(threading.Thread):
     def run(self) -> None:
         """Renew until `leave`."""
         while not self._left.wait(self._pause):
-            self.extend()
             self._turn += 1
             beat = self._turn % (LOOKS_PER_LEASE // BEATS_PER_LEASE) == 0
             reconcile = self._turn % (LOOKS_PER_LEASE // RECONCILES_PER_LEASE) == 0

@@ -27,7 +27,8 @@ from jobwarden.store.bell import Bell
 from jobwarden.store.work import NodeStart
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor import keeper
-from jobwarden.supervisor.killer import KILL_LEVEL, Killer
+from jobwarden.supervisor.handover import Handover, inheritable_memfd, receive
+from jobwarden.supervisor.killer import KILL_LEVEL, Killer, require_listing_of_children
 from jobwarden.supervisor.launcher import Launcher
 from jobwarden.supervisor.ledger import Ledger
 from jobwarden.supervisor.locks import hold_node, hold_state_directory
@@ -39,31 +40,22 @@ from jobwarden.supervisor.pool import Pool
 from jobwarden.supervisor.renewal import Renewal, lock_path
 from jobwarden.supervisor.sweep import sweep_leftovers
 from jobwarden.supervisor.terms import PoolTerms
+from jobwarden.supervisor.trust import Trust
 from jobwarden.version import __version__
 from jobwarden.wire.page import PAGE_BYTES, STOPPING, SharedPage
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Mapping
 
     from jobwarden.store import Store
 
 EXIT_STORE_AWAY = 1
+_STANDARD_ERROR = 2
 EXIT_BROKEN = 70
 _SWITCH_SECONDS = 0.0002
 """Longer switch intervals starve the ledger beside a busy loop (R17)."""
 _LAST_WRITES_SECONDS, _LAST_LINES_SECONDS = 30.0, 2.0
-
-
-class Handover(msgspec.Struct, frozen=True, kw_only=True):
-    """What `run` hands to the supervisor through the keeper, in a memfd. No secrets: those are read again."""
-
-    config: str | None
-    flags: dict[str, object]
-    node_id: str
-    page: int
-    locks: list[int]
-    node_lock: str | None
-    keeper_pid: int
 
 
 # in the process that the user started
@@ -76,6 +68,8 @@ def start(settings: Settings, *, config: Path | None, flags: Mapping[str, object
     inherited over exec until the supervisor's loop takes the signal.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    _fill_standard_descriptors()
+    require_listing_of_children()
     locks = [hold_state_directory(settings.state_dir, wait_seconds=settings.lock_wait_seconds)]
     node_id = secrets.token_hex(8)
     store = _open(settings)
@@ -84,7 +78,7 @@ def start(settings: Settings, *, config: Path | None, flags: Mapping[str, object
     node_lock = None if folder is None else lock_path(folder, node_id)
     if node_lock is not None:
         locks.append(hold_node(node_lock))
-    page = _inheritable_memfd("jobwarden-page", bytes(PAGE_BYTES))
+    page = inheritable_memfd("jobwarden-page", bytes(PAGE_BYTES))
     handover = Handover(
         config=None if config is None else str(config),
         flags={name: str(value) if isinstance(value, Path) else value for name, value in flags.items()},
@@ -94,17 +88,10 @@ def start(settings: Settings, *, config: Path | None, flags: Mapping[str, object
         node_lock=None if node_lock is None else str(node_lock),
         keeper_pid=os.getpid(),
     )
-    descriptor = _inheritable_memfd("jobwarden-handover", msgspec.json.encode(handover))
+    descriptor = inheritable_memfd("jobwarden-handover", msgspec.json.encode(handover))
     command = [sys.executable, "-P", "-m", "jobwarden.supervisor", str(descriptor)]
     options = [str(page), str(settings.hung_seconds)]
     os.execv(sys.executable, [sys.executable, "-I", "-S", "-E", keeper.__file__, *options, *command])  # noqa: S606 - no shell is wanted
-
-
-def _inheritable_memfd(name: str, content: bytes) -> int:
-    descriptor = os.memfd_create(name, 0)
-    os.write(descriptor, content)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor
 
 
 def _open(settings: Settings) -> Store:
@@ -115,12 +102,20 @@ def _open(settings: Settings) -> Store:
     )
 
 
+def _fill_standard_descriptors() -> None:
+    """Started with a closed 0, 1 or 2, the next open file would take that number and get what people print."""
+    while (lowest := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+        os.set_inheritable(lowest, True)  # noqa: FBT003 - the signature of os
+    os.close(lowest)
+
+
 # in the supervisor
 
 
 def serve(descriptor: int) -> int:
     """Run the supervisor until it is told to leave; returns its exit code."""
-    handover = _receive(descriptor)
+    handover = receive(descriptor)
+    _leave_at_once_on_signals()
     die_with_parent(KEEPER_LOST)
     if os.getppid() != handover.keeper_pid:
         return EXIT_KEEPER_LOST
@@ -128,7 +123,7 @@ def serve(descriptor: int) -> int:
     hide_memory()
     sys.setswitchinterval(_SWITCH_SECONDS)
     _raise_descriptor_limit()
-    settings = load_settings(config=_path(handover), flags=handover.flags)
+    settings = load_settings(config=handover.config_path, flags=handover.flags)
     (log := LogStream(sys.stderr)).start()
     events.listen(LogLines(settings, clock=SYSTEM_CLOCK, stream=log))
     threading.excepthook = partial(_die_of, log)
@@ -136,6 +131,12 @@ def serve(descriptor: int) -> int:
         return Service(settings, handover).run()
     finally:
         log.finish(seconds=_LAST_LINES_SECONDS)
+
+
+def _leave_at_once_on_signals() -> None:
+    """Until the loop takes them: nothing runs yet, so there is nothing to drain."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, lambda _number, _frame: os._exit(0))
 
 
 def _die_of(log: LogStream, failure: threading.ExceptHookArgs) -> None:
@@ -148,18 +149,6 @@ def _die_of(log: LogStream, failure: threading.ExceptHookArgs) -> None:
     events.emit(events.Alerted(text=f"the {name} thread failed, the supervisor ends: {text}"))
     log.finish(seconds=_LAST_LINES_SECONDS)
     os._exit(EXIT_BROKEN)
-
-
-def _receive(descriptor: int) -> Handover:
-    with os.fdopen(descriptor, "rb") as file:
-        handover = msgspec.json.decode(file.read(), type=Handover)
-    for inherited in (handover.page, *handover.locks):
-        os.set_inheritable(inherited, False)  # noqa: FBT003 - the signature of os
-    return handover
-
-
-def _path(handover: Handover) -> Path | None:
-    return None if handover.config is None else Path(handover.config)
 
 
 def _raise_descriptor_limit() -> None:
@@ -178,7 +167,7 @@ class Service:
         self._store = _open(settings)
         doorbell = self._store.side_dir("doorbell")
         self._bell = None if doorbell is None else Bell(doorbell)
-        self._ears = None if self._bell is None else self._bell.listen("node")
+        self._ears = _listen(self._bell)
         mailbox = Mailbox()
         page = self._page = SharedPage(handover.page, writable=True)
         pool = Pool(terms_of(settings), jitter=draw_jitter)
@@ -206,10 +195,10 @@ class Service:
             doorbell=self._ears,
             reload_terms=self._reload_terms,
         )
+        self._trust = Trust(page, lease_seconds=settings.lease_seconds, clock=SYSTEM_CLOCK)
         self._renewal = Renewal(
             self._store,
             self._ledger,
-            page,
             node_id=handover.node_id,
             lease_seconds=settings.lease_seconds,
             clock=SYSTEM_CLOCK,
@@ -218,10 +207,10 @@ class Service:
 
     def run(self) -> int:
         """Join the store, serve, leave in order; returns the exit code."""
-        self._renewal.extend()
+        self._trust.extend()
         sweep_leftovers(self._settings.state_dir, own_node=self._handover.node_id)
         self._join()
-        for thread in (self._ledger, self._killer, self._renewal):
+        for thread in (self._trust, self._ledger, self._killer, self._renewal):
             thread.start()
         code = self._loop.run()
         return self._leave(code)
@@ -265,6 +254,7 @@ class Service:
         self._page[STOPPING] = 1  # the loop is silent from now on, but not hung
         written = self._ledger.finish(timeout_seconds=_LAST_WRITES_SECONDS)
         self._renewal.leave()
+        self._trust.leave()
         if self._ears is not None and self._bell is not None:
             self._bell.leave(self._ears)
         events.emit(events.Left(jobs_ended=self._loop.recorded))
@@ -277,12 +267,21 @@ class Service:
 
     def _reload_terms(self) -> seen.TermsChanged | None:
         try:
-            settings = load_settings(config=_path(self._handover), flags=self._handover.flags)
+            settings = load_settings(config=self._handover.config_path, flags=self._handover.flags)
         except InvalidSettingsError as error:
             for problem in error.problems:
                 events.emit(events.Alerted(text=f"the configuration stays as it was: {problem}"))
             return None
         return seen.TermsChanged(terms_of(settings))
+
+
+def _listen(bell: Bell | None) -> socket.socket | None:
+    """The doorbell; without one (a file system that holds no sockets) the ledger's own looks find new jobs."""
+    try:
+        return None if bell is None else bell.listen("node")
+    except OSError as error:
+        events.emit(events.Alerted(text=f"no doorbell, new jobs are found a little later: {error}"))
+        return None
 
 
 def terms_of(settings: Settings) -> PoolTerms:

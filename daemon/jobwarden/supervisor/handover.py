@@ -1,0 +1,42 @@
+"""What `jobwarden run` hands to the supervisor through the keeper, in a memfd. No secrets: those are read again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+
+class Handover(msgspec.Struct, frozen=True, kw_only=True):
+    """The choices of one start."""
+
+    config: str | None
+    flags: dict[str, object]
+    node_id: str
+    page: int
+    locks: list[int]
+    node_lock: str | None
+    keeper_pid: int
+
+    @property
+    def config_path(self) -> Path | None:
+        """The config file, if one was named."""
+        return None if self.config is None else Path(self.config)
+
+
+def inheritable_memfd(name: str, content: bytes) -> int:
+    """A memfd with this content, read from its start, that survives exec."""
+    descriptor = os.memfd_create(name, 0)
+    os.write(descriptor, content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def receive(descriptor: int) -> Handover:
+    """Read it in the supervisor, which keeps page and locks from its own children."""
+    with os.fdopen(descriptor, "rb") as file:
+        handover = msgspec.json.decode(file.read(), type=Handover)
+    for inherited in (handover.page, *handover.locks):
+        os.set_inheritable(inherited, False)  # noqa: FBT003 - the signature of os
+    return handover
