@@ -196,7 +196,7 @@ def check(script: bytes) -> None:
     assert all(len(outcomes) == 1 for outcomes in world.watch.outcomes.values())
 
 
-@settings(max_examples=EXAMPLES or 40, deadline=None, database=None, derandomize=not EXAMPLES)
+@settings(max_examples=EXAMPLES or 25, deadline=None, database=None, derandomize=not EXAMPLES)
 @given(st.binary(min_size=300, max_size=600))
 @example(b"")
 def test_whatever_happens_every_attempt_leaves_the_pool_once_and_by_the_rules(script: bytes) -> None:
