@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     )
     handlers: Path = Field(
         default=Path("handlers"),
-        description="Folder with the handler files; saved changes in it go live.",
+        description="Folder with the handler files; SIGHUP (`systemctl reload`) loads what changed in it.",
     )
     worker_environment: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
