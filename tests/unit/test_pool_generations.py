@@ -5,6 +5,7 @@ from __future__ import annotations
 from jobwarden.jobs.outcome import Outcome
 from jobwarden.supervisor import effects as do
 from jobwarden.supervisor import inputs as seen
+from jobwarden.supervisor.intake import DEPTH
 from jobwarden.supervisor.terms import MOST_BIRTHS, SECOND_NS, PoolTerms
 from tests.support.pool_world import MS_NS, TERMS, World, endings, given_back, kinds, serving
 
@@ -289,3 +290,20 @@ def test_a_stray_fact_about_a_slot_that_is_gone_changes_nothing() -> None:
     for fact in stray:
         assert world.pool.handle(fact, world.moment) == []
     world.ns += 60 * SECOND_NS
+
+
+def test_fewer_workers_take_effect_under_steady_quick_load() -> None:
+    """A surplus worker that always holds a further job would never become idle."""
+    world = serving(workers=2, quick=True)
+    for _ in range(60):
+        world.add("quick")
+    world.sync()
+    world.tell(seen.TermsChanged(with_workers(1)))
+    for _ in range(DEPTH):
+        for slot in [each for each, worker in world.workers.items() if not worker.clearing]:
+            if world.pool.workers.slots[slot].in_flight:
+                world.take(slot)
+                world.finish(slot)
+                world.hear(slot)
+        world.sync()
+    assert wanted_slots(world) == 1

@@ -7,7 +7,7 @@ import pytest
 from jobwarden.jobs import FailureReason, Outcome
 from jobwarden.supervisor.inputs import Died, Moment
 from jobwarden.supervisor.slot import Slot
-from jobwarden.supervisor.verdict import judge_death, judge_report, ran_over, with_dump
+from jobwarden.supervisor.verdict import judge_death, judge_end, judge_report, ran_over
 from jobwarden.wire.messages import (
     HANDLER_ERROR,
     INVALID_PAYLOAD,
@@ -135,8 +135,10 @@ def test_a_limit_is_passed_by_more_than_itself() -> None:
     assert not ran_over(job(timeout_ms=None), done(run_ms=10_000))
 
 
-def test_a_dump_is_added_to_an_end_that_has_one() -> None:
-    """The stacks that were seen before the kill; without them nothing changes."""
-    ending = judge_report(job(), done(), slot_with(), now=NOW, jitter=1.0)
-    assert with_dump(ending, None) is ending
-    assert with_dump(ending, "File x").facts.stack_dump == "File x"
+@pytest.mark.parametrize("stack_dump", [None, "File x"])
+def test_a_dump_is_added_to_a_reported_end(stack_dump: str | None) -> None:
+    """The stacks that were seen before the kill belong to the attempt, also when its report was in time."""
+    slot = slot_with()
+    slot.done = done()
+    ending = judge_end(job(), slot, stack_dump=stack_dump, now=NOW, jitter=1.0)
+    assert (ending.outcome, ending.facts.stack_dump) == (Outcome.SUCCEEDED, stack_dump)

@@ -224,11 +224,9 @@ class Pool:
                 self.deadlines.set(_LOAD, now.ns)
 
     def _terms_changed(self, fact: seen.TermsChanged, now: seen.Moment) -> None:
-        self.terms = self.workers.terms = fact.terms
+        self.terms = fact.terms
         self.generations.default_timeout_ms = fact.terms.default_timeout_ms
-        for slot in list(self.workers.idle.values())[: self.workers.excess()]:
-            self.workers.kill(slot, now)
-        self.workers.fill(now)
+        self.workers.change_terms(fact.terms, now)
 
     # trust and the end
 

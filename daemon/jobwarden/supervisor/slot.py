@@ -7,10 +7,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from jobwarden.errors import JobwardenError
+from jobwarden.jobs.outcome import Outcome
 
 if TYPE_CHECKING:
     from jobwarden.jobs.claim import ClaimedJob
-    from jobwarden.jobs.outcome import Outcome
     from jobwarden.supervisor.inputs import Died
     from jobwarden.wire.messages import Done
 
@@ -113,6 +113,13 @@ class Slot:
         if target not in MOVES[self.state]:
             raise IllegalMoveError(self.id, self.state, target)
         self.state = target
+
+    def absolve_successor_of(self, job: ClaimedJob) -> None:
+        """A decision was meant for the job that has just ended; what runs now is its innocent successor (R9)."""
+        if self.why is not None and self.why_of == job.attempt:
+            self.why = Outcome.INTERRUPTED if self.state is SlotState.KILLING else None
+            self.why_of = self.in_flight[0].attempt if self.in_flight else None
+            self.kill_due_ns = 0
 
     @property
     def head(self) -> ClaimedJob | None:

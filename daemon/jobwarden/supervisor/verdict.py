@@ -51,6 +51,16 @@ def judge_report(job: ClaimedJob, done: Done, slot: Slot, *, now: Moment, jitter
     )
 
 
+def judge_end(job: ClaimedJob, slot: Slot, *, stack_dump: str | None, now: Moment, jitter: float) -> Ending:
+    """The ending of an attempt whose worker is dead and whose tree is gone, whether or not it reported before."""
+    if slot.done is None:
+        return judge_death(job, slot, stack_dump=stack_dump, now=now, jitter=jitter)
+    ending = judge_report(job, slot.done, slot, now=now, jitter=jitter)
+    if stack_dump is None:
+        return ending
+    return msgspec.structs.replace(ending, facts=msgspec.structs.replace(ending.facts, stack_dump=stack_dump))
+
+
 def judge_death(job: ClaimedJob, slot: Slot, *, stack_dump: str | None, now: Moment, jitter: float) -> Ending:
     """The ending of an attempt whose worker died without a report; its tree is gone."""
     facts = _facts_of_death(slot, now, stack_dump)
@@ -61,13 +71,6 @@ def judge_death(job: ClaimedJob, slot: Slot, *, stack_dump: str | None, now: Mom
     if slot.died is not None and slot.died.fenced:
         return _decided(job, Outcome.INTERRUPTED, now=now, jitter=jitter, facts=facts)
     return end_attempt(job, Outcome.CRASHED, error=_cause(slot), now_us=now.us, jitter=jitter, facts=facts)
-
-
-def with_dump(ending: Ending, stack_dump: str | None) -> Ending:
-    """The same ending, with the stacks that were seen before the kill."""
-    if stack_dump is None:
-        return ending
-    return msgspec.structs.replace(ending, facts=msgspec.structs.replace(ending.facts, stack_dump=stack_dump))
 
 
 def _is_permanent(failure: Failure) -> bool:

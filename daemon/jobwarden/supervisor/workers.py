@@ -14,7 +14,7 @@ from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.patience import Patience
 from jobwarden.supervisor.slot import Slot, SlotState
 from jobwarden.supervisor.terms import MOST_BIRTHS
-from jobwarden.supervisor.verdict import judge_death, judge_report, with_dump
+from jobwarden.supervisor.verdict import judge_end, judge_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +53,8 @@ class Workers:
         self.idle: dict[int, Slot] = {}
         """Slots that wait for a job, in the order in which they became idle."""
         self.stopping = False
+        self.shrinking = False
+        """There are more workers than the configuration wants now: none gets a job behind another one."""
         self._out = out
         self._deadlines = deadlines
         self._generations = generations
@@ -68,7 +70,7 @@ class Workers:
         """Ask for as many workers as are missing, unless the last ones died at birth just now."""
         if self.stopping or (template := self._generations.template) is None:
             return
-        missing = -self.surplus()
+        missing = self.terms.workers - sum(1 for slot in self.slots.values() if not slot.stuck)
         if missing > 0 and now.ns < self._births.not_before_ns:
             self._deadlines.set(RESPAWN, self._births.not_before_ns)
             return
@@ -76,9 +78,13 @@ class Workers:
         for _ in range(min(missing, MOST_BIRTHS - births)):
             self._fork(template, now)
 
-    def surplus(self) -> int:
-        """How many workers there are more than wanted, those that are being killed included; negative for missing."""
-        return sum(1 for slot in self.slots.values() if not slot.stuck) - self.terms.workers
+    def change_terms(self, terms: PoolTerms, now: seen.Moment) -> None:
+        """The configuration wants more or fewer: fork at once, or end idle ones, then others as they become idle."""
+        self.terms = terms
+        for slot in list(self.idle.values())[: self.excess()]:
+            self.kill(slot, now)
+        self.shrinking = self.excess() > 0
+        self.fill(now)
 
     def excess(self) -> int:
         """How many workers there will be more than wanted once those that are told to go have gone; never negative."""
@@ -155,11 +161,7 @@ class Workers:
         self._intake.finished(now.ns)
         if not slot.forgotten:
             self._out.append(do.Record(ending))
-        if slot.why is not None and slot.why_of == job.attempt:
-            # The kill was meant for the job that has just ended; what runs now is its innocent successor.
-            slot.why = Outcome.INTERRUPTED if slot.state is SlotState.KILLING else None
-            slot.why_of = slot.in_flight[0].attempt if slot.in_flight else None
-            slot.kill_due_ns = 0
+        slot.absolve_successor_of(job)
         slot.forgotten = False
         if slot.in_flight:
             self._begin_head(slot, now)
@@ -170,6 +172,7 @@ class Workers:
     def _rest(self, slot: Slot, now: seen.Moment) -> None:
         if self.stopping or self.excess() or not self._generations.is_current(slot.generation):
             self.kill(slot, now)
+            self.shrinking = self.excess() > 0
         else:
             self.idle[slot.id] = slot
 
@@ -264,13 +267,9 @@ class Workers:
         slot = self.slots.get(fact.slot)
         if slot is None:
             return
-        job, done = slot.head, slot.done
+        job = slot.head
         if job is not None and not slot.forgotten:
-            jitter = self._jitter()
-            if done is not None:
-                ending = with_dump(judge_report(job, done, slot, now=now, jitter=jitter), fact.stack_dump)
-            else:
-                ending = judge_death(job, slot, stack_dump=fact.stack_dump, now=now, jitter=jitter)
+            ending = judge_end(job, slot, stack_dump=fact.stack_dump, now=now, jitter=self._jitter())
             self._out.append(do.Record(ending))
         self._out.extend(do.GiveBackJob(other.id, other.fence) for other in list(slot.in_flight)[1:])
         if slot.in_flight:
