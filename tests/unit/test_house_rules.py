@@ -7,6 +7,7 @@ too, so that a rule which finds nothing means a clean tree and not a blind rule.
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -223,3 +224,9 @@ def _imported_modules(tree: ast.Module) -> Iterator[tuple[str, int]]:
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield "." * node.level + (node.module or ""), node.lineno
+
+
+def test_the_floor_of_the_benchmarks_is_as_it_was_given() -> None:
+    """A floor that is edited, or only formatted, is another yardstick."""
+    given = "def852efd34530e4d8705d6036ff8d86921bad402eb1092c85843112ad84b944"
+    assert hashlib.sha256((ROOT / "tests/benchmarks/floor_sqlite.py").read_bytes()).hexdigest() == given
