@@ -74,6 +74,7 @@ class Loop:
         self.report = "{}"
         """What people see of this node, renewed once a second; other threads read it."""
         self._report_at_ns = 0
+        self._report_is_news = False
         self._ledger = ledger
         self._killer = killer
         self._mailbox = mailbox
@@ -151,6 +152,9 @@ class Loop:
             "commits": self._ledger.commits,
         }
         self.report = msgspec.json.encode(report).decode()
+        if self._report_is_news:  # people who have just reloaded look at once; the next beat may be seconds away
+            self._report_is_news = False
+            self._ledger.submit(Entries(report=self.report))
 
     def _now(self) -> seen.Moment:
         return seen.Moment(self._clock.monotonic_ns(), self._clock.now_us())
@@ -272,6 +276,7 @@ class Loop:
         )
 
     def _note_served(self, effect: do.NoteServed) -> None:
+        self._report_at_ns, self._report_is_news = 0, True
         self.nursery.serve_generation(effect.generation)
         events.emit(
             events.GenerationServed(
