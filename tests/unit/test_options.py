@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 import pytest
 
@@ -62,6 +63,8 @@ def test_a_refusal_does_not_repeat_the_value() -> None:
         ("a\0b", "NUL"),
         ({"a\0": 1}, "NUL"),
         ([["\0"]], "NUL"),
+        ({"\0"}, "NUL"),
+        ({float("nan")}, "NaN"),
         ("\ud800", "cannot be written as JSON"),
         (nested(DEEPEST_JSON + 1), "deeper than 200"),
         (nested(100_000), "deeper than 200"),
@@ -69,7 +72,21 @@ def test_a_refusal_does_not_repeat_the_value() -> None:
         (object(), "cannot be written as JSON"),
         ({1: {2}}, None),
     ],
-    ids=["nan", "infinity", "nul", "nul-key", "nul-inside", "surrogate", "deep", "very-deep", "large", "object", "set"],
+    ids=[
+        "nan",
+        "infinity",
+        "nul",
+        "nul-key",
+        "nul-inside",
+        "nul-in-set",
+        "nan-in-set",
+        "surrogate",
+        "deep",
+        "very-deep",
+        "large",
+        "object",
+        "set",
+    ],
 )
 def test_what_no_store_could_keep_is_refused_with_a_reason(value: object, problem: str | None) -> None:
     """One sentence that says what is wrong and where; sets are written as lists."""
@@ -85,3 +102,10 @@ def test_what_no_store_could_keep_is_refused_with_a_reason(value: object, proble
 def test_what_is_plain_json_passes(value: object) -> None:
     """Also text that only looks like an escaped NUL."""
     assert isinstance(encode_json(value, what="payload"), str)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00", "1969-12-31T23:59:59Z"])
+def test_a_moment_that_cannot_be_shown_everywhere_is_refused(text: str) -> None:
+    """One such job made every list of jobs fail, for ever."""
+    with pytest.raises(InvalidJobError, match=r"run_at: is no moment from 1970 to 9998"):
+        JobOptions.parse(job_type="t", run_at=datetime.fromisoformat(text))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -18,6 +18,10 @@ DEEPEST_JSON = 200
 DEFAULT_MAX_ATTEMPTS = 3
 DEFAULT_RETRY_DELAY_SECONDS = 60.0
 """What holds where neither the job nor its handler says anything; the claim writes it into the job's row."""
+
+FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
+LAST_MOMENT = datetime(9998, 12, 31, tzinfo=UTC)
+"""What a date holds in every time zone: one job beyond made all lists unreadable."""
 
 _LONGEST_PLACE = 100
 """Characters of a path into a payload that are shown; a deep one has thousands."""
@@ -53,8 +57,9 @@ class JobOptions(BaseModel):
     @field_validator("run_at")
     @classmethod
     def _aware(cls, moment: datetime | None) -> datetime | None:
-        if moment is not None:
-            to_us(moment)
+        if moment is not None and not to_us(FIRST_MOMENT) <= to_us(moment) <= to_us(LAST_MOMENT):
+            message = f"is no moment from {FIRST_MOMENT:%Y} to {LAST_MOMENT:%Y}"
+            raise ValueError(message)
         return moment
 
     @field_validator("job_type", "idempotency_key", "tags")
@@ -92,7 +97,8 @@ def encode_json(value: object, *, what: str, limit: int = LARGEST_PAYLOAD_BYTES)
     if len(raw) > limit:
         raise InvalidJobError(what, f"is {len(raw)} bytes of JSON, the limit is {limit}; store a reference instead")
     if "\\u0000" in text:
-        refuse_nul(value, what=what)
+        # What will be stored is judged, not the value: msgspec also writes sets and dataclasses.
+        refuse_nul(msgspec.json.decode(text), what=what)
     return text
 
 
@@ -121,7 +127,7 @@ def refuse_depth(value: object, *, what: str) -> None:
         for item in level:
             if isinstance(item, dict):
                 below.extend(item.values())
-            elif isinstance(item, (list, tuple)):
+            elif isinstance(item, (list, tuple, set, frozenset)):
                 below.extend(item)
             elif isinstance(item, float) and (item != item or item in {float("inf"), float("-inf")}):  # noqa: PLR0124 - NaN
                 raise InvalidJobError(what, "contains NaN or infinity, which JSON does not have")
