@@ -12,9 +12,12 @@ import os
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from jobwarden import FailPermanently, JobContext, handler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass
@@ -70,7 +73,7 @@ def _write(source: Path, partial: Path, ctx: JobContext) -> int:
 
 
 def _fill(file: BinaryIO, source: Path, ctx: JobContext) -> int:
-    paths = sorted(source.rglob("*"))
+    paths = sorted(_everything_in(source))
     name = source.resolve().name
     total_bytes = sum(path.lstat().st_size for path in paths if _is_regular(path))
     files = written_bytes = 0
@@ -84,6 +87,16 @@ def _fill(file: BinaryIO, source: Path, ctx: JobContext) -> int:
                 ctx.set_progress(min(100, 100 * written_bytes / max(total_bytes, 1)))
     ctx.set_progress(100)
     return files
+
+
+def _everything_in(source: Path) -> Iterator[Path]:
+    """All paths below; unlike rglob, a folder that cannot be listed is an error and not left out."""
+    for folder, folders, files in os.walk(source, onerror=_raise):
+        yield from (Path(folder, name) for name in (*folders, *files))
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error
 
 
 def _is_regular(path: Path) -> bool:

@@ -26,10 +26,10 @@ class FileToDigest:
 def digest_file(payload: FileToDigest, ctx: JobContext) -> dict[str, object]:
     """Give path, sha256 (hexadecimal), bytes, and lines as `wc -l` counts them."""
     path = Path(payload.path)
-    if path.exists() and not path.is_file():
-        problem = f"{path}: not a regular file"
-        raise FailPermanently(problem)
     try:
+        if path.exists() and not path.is_file():
+            problem = f"{path}: not a regular file"
+            raise FailPermanently(problem)
         return {"path": payload.path, **_digest(path, ctx)}
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         # Trying again does not make a missing file appear.

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -98,3 +101,30 @@ def test_archive_that_cannot_be_made_fails_for_good(tmp_path: Path, source: Path
         with pytest.raises(FailPermanently, match=sentence):
             archive_directory(payload, JobContext())
     assert source.is_dir()
+
+
+def test_archive_that_would_lack_a_folder_is_not_made() -> None:
+    """A folder that cannot be listed fails the job for good; leaving it out silently would be a lost backup."""
+    with TemporaryDirectory() as place:
+        Path(place).chmod(0o777)
+        hidden = Path(place, "source", "hidden")
+        hidden.mkdir(parents=True)
+        target = Path(place, "archive.tar.gz")
+        payload = DirectoryToArchive(str(hidden.parent), str(target))
+        archive_directory(payload, JobContext())
+        target.unlink()
+        hidden.chmod(0)
+        with _without_roots_rights(), pytest.raises(FailPermanently, match="hidden: Permission denied"):
+            archive_directory(payload, JobContext())
+        assert not target.exists()
+
+
+@contextmanager
+def _without_roots_rights() -> Iterator[None]:
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
