@@ -18,6 +18,7 @@ import hashlib
 import hmac
 import http.client
 import json
+import re
 import urllib.error
 import urllib.request
 from email.utils import parsedate_to_datetime
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 RETRIED = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 LARGEST_ANSWER_BYTES = 16_384
 LONGEST_RETRY_AFTER_SECONDS = 86_400.0
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 class Delivery(BaseModel):
@@ -56,6 +59,13 @@ class Delivery(BaseModel):
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             message = "must begin with http:// or https:// and name a host"
             raise ValueError(message)
+        if "@" in parts.netloc:
+            message = "must not hold a name or a password; send them as a header"
+            raise ValueError(message)
+        if not url.isascii() or not url.isprintable() or " " in url:
+            message = "has characters that no URL may have; percent-encode them"
+            raise ValueError(message)
+        _ = parts.port  # raises ValueError for what is no port
         return url
 
 
@@ -90,7 +100,7 @@ def _request(payload: Delivery, ctx: JobContext) -> urllib.request.Request:
         key = payload.secret.get_secret_value().encode()
         headers["X-Jobwarden-Signature"] = f"sha256={hmac.new(key, body, hashlib.sha256).hexdigest()}"
     for name, value in headers.items():
-        if not (name + value).isprintable() or not (name + value).isascii():
+        if not _HEADER_NAME.fullmatch(name) or not value.isprintable() or not value.isascii():
             problem = f"the header {name!r} has characters that no header may have"
             raise FailPermanently(problem)
     return urllib.request.Request(payload.url, data=body, headers=headers, method="POST")  # noqa: S310 - checked above
@@ -114,7 +124,7 @@ def _retry_after_seconds(headers: Message) -> float | None:
     try:
         wanted, sent = parsedate_to_datetime(value), parsedate_to_datetime(headers.get("Date", ""))
         return max(0.0, (wanted - sent).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

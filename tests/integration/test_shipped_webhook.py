@@ -109,7 +109,12 @@ def test_answers_that_will_not_change_fail_for_good(receiver: Receiver, status: 
 
 @pytest.mark.parametrize(
     ("date", "seconds"),
-    [("Sat, 01 Jan 2000 00:01:30 GMT", 90), ("Fri, 31 Dec 1999 00:00:00 GMT", 0), ("1" * 9, 86_400)],
+    [
+        ("Sat, 01 Jan 2000 00:01:30 GMT", 90),
+        ("Fri, 31 Dec 1999 00:00:00 GMT", 0),
+        ("1" * 9, 86_400),
+        ("1" * 400, 86_400),
+    ],
 )
 def test_retry_after_may_be_a_date_and_is_bounded(receiver: Receiver, date: str, seconds: float) -> None:
     """A date counts from the answer's own date, so that no clock needs to be right; a day is the most."""
@@ -117,6 +122,13 @@ def test_retry_after_may_be_a_date_and_is_bounded(receiver: Receiver, date: str,
     with pytest.raises(RetryLater) as caught:
         deliver_webhook(receiver.delivery(), JobContext())
     assert caught.value.after_seconds == seconds
+
+
+def test_a_retry_after_that_is_no_date_is_not_honoured(receiver: Receiver) -> None:
+    """The job's own delay holds then, and the answer is still what is told."""
+    receiver.status, receiver.headers = 503, {"Retry-After": f"Mon, 01 Jan {'9' * 14} 00:00:00 GMT"}
+    with pytest.raises(NotDelivered, match="answered 503"):
+        deliver_webhook(receiver.delivery(), JobContext())
 
 
 def test_no_connection_and_no_answer_are_retried(receiver: Receiver) -> None:
@@ -151,3 +163,18 @@ def test_a_header_that_would_split_the_request_fails_for_good(receiver: Receiver
     """No line breaks in headers."""
     with pytest.raises(FailPermanently, match="X-Mine"):
         deliver_webhook(receiver.delivery(headers={"X-Mine": "a\r\nX-Other: b"}), JobContext())
+
+
+@pytest.mark.parametrize("name", ["", "X Mine", "X-Mine:"])
+def test_a_header_that_has_no_possible_name_fails_for_good(receiver: Receiver, name: str) -> None:
+    """It would be as wrong at the next attempt."""
+    with pytest.raises(FailPermanently, match="no header may have"):
+        deliver_webhook(receiver.delivery(headers={name: "a"}), JobContext())
+
+
+@pytest.mark.parametrize("place", ["me:s3cret@a/", "a:http/", "a:99999/", "a/b c", "a/ü", "a/\r\nX: y"])
+def test_a_url_that_cannot_work_is_refused_at_once_and_its_password_not_told(place: str) -> None:
+    """No attempt is spent on it; a password in it was shown in the error history."""
+    with pytest.raises(ValidationError) as refusal:
+        Delivery(url=f"https://{place}", body=1)
+    assert "s3cret" not in str(refusal.value.errors(include_input=False, include_url=False, include_context=False))
