@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import subprocess
 import sys
@@ -242,6 +243,19 @@ def test_a_closed_client_opens_again(client: Client) -> None:
     client.close()
     client.close()
     assert client.get_job(job_id) is not None
+
+
+def test_a_closed_asynchronous_client_opens_again(url: str) -> None:
+    """As the blocking one: closing twice is no error, and the next call opens it."""
+
+    async def use_twice() -> bool:
+        async with AsyncClient(url) as client:
+            job_id = await client.add_job("digest")
+            await client.close()
+            found = await client.get_job(job_id)
+        return found is not None
+
+    assert asyncio.run(use_twice())
 
 
 def test_the_environment_names_the_database(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,8 @@ T = TypeVar("T")
 class AsyncClient:
     """`Client` for asyncio; an async context manager. Verbs, arguments and errors are those of `Client`.
 
+    A verb that is cancelled goes on in its thread: the job of a cancelled `add_job` may exist.
+
     To add a job inside a transaction of your own: `await conn.run_sync(lambda c: client.blocking.add_job(…,
     connection=c))`.
     """
@@ -37,7 +39,7 @@ class AsyncClient:
         """`url` is an SQLAlchemy URL, by default that of JOBWARDEN_DATABASE_URL. Nothing is opened yet."""
         self.blocking = Client(url)
         """The client whose verbs run in the thread."""
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="jobwarden-client")
+        self._thread = _one_thread()
 
     async def add_job(self, job_type: str, payload: object = None, **options: Any) -> int:
         """As `Client.add_job`, without `connection`."""
@@ -99,8 +101,11 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Give the database connections and the thread back."""
-        await self._run(self.blocking.close)
-        self._thread.shutdown(wait=False)
+        thread, self._thread = self._thread, _one_thread()
+        try:
+            await asyncio.get_running_loop().run_in_executor(thread, self.blocking.close)
+        finally:
+            thread.shutdown(wait=False)
 
     async def __aenter__(self) -> Self:
         return self
@@ -113,6 +118,11 @@ class AsyncClient:
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, partial(call, *args, **kwargs))
+
+
+def _one_thread() -> ThreadPoolExecutor:
+    """The thread itself begins with the first call."""
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="jobwarden-client")
 
 
 async def _listen(ear: socket.socket | None, *, seconds: float) -> None:
