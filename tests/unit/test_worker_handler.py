@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
@@ -64,16 +64,27 @@ def defaulted_context(payload: object, ctx: JobContext | None = None) -> object:
     return payload, ctx
 
 
+def optional_context(payload: object, ctx: Optional[JobContext] = None) -> object:  # noqa: UP045 - what is tested
+    return payload, ctx
+
+
 def unannotated(payload, ctx):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - what is tested
     return payload, ctx
 
 
 @pytest.mark.parametrize(
     ("function", "takes_context"),
-    [(plain, False), (with_context, True), (defaulted, False), (unannotated, True)],
+    [
+        (plain, False),
+        (with_context, True),
+        (defaulted, False),
+        (defaulted_context, True),
+        (optional_context, True),
+        (unannotated, True),
+    ],
 )
 def test_the_context_is_given_to_a_second_parameter(function: Callable[..., object], *, takes_context: bool) -> None:
-    """Any second parameter gets the context, unless it has a default of its own."""
+    """Any second parameter gets the context, unless it has a default of its own and no JobContext in its annotation."""
     with collecting() as found:
         handler("any")(function)
     assert found[0].takes_context is takes_context

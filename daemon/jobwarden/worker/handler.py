@@ -8,6 +8,7 @@ never wrapped. Must stay light: every handler file imports this.
 from __future__ import annotations
 
 import inspect
+import re
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -27,6 +28,10 @@ LONGEST_DELAY_SECONDS = 31_622_400
 
 _ATTACHED = "__jobwarden_handlers__"
 _RIGHT_FORM = "write `def name(payload, ctx)` or `async def name(payload, ctx)`, without ctx if it needs none"
+_CONTEXT = re.compile(
+    r"(?:[\w.]+\.)?(?:Optional\[(?:[\w.]+\.)?JobContext\]|JobContext(?: *\| *None)?|None *\| *(?:[\w.]+\.)?JobContext)"
+)
+"""Annotations that mean the context; as text, because they may be imported for the type checker alone."""
 _collecting: ContextVar[list[HandlerDefinition] | None] = ContextVar("_collecting", default=None)
 
 
@@ -173,5 +178,5 @@ def _wants_context(parameter: inspect.Parameter) -> bool:
 
 def _names_context(parameter: inspect.Parameter) -> bool:
     annotation = parameter.annotation
-    name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-    return name.rpartition(".")[2] == "JobContext"
+    text = getattr(annotation, "__name__", "") if inspect.isclass(annotation) else str(annotation)
+    return _CONTEXT.fullmatch(text) is not None
