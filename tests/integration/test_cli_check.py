@@ -97,6 +97,15 @@ def test_the_database_password_is_not_shown(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize("command", ["run", "check"])
+def test_a_database_that_is_not_supported_is_a_problem_for_both(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`check` must not call well what `run` refuses."""
+    assert enter([command, "--database-url", "postgresql://host/db"]) != 0
+    assert "database_url: postgresql is not supported yet" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
 def test_every_setting_is_a_flag(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """`run` and `check` have a flag for each setting, with its explanation, and `--config`."""
     assert enter([command, "--help"]) == 0

@@ -61,6 +61,7 @@ def run_command(*, config: Config = None, **flags: str | None) -> None:
 def check_command(*, config: Config = None, as_json: AsJson = False, **flags: str | None) -> None:
     """Check configuration and handlers, and list all problems; exit code 1 if there is one."""
     settings, problems = examine_settings(config=config, flags=flags)
+    problems += _unsupported(settings)
     served: list[HandlerInfo] = []
     if not problems or settings.handlers.is_dir():
         served, more = _inspect(settings)
@@ -88,6 +89,14 @@ def migrate_command(*, as_json: AsJson = False, database_url: DatabaseUrl = None
         print_json({"applied": applied, "revision": revision})
     else:
         print(f"schema {revision}: {'applied ' + ', '.join(applied) if applied else 'nothing to do'}")
+
+
+def _unsupported(settings: Settings) -> list[str]:
+    """`run` would refuse it with the same words."""
+    from jobwarden.store.dialects import unsupported
+
+    problem = unsupported(settings.database_url)
+    return [f"database_url: {problem}"] if problem else []
 
 
 def _inspect(settings: Settings) -> tuple[list[HandlerInfo], list[str]]:

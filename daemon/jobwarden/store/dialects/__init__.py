@@ -67,11 +67,17 @@ class Dialect(Protocol):
 
 def dialect_for(url: str, *, synchronous: str, busy_timeout_seconds: float) -> Dialect:
     """The dialect that speaks to `url`. Raises InvalidSettingsError for anything that is not supported."""
+    if problem := unsupported(url):
+        raise InvalidSettingsError([f"database_url: {problem}"])
+    return SQLiteDialect(make_url(url), synchronous=synchronous, busy_timeout_seconds=busy_timeout_seconds)
+
+
+def unsupported(url: str) -> str | None:
+    """Why there is no dialect for `url`, and the way out; None if there is one. Touches nothing."""
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise InvalidSettingsError([f"database_url: this is no database URL; write {_SUPPORTED}"]) from None
+        return f"this is no database URL; write {_SUPPORTED}"
     if parsed.get_backend_name() != "sqlite":
-        problem = f"{parsed.drivername} is not supported yet; write {_SUPPORTED}"
-        raise InvalidSettingsError([f"database_url: {problem}"])
-    return SQLiteDialect(parsed, synchronous=synchronous, busy_timeout_seconds=busy_timeout_seconds)
+        return f"{parsed.drivername} is not supported yet; write {_SUPPORTED}"
+    return None
