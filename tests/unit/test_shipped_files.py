@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +13,7 @@ import pytest
 from handlers.archive_directory import DirectoryToArchive, archive_directory
 from handlers.digest_file import PIECE_BYTES, FileToDigest, digest_file
 from jobwarden import FailPermanently, JobContext
+from tests.support.rights import without_roots_rights
 
 
 @pytest.mark.parametrize(
@@ -106,7 +105,6 @@ def test_archive_that_cannot_be_made_fails_for_good(tmp_path: Path, source: Path
 def test_archive_that_would_lack_a_folder_is_not_made() -> None:
     """A folder that cannot be listed fails the job for good; leaving it out silently would be a lost backup."""
     with TemporaryDirectory() as place:
-        Path(place).chmod(0o777)
         hidden = Path(place, "source", "hidden")
         hidden.mkdir(parents=True)
         target = Path(place, "archive.tar.gz")
@@ -114,17 +112,6 @@ def test_archive_that_would_lack_a_folder_is_not_made() -> None:
         archive_directory(payload, JobContext())
         target.unlink()
         hidden.chmod(0)
-        with _without_roots_rights(), pytest.raises(FailPermanently, match="hidden: Permission denied"):
+        with without_roots_rights(place), pytest.raises(FailPermanently, match="hidden: Permission denied"):
             archive_directory(payload, JobContext())
         assert not target.exists()
-
-
-@contextmanager
-def _without_roots_rights() -> Iterator[None]:
-    before = os.geteuid()
-    if before == 0:
-        os.seteuid(65_534)
-    try:
-        yield
-    finally:
-        os.seteuid(before)

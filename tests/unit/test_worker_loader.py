@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from jobwarden import JobContext
 from jobwarden.worker.loader import LoadedCode, load
 from jobwarden.worker.source import read_tree
+from tests.support.rights import without_roots_rights
 
 
 @pytest.fixture(autouse=True)
@@ -190,3 +192,27 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     code = load(str(handlers))
     assert list(code.handlers) == ["a"]
     assert {problem.file for problem in code.problems} == {"dangling.py", "pipe.py"}
+
+
+def test_a_file_whose_name_is_no_text_is_a_problem_and_the_others_go_on(tmp_path: Path) -> None:
+    """Such a name cannot be told to anybody as it is: it killed the template, and nothing was served."""
+    write(tmp_path, good=serving("good"))
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.py")).write_text(serving("bad"))
+    tree = read_tree(str(tmp_path))
+    assert [(each.file, each.error) for each in tree.problems] == [("\\udcff.py", "its name is not UTF-8")]
+    assert list(tree.files) == ["good.py"]
+
+
+def test_a_folder_that_cannot_be_listed_is_a_problem() -> None:
+    """Otherwise its job types would be gone without a word, and `check` would say that all is well."""
+    with TemporaryDirectory() as place, without_roots_rights(place):
+        write(Path(place), good=serving("good"))
+        hidden = Path(place, "hidden")
+        hidden.mkdir()
+        hidden.chmod(0)
+        tree = read_tree(place)
+        assert [(each.file, each.error) for each in tree.problems] == [
+            ("hidden", "it cannot be read: Permission denied")
+        ]
+        assert list(tree.files) == ["good.py"]
+        hidden.chmod(0o700)

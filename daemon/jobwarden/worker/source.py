@@ -104,11 +104,15 @@ def _state_of(path: Path) -> _State | None:
 
 
 def _python_files(folder: Path, *, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
-    """Follows links to directories; `above` ends the walk where a link leads back up."""
+    """Follows links to directories; `above` ends the walk where a link leads back up.
+
+    A folder that cannot be listed stands for itself: reading it will fail and be told, like a file's.
+    """
     try:
         here = folder.stat()
         paths = list(folder.iterdir())
     except OSError:
+        yield folder
         return
     identity = (here.st_dev, here.st_ino)
     if identity in above:
@@ -126,11 +130,16 @@ def _read_all(root: Path, found: dict[str, _State | None]) -> SourceTree:
     files, problems = {}, []
     for relative in found:
         path = str(root / relative)
+        shown = relative.encode("utf-8", "backslashreplace").decode()
+        if shown != relative:
+            text = "its name is not UTF-8"
+            problems.append(Problem(file=shown, line=None, error=text, way_out="rename it"))
+            continue
         try:
             files[relative] = SourceFile(relative, path, _read(path))
         except OSError as error:
             text = f"it cannot be read: {error.strerror or error}"
-            way_out = "make it a readable file, or remove it"
+            way_out = "make it readable, or remove it"
             problems.append(Problem(file=relative, line=None, error=text, way_out=way_out))
     return SourceTree(str(root), files, problems)
 
