@@ -113,6 +113,15 @@ def test_a_job_belongs_to_the_callers_transaction(client: Client, url: str) -> N
     assert lost != kept or client.get_job(lost) is not None
 
 
+def test_a_connection_to_another_database_is_refused(client: Client, tmp_path: Path) -> None:
+    """A job that the daemon of this database never sees must not look as if it was added."""
+    other = f"sqlite:///{tmp_path}/other.db"
+    with Client(other) as stranger:
+        stranger.add_job("digest")
+    with create_engine(other).begin() as connection, pytest.raises(InvalidJobError, match="connection: leads to"):
+        client.add_job("digest", connection=connection)
+
+
 def test_daemons_are_rung_when_a_job_is_committed(client: Client) -> None:
     """After `add_job` a listening daemon finds a ring."""
     bell = client.store.bell

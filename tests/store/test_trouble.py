@@ -89,7 +89,9 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     assert path.read_text() == text
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:///file:x?uri=true", "nonsense"])
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///:memory:", "sqlite:///file:x?uri=true", "sqlite:////", "sqlite://///", "nonsense"]
+)
 def test_a_url_that_names_no_file_is_refused(url: str) -> None:
     """A memory database could not be shared with a daemon."""
     with pytest.raises(InvalidSettingsError, match="sqlite:///"):

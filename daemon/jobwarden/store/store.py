@@ -80,6 +80,7 @@ class Store:
         With `connection`, inside the caller's own transaction: nothing is committed and nobody is rung.
         """
         if connection is not None:
+            self._dialect.refuse_stranger(connection)
             with store_errors(self.url_shown):
                 return add_jobs(connection, self._sql, options, now_us=now_us)
         with self._writing() as own:

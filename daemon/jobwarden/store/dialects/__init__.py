@@ -61,6 +61,9 @@ class Dialect(Protocol):
     def checkpoint_if_long(self, connection: Connection, *, longest_bytes: int) -> bool:
         """Fold the log into the database if it is longer than this; whether anything was done."""
 
+    def refuse_stranger(self, connection: Connection) -> None:
+        """Raise InvalidJobError for a caller's connection that leads to another database than this one."""
+
     def close(self) -> None:
         """Close the connections that nobody uses."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 
-from jobwarden.errors import InvalidSettingsError, StoreUnavailableError
+from jobwarden.errors import InvalidJobError, InvalidSettingsError, StoreUnavailableError
 from jobwarden.store.dialects.sqlite_statements import STATEMENTS
 
 if TYPE_CHECKING:
@@ -91,6 +91,15 @@ class SQLiteDialect:
         self._longest_seen_bytes = self.log_bytes() + (longest_bytes if blocked else 0)
         return True
 
+    def refuse_stranger(self, connection: Connection) -> None:
+        """Jobs added over there would never be rung for, or never be seen by the daemon of this file."""
+        url = connection.engine.url
+        if url.get_backend_name() != "sqlite":
+            raise InvalidJobError("connection", f"leads to {url.get_backend_name()}, but the jobs are in SQLite")
+        # Without a plain path (a URI, a creator) nothing is known.
+        if url.database and not url.query and _is_another_file(url.database, self._path):
+            raise InvalidJobError("connection", f"leads to another file than {self.url_shown}; use one to this file")
+
     def close(self) -> None:
         """Close the pooled connections; the last one of all processes folds the log into the file."""
         self.engine.dispose()
@@ -156,10 +165,16 @@ def _driver(connection: Connection) -> Any:
 
 def _file_of(url: URL, *, shown: str) -> Path:
     database = url.database
-    if not database or database == ":memory:" or database.startswith("file:"):
+    if not database or database == ":memory:" or database.startswith("file:") or not Path(database).name:
         problem = "a store needs a file that other processes can open; write sqlite:///path/to/jobs.db"
         raise InvalidSettingsError([f"database_url: {shown}: {problem}"])
     return Path(os.path.abspath(os.path.expanduser(database)))  # noqa: PTH100, PTH111 - resolve() would follow links
+
+
+def _is_another_file(path: str, own: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        return not own.samefile(path)
+    return False
 
 
 def _level(synchronous: str) -> str:
