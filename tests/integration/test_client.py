@@ -305,6 +305,26 @@ def test_a_fork_does_not_use_its_parents_connection(client: Client, url: str) ->
     assert payloads == ["parent, after", "child", "parent, before"]
 
 
+ASYNCHRONOUS_FORKS = """
+import asyncio, os, signal, sys
+from jobwarden.client import AsyncClient
+client = AsyncClient(sys.argv[1])
+asyncio.run(client.add_job("digest", "parent"))
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    asyncio.run(client.add_job("digest", "child"))
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_an_asynchronous_client_works_after_a_fork(client: Client, url: str) -> None:
+    """Its thread stays with the parent; the child takes one of its own and does not wait for ever."""
+    subprocess.run([sys.executable, "-c", ASYNCHRONOUS_FORKS, url], check=True, timeout=60)
+    assert [record.payload for record in client.get_jobs()] == ["child", "parent"]
+
+
 def test_the_asynchronous_client_has_the_same_verbs() -> None:
     """Every verb of `Client` is a coroutine of `AsyncClient` with the same arguments, except `connection`."""
     verbs = [name for name, each in vars(Client).items() if inspect.isfunction(each) and name[0] != "_"]

@@ -6,6 +6,7 @@ Database calls run in one thread of its own and never block the event loop; wait
 from __future__ import annotations
 
 import asyncio
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
@@ -40,6 +41,7 @@ class AsyncClient:
         self.blocking = Client(url)
         """The client whose verbs run in the thread."""
         self._thread = _one_thread()
+        self._owner_pid = os.getpid()
 
     async def add_job(self, job_type: str, payload: object = None, **options: Any) -> int:
         """As `Client.add_job`, without `connection`."""
@@ -101,11 +103,11 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Give the database connections and the thread back."""
-        thread, self._thread = self._thread, _one_thread()
         try:
-            await asyncio.get_running_loop().run_in_executor(thread, self.blocking.close)
+            await self._run(self.blocking.close)
         finally:
-            thread.shutdown(wait=False)
+            self._thread.shutdown(wait=False)
+            self._thread = _one_thread()
 
     async def __aenter__(self) -> Self:
         return self
@@ -116,6 +118,8 @@ class AsyncClient:
         await self.close()
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._owner_pid != os.getpid():  # threads do not cross a fork: calls would wait for ever
+            self._thread, self._owner_pid = _one_thread(), os.getpid()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, partial(call, *args, **kwargs))
 
