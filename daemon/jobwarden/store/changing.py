@@ -48,6 +48,7 @@ def cancel_job(connection: Connection, job_id: int, *, now_us: int, reason: str 
         due_at=None,
         next_attempt_at=None,
         pending_reason=None,
+        wish=None,
     )
     _record(
         connection,
@@ -84,6 +85,7 @@ def retry_job(connection: Connection, job_id: int, *, now_us: int) -> None:
         crashes=0,
         interruptions=0,
         lost_in_row=0,
+        wish=None,
         fence=job.c.fence + 1,
     )
     _record(connection, job_id, "retried", now_us=now_us, metadata={"from": found.status})
