@@ -49,8 +49,9 @@ def test_a_ring_reaches_the_kind_that_is_meant(bell: Bell, node: socket.socket) 
 
 
 def test_ringing_where_nobody_listens_is_no_error(tmp_path: Path) -> None:
-    """Also before the folder exists."""
+    """Also before the folder exists, and it is not made for that."""
     Bell(tmp_path / "nothing").ring()
+    assert not (tmp_path / "nothing").exists()
 
 
 def test_a_full_queue_of_rings_does_not_block(bell: Bell, node: socket.socket) -> None:

@@ -182,6 +182,7 @@ def test_a_closed_log_does_not_hurt_the_daemon() -> None:
     lines = LogLines(Settings(), clock=Noon(), stream=stream)
     stream.close()
     lines(events.Alerted(text="a"))
+    assert stream.closed
 
 
 def test_wall_time_survives_the_way_through_a_date_exactly() -> None:
