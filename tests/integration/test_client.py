@@ -15,7 +15,13 @@ import pytest
 from sqlalchemy import create_engine
 
 from jobwarden.client import AsyncClient, Client
-from jobwarden.errors import InvalidJobError, InvalidSettingsError, JobStateError, UnknownJobError
+from jobwarden.errors import (
+    InvalidJobError,
+    InvalidSettingsError,
+    JobStateError,
+    StoreUnavailableError,
+    UnknownJobError,
+)
 from jobwarden.jobs import JobOptions, JobStatus
 from tests.support.played_node import PlayedNode
 
@@ -111,6 +117,18 @@ def test_a_job_belongs_to_the_callers_transaction(client: Client, url: str) -> N
     assert client.get_job(kept) is not None
     assert [record.id for record in client.get_jobs()] == [kept]
     assert lost != kept or client.get_job(lost) is not None
+
+
+def test_the_first_use_inside_a_writing_transaction_names_the_way_out(tmp_path: Path) -> None:
+    """On a new SQLite file the client waits for the caller himself; trying again would never help."""
+    url = f"sqlite:///{tmp_path}/new.db"
+    engine = create_engine(url)
+    with engine.connect() as connection, Client(url) as client:
+        connection.exec_driver_sql("CREATE TABLE own (id INTEGER)")
+        connection.exec_driver_sql("INSERT INTO own VALUES (1)")
+        with pytest.raises(StoreUnavailableError, match="before that transaction begins"):
+            client.add_job("digest", connection=connection)
+    engine.dispose()
 
 
 def test_a_connection_to_another_database_is_refused(client: Client, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from jobwarden.client import arguments, waiting
 from jobwarden.client.rings import ring_nodes_after
 from jobwarden.clock import SYSTEM_CLOCK
-from jobwarden.errors import InvalidSettingsError, UnknownJobError
+from jobwarden.errors import InvalidSettingsError, StoreUnavailableError, UnknownJobError
 from jobwarden.jobs import JobOptions
 from jobwarden.store.changing import CANCELLED
 from jobwarden.store.store import open_store
@@ -69,9 +69,10 @@ class Client:
         checked = arguments.checked_jobs(jobs)
         if not checked:
             return []
-        ids = self.store.add(checked, now_us=SYSTEM_CLOCK.now_us(), connection=connection)
+        store = self.store if connection is None else self._store_beside(connection)
+        ids = store.add(checked, now_us=SYSTEM_CLOCK.now_us(), connection=connection)
         if connection is not None:
-            ring_nodes_after(connection, self.store.bell)
+            ring_nodes_after(connection, store.bell)
         return ids
 
     def get_job(self, job_id: int) -> JobRecord | None:
@@ -168,6 +169,19 @@ class Client:
             if self._opened is None:
                 self._opened = (os.getpid(), open_store(self._url))
             return self._opened[1]
+
+    def _store_beside(self, connection: Connection) -> Store:
+        """The store, for a call inside a caller's transaction, which may be what keeps a new database locked."""
+        try:
+            return self.store
+        except StoreUnavailableError as error:
+            if not connection.in_transaction():
+                raise
+            problem = (
+                f"{error.problem}; if it is your own transaction that holds it, make the first use of the client "
+                "(or run `jobwarden migrate`) before that transaction begins"
+            )
+            raise StoreUnavailableError(error.where, problem) from error
 
     def _existing(self, job_id: int) -> JobRecord:
         record = self.store.get(job_id)
