@@ -46,7 +46,6 @@ class Pool:
         self.generations = Generations(default_timeout_ms=terms.default_timeout_ms)
         self.intake = Intake()
         self.trusted = True
-        self.alerts: list[str] = []
         self._jitter = jitter
         self._out: list[do.Effect] = []
         self._quickness = Quickness()
@@ -143,14 +142,14 @@ class Pool:
             error = "cancelled before it was started"
             self._out.append(do.Record(end_attempt(job, why, error=error, now_us=now.us, jitter=self._jitter())))
 
-    def _lease_lost(self, fact: seen.LeaseLost, now: seen.Moment) -> None:
+    def _lease_lost(self, fact: seen.LeaseLost, _now: seen.Moment) -> None:
         slot = self._running(fact.job_id, fact.fence)
         if slot is not None:
             slot.forgotten = True
             if slot.why is None:
                 # Not for itself, but so that a successor which it has already begun is not taken for a crash.
                 slot.why, slot.why_of = Outcome.INTERRUPTED, (fact.job_id, fact.fence)
-            self.workers.kill(slot, now)
+            self.workers.kill(slot)
         self.intake.drop((fact.job_id, fact.fence))
 
     def _running(self, job_id: int, fence: int) -> Slot | None:
@@ -206,7 +205,7 @@ class Pool:
         if replaced is not None:
             self._out.append(do.EndTemplate(replaced))
         self.intake.ring()
-        self.workers.retire_old_code(now)
+        self.workers.retire_old_code()
         self.workers.fill(now)
 
     def _template_failed(self, fact: seen.TemplateFailed, now: seen.Moment) -> None:
@@ -244,7 +243,7 @@ class Pool:
     def _interrupt_all(self, now: seen.Moment, *, grace_ns: int | None) -> None:
         for slot in list(self.workers.slots.values()):
             if slot.head is None:
-                self.workers.kill(slot, now)
+                self.workers.kill(slot)
             else:
                 self.workers.stop(slot, Outcome.INTERRUPTED, now, grace_ns=grace_ns)
 
@@ -261,7 +260,7 @@ class Pool:
         self.deadlines.set(_DRAIN_OVER, now.ns + self.terms.drain_ns)
         for slot in list(self.workers.slots.values()):
             if slot.head is None:
-                self.workers.kill(slot, now)
+                self.workers.kill(slot)
             elif len(slot.in_flight) > 1:
                 self._out.append(do.TakeBack(slot.id))
 

@@ -67,9 +67,7 @@ class Slot:
         "progress",
         "progress_ns",
         "served",
-        "spawned_ns",
         "state",
-        "stop_ns",
         "stuck",
         "until_ns",
         "why",
@@ -82,7 +80,6 @@ class Slot:
         self.generation = generation
         self.state = SlotState.SPAWNING
         self.pid: int | None = None
-        self.spawned_ns = now_ns
         self.born = False
         self.served = False
         """Whether the worker ever reported a job; one that never did is respawned more slowly."""
@@ -94,8 +91,6 @@ class Slot:
         """The outcome that the pool has decided for the running attempt, if any."""
         self.why_of: tuple[int, int] | None = None
         """The attempt about which it was decided: a kill addresses an attempt, not a process (R9)."""
-        self.stop_ns = 0
-        """When it decided."""
         self.kill_due_ns = 0
         """When its tree should be dead after a timeout: deadline + grace."""
         self.done: Done | None = None

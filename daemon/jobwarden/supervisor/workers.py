@@ -82,7 +82,7 @@ class Workers:
         """The configuration wants more or fewer: fork at once, or end idle ones, then others as they become idle."""
         self.terms = terms
         for slot in list(self.idle.values())[: self.excess()]:
-            self.kill(slot, now)
+            self.kill(slot)
         self.shrinking = self.excess() > 0
         self.fill(now)
 
@@ -97,14 +97,14 @@ class Workers:
         self._set_until(slot, now.ns + self.terms.spawn_ns)
         self._out.append(do.ForkWorker(slot.id, template))
 
-    def born(self, fact: seen.Born, now: seen.Moment) -> None:
+    def born(self, fact: seen.Born, _now: seen.Moment) -> None:
         """The worker exists; if it was given up meanwhile, it is killed."""
         slot = self.slots.get(fact.slot)
         if slot is None:
             return
         slot.born, slot.pid = True, fact.pid
         if self.stopping and slot.state is SlotState.SPAWNING:
-            self.kill(slot, now)
+            self.kill(slot)
 
     def unborn(self, fact: seen.Unborn, now: seen.Moment) -> None:
         """There is no worker; try again, more slowly each time."""
@@ -122,7 +122,7 @@ class Workers:
             return
         slot.move(SlotState.READY)
         self._set_until(slot, None)
-        self._rest(slot, now)
+        self._rest(slot)
         self.fill(now)
 
     # service
@@ -143,13 +143,13 @@ class Workers:
         job, done = slot.head, fact.done
         if job is None or (job.id, job.fence) != (done.job_id, done.fence):
             self._out.append(do.Alert(f"worker {slot.pid} reported job {done.job_id}, which it was not given"))
-            self.kill(slot, now)
+            self.kill(slot)
             return
         slot.captured = fact.captured
         last_words = done.retire or bool(done.left_behind)
         if last_words or (len(slot.in_flight) == 1 and slot.state is not SlotState.READY):
             slot.done = done
-            self.kill(slot, now)
+            self.kill(slot)
             return
         self._finish_head(slot, judge_report(job, done, slot, now=now, jitter=self._jitter()), now)
         self._quickness.note(job.job_type, done.ended_ns - done.started_ns)
@@ -167,11 +167,11 @@ class Workers:
             self._begin_head(slot, now)
         elif slot.state is SlotState.READY:
             self._set_until(slot, None)
-            self._rest(slot, now)
+            self._rest(slot)
 
-    def _rest(self, slot: Slot, now: seen.Moment) -> None:
+    def _rest(self, slot: Slot) -> None:
         if self.stopping or self.excess() or not self._generations.is_current(slot.generation):
-            self.kill(slot, now)
+            self.kill(slot)
             self.shrinking = self.excess() > 0
         else:
             self.idle[slot.id] = slot
@@ -200,7 +200,7 @@ class Workers:
             self._intake.put_back(back, now_ns=now.ns)
         if slot.idle:
             self._set_until(slot, None)
-            self._rest(slot, now)
+            self._rest(slot)
 
     # the end
 
@@ -211,13 +211,13 @@ class Workers:
             return
         if slot.why is not None and slot.why_of == job.attempt and grace_ns != 0:
             return
-        slot.why, slot.why_of, slot.stop_ns = slot.why or why, job.attempt, now.ns
+        slot.why, slot.why_of = slot.why or why, job.attempt
         grace = self.terms.kill_grace_ns if grace_ns is None else grace_ns
         if why is Outcome.TIMED_OUT:
             grace = 0 if job.force_kill_on_timeout else grace
             slot.kill_due_ns = slot.head_since_ns + (job.timeout_ms or 0) * _MS_NS + grace
         if grace == 0:
-            self.kill(slot, now, dump=True)
+            self.kill(slot, dump=True)
             return
         if slot.state is SlotState.READY:
             slot.move(SlotState.STOPPING)
@@ -225,7 +225,7 @@ class Workers:
         self._set_until(slot, now.ns + grace)
         self._out.append(do.StopSoftly(slot.id, job.attempt, "timeout" if why is Outcome.TIMED_OUT else "cancel"))
 
-    def kill(self, slot: Slot, now: seen.Moment, *, dump: bool = False) -> None:
+    def kill(self, slot: Slot, *, dump: bool = False) -> None:
         """Order the death of the worker and its tree."""
         if slot.state not in {SlotState.SPAWNING, SlotState.READY, SlotState.STOPPING}:
             return
@@ -236,7 +236,6 @@ class Workers:
         if slot.in_flight:
             self._out.append(do.TakeBack(slot.id))
         slot.move(SlotState.KILLING)
-        slot.stop_ns = slot.stop_ns or now.ns
         self._out.append(do.KillTree(slot.id, dump and slot.done is None))
 
     def died(self, fact: seen.Died, now: seen.Moment) -> None:
@@ -287,7 +286,7 @@ class Workers:
         if slot.state is SlotState.SPAWNING:
             self._spawn_overdue(slot, now)
         elif slot.state is SlotState.STOPPING and slot.why is not None:
-            self.kill(slot, now, dump=True)
+            self.kill(slot, dump=True)
         else:
             self.stop(slot, Outcome.TIMED_OUT, now)
 
@@ -295,17 +294,17 @@ class Workers:
         self._births.fail(now.ns)
         self._out.append(do.Alert(f"the worker of slot {slot.id} did not report in time"))
         if slot.born:
-            self.kill(slot, now)
+            self.kill(slot)
         else:
             self._out.append(do.EndTemplate(slot.generation))
 
-    def retire_old_code(self, now: seen.Moment) -> None:
+    def retire_old_code(self) -> None:
         """New code is served: workers of other code end their job and get no further one."""
         for slot in list(self.slots.values()):
             if self._generations.is_current(slot.generation):
                 continue
             if slot.idle:
-                self.kill(slot, now)
+                self.kill(slot)
             elif slot.state is SlotState.READY and len(slot.in_flight) > 1:
                 self._out.append(do.TakeBack(slot.id))
 

@@ -2,7 +2,7 @@
 
 The `Stop` on the talk socket says which attempt is meant; a signal without one, or for another attempt, does nothing.
 An exception is raised only while user code runs: plumbing is never interrupted. A signal that comes in the very step
-between the two is remembered, not raised; the supervisor repeats it, and its hard kill waits for nothing.
+between the two is remembered, not raised, and comes only once (decision 006): the hard kill waits for nothing.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from jobwarden.errors import InvalidJobError, InvalidSettingsError, StoreUnavailableError
 from jobwarden.store.dialects.sqlite_statements import STATEMENTS
@@ -182,8 +182,3 @@ def _level(synchronous: str) -> str:
     if level not in {"FULL", "NORMAL"}:
         raise InvalidSettingsError([f"synchronous: {synchronous} is unknown; write full or normal"])
     return level
-
-
-def integrity(connection: Connection) -> str:
-    """The first line of SQLite's own quick check; "ok" for a sound file."""
-    return str(connection.execute(text("PRAGMA quick_check(1)")).scalar_one())
