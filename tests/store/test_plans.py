@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
+from jobwarden.store import schema
 from jobwarden.store.dialects import dialect_for
 from jobwarden.store.dialects.sqlite_statements import STATEMENTS
 from tests.store.scene import Scene
@@ -93,7 +94,7 @@ def test_only_key_and_history_hold_ended_jobs(connection: Connection) -> None:
     """All other indexes of `job` are partial, and empty once the jobs have ended (R18)."""
     rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'job'"))
     indexes = {row.name: row.sql for row in rows}
-    assert set(indexes) == {"job_claim", "job_due", "job_node", "job_wish", "job_history"}
+    assert set(indexes) == {index.name for index in schema.job.indexes}
     assert all(" WHERE " in sql for sql in indexes.values())
     for name in set(indexes) - {"job_history"}:
         condition = indexes[name].partition(" WHERE ")[2]

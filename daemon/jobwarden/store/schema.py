@@ -95,27 +95,44 @@ job = Table(
     Column("output", Text),
     Column("step_data", Text),
     Column("error_history", Text),
+    # What other than time is missing before it may run: a `Gate` (readiness.py), or null.
+    Column("gate", String(16)),
     CheckConstraint("output IS NULL OR json_valid(output)", name="output_is_json").ddl_if(dialect="sqlite"),
     sqlite_autoincrement=True,
 )
 
 _READY = text("ready = 1")
-_TIMED = text("ready IS NULL AND due_at IS NOT NULL")
+_TIMED = text("ready IS NULL AND due_at IS NOT NULL AND gate IS NULL")
+_GATED = text("gate IS NOT NULL")
+_IN_LANE = text("gate = 'lane'")
+_IN_LANE_OF_GROUP = text("gate = 'lane' AND group_id IS NOT NULL")
+_GROUPED = text("group_id IS NOT NULL AND (ready = 1 OR status = 'processing')")
+_EXPIRING = text("expires_at IS NOT NULL AND started_at IS NULL AND ended_at IS NULL")
 _RUNNING = text("status = 'processing'")
 _WISHED = text("wish IS NOT NULL")
 _ENDED = text("ended_at IS NOT NULL")
 
 # The only two that hold ended jobs are the key and job_history (R18).
-Index("job_claim", job.c.job_type, job.c.claim_rank, job.c.due_at, job.c.id, sqlite_where=_READY)
-"""Serves `choose_ready`: the first rows of each served type, read from the index alone."""
-Index("job_due", job.c.due_at, sqlite_where=_TIMED)
-"""Serves `promote_due` and the next due time in `look`."""
+Index("job_claim", job.c.job_type, job.c.claim_rank, job.c.due_at, job.c.id, job.c.status, sqlite_where=_READY)
+"""Serves `choose_ready`: the first rows of each served type, read from the index alone. With the status, counts."""
+Index("job_due", job.c.due_at, job.c.job_type, job.c.status, sqlite_where=_TIMED)
+"""Serves `promote_due` and the next due time in `look`; with the other two columns, counts."""
+Index("job_gated", job.c.gate, job.c.job_type, job.c.status, sqlite_where=_GATED)
+"""Serves counts, and the repair pass over what waits for something other than time."""
+Index("job_lane_type", job.c.job_type, job.c.claim_rank, job.c.due_at, job.c.id, sqlite_where=_IN_LANE)
+"""Serves the next of a limited type (lanes)."""
+Index("job_lane_group", job.c.group_id, job.c.claim_rank, job.c.due_at, job.c.id, sqlite_where=_IN_LANE_OF_GROUP)
+"""Serves the next of a limited group (lanes)."""
+Index("job_group", job.c.group_id, sqlite_where=_GROUPED)
+"""Serves the count of a group's jobs that are ready or running (lanes)."""
 Index("job_node", job.c.node_id, job.c.claim_batch, sqlite_where=_RUNNING)
 """Serves `processing_of`, `running` and the freeing of dead nodes' jobs."""
 Index("job_wish", job.c.node_id, sqlite_where=_WISHED)
 """Serves the wishes in `look`, and `obey_wishes`."""
-Index("job_history", job.c.ended_at, job.c.id, sqlite_where=_ENDED)
-"""Serves history and retention."""
+Index("job_expiry", job.c.expires_at, sqlite_where=_EXPIRING)
+"""Serves the expiry of jobs that were not started in time."""
+Index("job_history", job.c.status, job.c.ended_at, job.c.id, sqlite_where=_ENDED)
+"""Serves history and retention, each status by its own age."""
 
 event = Table(
     "event",
@@ -172,6 +189,8 @@ node = Table(
     Column("doorbell", Text),
     Column("version", String(64), nullable=False),
     Column("report", Text),
+    # JSON: one object per job type that it serves, see `work.ServedType`.
+    Column("types", Text),
 )
 
 # Rows of the three below are written only for jobs that have them.
@@ -181,8 +200,13 @@ key = Table(
     Column("name", Name, primary_key=True),
     # No foreign key: the upsert decides who holds the key before the job is inserted.
     Column("job_id", BigInteger, nullable=False),
+    # Its own time to live; null holds until the job has ended and a while longer.
     Column("expires_at", Instant),
 )
+Index("key_job", key.c.job_id)
+"""Serves the removal of jobs."""
+Index("key_expiry", key.c.expires_at, sqlite_where=text("expires_at IS NOT NULL"))
+"""Serves the removal of keys whose own time is over."""
 
 tag = Table(
     "tag",
@@ -190,17 +214,80 @@ tag = Table(
     Column("job_id", Id, ForeignKey("job.id", ondelete="CASCADE"), primary_key=True),
     Column("name", Name, primary_key=True),
     Column("position", Integer, nullable=False),
+    # 1 until the job has ended, then null.
+    Column("live", Integer, server_default="1"),
     sqlite_with_rowid=False,
 )
 Index("tag_name", tag.c.name, tag.c.job_id)
 """Serves `find` by tags."""
+Index("tag_live", tag.c.name, tag.c.job_id, sqlite_where=text("live = 1"))
+"""Serves barriers: the jobs with a tag that have not ended."""
 
 edge = Table(
     "edge",
     metadata,
     Column("job_id", Id, ForeignKey("job.id", ondelete="CASCADE"), primary_key=True),
-    Column("depends_on", Id, ForeignKey("job.id"), primary_key=True),
+    # No foreign key: history keeps the number of a prerequisite that was removed.
+    Column("depends_on", Id, primary_key=True),
+    # What happens to job_id if the prerequisite ends failed or cancelled: cancel, run or fail.
+    Column("on_failure", String(8), nullable=False, server_default="cancel"),
+    Column("settled", Integer),
     sqlite_with_rowid=False,
 )
-Index("edge_depends_on", edge.c.depends_on)
+Index("edge_open", edge.c.depends_on, sqlite_where=text("settled IS NULL"))
 """Serves the settling of dependents when their prerequisite ends."""
+
+barrier = Table(
+    "barrier",
+    metadata,
+    Column("job_id", Id, ForeignKey("job.id", ondelete="CASCADE"), primary_key=True),
+    # The first earlier job that has not ended and carries all the tags; looked up again when that one ends.
+    Column("waits_for", Id, nullable=False),
+)
+Index("barrier_waits_for", barrier.c.waits_for)
+"""Serves the opening of barriers when a tagged job ends."""
+
+control = Table(
+    "control",
+    metadata,
+    # all, type or group; the name of `all` is *, and group * is for groups without a row of their own.
+    Column("scope", String(8), primary_key=True),
+    Column("name", Name, primary_key=True),
+    Column("max_running", Integer),
+    Column("max_per_node", Integer),
+    Column("rate", Integer),
+    Column("rate_seconds", Float),
+    Column("paused_at", Instant),
+    Column("paused_until", Instant),
+    Column("pause_reason", Text),
+    Column("updated_at", Instant, nullable=False),
+)
+
+start = Table(
+    "start",
+    metadata,
+    # How many jobs of a rate-limited type or group were started in which slice of time (`jobs.rate`).
+    Column("scope", String(8), primary_key=True),
+    Column("name", Name, primary_key=True),
+    Column("slice", BigInteger, primary_key=True),
+    Column("number", Integer, nullable=False),
+)
+
+tally = Table(
+    "tally",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("job_type", Name, nullable=False),
+    # completed, failed or cancelled: ended jobs only; others are counted where they stand.
+    Column("status", String(16), nullable=False),
+    # What a transaction added or took away; maintenance folds the rows of a type and status into one.
+    Column("number", BigInteger, nullable=False),
+)
+
+maintenance = Table(
+    "maintenance",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    # Whoever moves it on does this round.
+    Column("next_at", Instant, nullable=False),
+)
