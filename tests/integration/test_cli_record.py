@@ -57,6 +57,8 @@ JOB: dict[str, Any] = {
     "waitTokenId": None,
     "stepData": None,
     "metadata": {"team": "a"},
+    "heartbeatTimeoutMs": None,
+    "expiresAt": None,
 }
 
 FIRST_ATTEMPT: dict[str, Any] = {

@@ -2,22 +2,29 @@
 
 from jobwarden.jobs.claim import ClaimedJob, TypeTerms
 from jobwarden.jobs.ending import AttemptFacts, Ending, complete, end_attempt
+from jobwarden.jobs.filter import JobChanges, JobFilter, TagMode
 from jobwarden.jobs.history import Attempt, JobEvent
-from jobwarden.jobs.options import JobOptions
-from jobwarden.jobs.outcome import FailureReason, JobStatus, Outcome
+from jobwarden.jobs.options import Dependency, DependsOn, JobOptions
+from jobwarden.jobs.outcome import FailureReason, JobStatus, OnParentFailure, Outcome
 from jobwarden.jobs.record import JobRecord
 
 __all__ = [
     "Attempt",
     "AttemptFacts",
     "ClaimedJob",
+    "Dependency",
+    "DependsOn",
     "Ending",
     "FailureReason",
+    "JobChanges",
     "JobEvent",
+    "JobFilter",
     "JobOptions",
     "JobRecord",
     "JobStatus",
+    "OnParentFailure",
     "Outcome",
+    "TagMode",
     "TypeTerms",
     "complete",
     "end_attempt",

@@ -30,6 +30,7 @@ class ClaimedJob(msgspec.Struct, frozen=True, array_like=True):
     crashes: int
     interruptions: int
     lost_in_row: int
+    heartbeat_timeout_ms: int | None = None
 
     @property
     def attempt(self) -> tuple[int, int]:
@@ -49,3 +50,6 @@ class TypeTerms(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int | None = None
     retry_delay: float | None = None
     """Seconds."""
+    heartbeat_timeout_ms: int | None = None
+    max_per_node: int | None = None
+    """How many jobs of this type may run on one node at once; a control of the same type may say less."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from jobwarden.clock import to_us
 from jobwarden.errors import InvalidJobError
+from jobwarden.jobs.outcome import OnParentFailure
 
 LARGEST_PAYLOAD_BYTES = 1_048_576
 DEEPEST_JSON = 200
@@ -23,10 +24,58 @@ FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_MOMENT = datetime(9998, 12, 31, tzinfo=UTC)
 """What a date holds in every time zone: one job beyond made all lists unreadable."""
 
+LONGEST_SECONDS = 31_622_400
+"""366 days: the longest delay, expiry and time to live."""
+
+MOST_PREREQUISITES = 1_000
+
 _LONGEST_PLACE = 100
 """Characters of a path into a payload that are shown; a deep one has thousands."""
 
 _Text = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class Dependency(BaseModel):
+    """One prerequisite of a job."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
+
+    id: int
+    """A job's id; in a batch, -(i+1) is the i-th job of the same batch."""
+    on_parent_failure: OnParentFailure = Field(default=OnParentFailure.CANCEL, alias="onParentFailure")
+
+    @field_validator("id")
+    @classmethod
+    def _some_job(cls, job_id: int) -> int:
+        if not -(2**31) <= job_id < 2**63 or job_id == 0:
+            message = f"{job_id} is no id of a job"
+            raise ValueError(message)
+        return job_id
+
+
+class DependsOn(BaseModel):
+    """What must have happened before a job may run. Plain ids may stand for dependencies."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
+
+    job_ids: list[Dependency] = Field(default_factory=list, max_length=MOST_PREREQUISITES, alias="jobIds")
+    """All of these must be completed."""
+    tags: list[_Text] = Field(default_factory=list, max_length=100)
+    """No job that was added earlier, carries all these tags and has not ended may be left."""
+
+    @field_validator("job_ids", mode="before")
+    @classmethod
+    def _from_ids(cls, given: object) -> object:
+        if isinstance(given, list | tuple):
+            return [{"id": each} if isinstance(each, int) and not isinstance(each, bool) else each for each in given]
+        return given
+
+    @field_validator("tags")
+    @classmethod
+    def _storable(cls, tags: list[str]) -> list[str]:
+        for tag in tags:
+            refuse_unstorable(tag)
+        return tags
 
 
 class JobOptions(BaseModel):
@@ -36,7 +85,7 @@ class JobOptions(BaseModel):
 
     job_type: _Text = Field(alias="jobType")
     payload: JsonValue = None
-    priority: int = Field(default=0, ge=-(2**31), lt=2**31)
+    priority: int = Field(default=0, gt=-(2**31), lt=2**31)
     """Higher first."""
     run_at: datetime | None = Field(default=None, alias="runAt")
     """Not before this moment (aware); None is now."""
@@ -46,13 +95,26 @@ class JobOptions(BaseModel):
     """Kill at the limit, without a grace."""
     max_attempts: int | None = Field(default=None, ge=1, le=10_000, alias="maxAttempts")
     """None takes 3."""
-    retry_delay: float | None = Field(default=None, ge=0, le=31_622_400, alias="retryDelay")
+    retry_delay: float | None = Field(default=None, ge=0, le=LONGEST_SECONDS, alias="retryDelay")
     """Seconds; None takes 60."""
     retry_backoff: bool = Field(default=True, alias="retryBackoff")
-    retry_delay_max: float | None = Field(default=None, ge=0, le=31_622_400, alias="retryDelayMax")
+    retry_delay_max: float | None = Field(default=None, ge=0, le=LONGEST_SECONDS, alias="retryDelayMax")
     tags: list[_Text] = Field(default_factory=list, max_length=100)
     idempotency_key: _Text | None = Field(default=None, alias="idempotencyKey")
+    idempotency_ttl: Annotated[float, Field(gt=0, le=LONGEST_SECONDS)] | Literal["forever"] | None = Field(
+        default=None, alias="idempotencyTtl"
+    )
+    """Seconds from now for which the key holds, or "forever"; None: until the job has ended, and 7 days more."""
     metadata: dict[str, Any] = Field(default_factory=dict)
+    expires_in: float | None = Field(default=None, gt=0, le=LONGEST_SECONDS, alias="expiresIn")
+    """Seconds from now: a job that was not started by then is cancelled."""
+    heartbeat_timeout_ms: int | None = Field(default=None, ge=1, le=2**40, alias="heartbeatTimeoutMs")
+    """Milliseconds without progress or `ctx.heartbeat()` after which a running attempt is killed as stalled."""
+    dead_letter_job_type: _Text | None = Field(default=None, alias="deadLetterJobType")
+    """The type of the job that is added when this one has failed for good."""
+    group_id: _Text | None = Field(default=None, alias="groupId")
+    """Limits may be set for all jobs of a group."""
+    depends_on: DependsOn = Field(default_factory=DependsOn, alias="dependsOn")
 
     @field_validator("run_at")
     @classmethod
@@ -62,11 +124,11 @@ class JobOptions(BaseModel):
             raise ValueError(message)
         return moment
 
-    @field_validator("job_type", "idempotency_key", "tags")
+    @field_validator("job_type", "idempotency_key", "tags", "dead_letter_job_type", "group_id")
     @classmethod
     def _storable(cls, value: str | list[str] | None) -> str | list[str] | None:
         for text in [value] if isinstance(value, str) else value or []:
-            _refuse_unstorable(text)
+            refuse_unstorable(text)
         return value
 
     @classmethod
@@ -134,7 +196,8 @@ def refuse_depth(value: object, *, what: str) -> None:
         level = below
 
 
-def _refuse_unstorable(text: str) -> None:
+def refuse_unstorable(text: str) -> None:
+    """Raise ValueError (for pydantic) for text that not every database can keep."""
     if "\0" in text:
         message = "contains a NUL character"
         raise ValueError(message)

@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 
 
 class FailureReason(StrEnum):
-    """Why the last attempt of a job failed."""
+    """Why a job, or the last attempt of it, did not succeed."""
 
     TIMEOUT = "timeout"
     HANDLER_ERROR = "handler_error"
@@ -41,3 +41,17 @@ class FailureReason(StrEnum):
     LOST = "lost"
     CANCELLED = "cancelled"
     INVALID_PAYLOAD = "invalid_payload"
+    STALLED = "stalled"
+    """No sign of life within `heartbeatTimeoutMs`; the outcome of the attempt is TimedOut."""
+    EXPIRED = "expired"
+    """Not started by the moment that `expires_in` gave; the job is cancelled."""
+    DEPENDENCY = "dependency"
+    """A job on which it depends ended failed or cancelled."""
+
+
+class OnParentFailure(StrEnum):
+    """What happens to a dependent job when a prerequisite ends failed or cancelled; said for each dependency."""
+
+    CANCEL = "cancel"
+    RUN = "run"
+    FAIL = "fail"

@@ -65,6 +65,8 @@ class JobRecord(BaseModel):
     wait_token_id: str | None = Field(default=None, alias="waitTokenId")
     step_data: dict[str, Any] | None = Field(default=None, alias="stepData")
     metadata: dict[str, Any] = Field(default_factory=dict)
+    heartbeat_timeout_ms: int | None = Field(default=None, alias="heartbeatTimeoutMs")
+    expires_at: datetime | None = Field(default=None, alias="expiresAt")
 
     @property
     def ended(self) -> bool:

@@ -68,7 +68,7 @@ def retry_job(connection: Connection, job_id: int, *, now_us: int) -> None:
     found = _locked(connection, job_id)
     if found.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
         raise JobStateError(job_id, found.status, "retried")
-    ready, due_at = readiness(JobStatus.PENDING, due_us=now_us, now_us=now_us)
+    ready, due_at, _gate = readiness(JobStatus.PENDING, due_us=now_us, now_us=now_us)
     allowed = found.max_attempts or DEFAULT_MAX_ATTEMPTS
     _change(
         connection,

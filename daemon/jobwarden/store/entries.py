@@ -113,7 +113,7 @@ def completion(ending: Ending) -> Row:
 def end(ending: Ending, *, owner: str | None = None) -> Row:
     """END, for `record_endings` and `end_jobs`. `owner` names a node that lost the job."""
     facts, status = ending.facts, ending.status
-    ready, due_at = readiness(status, due_us=ending.next_attempt_us, now_us=ending.at_us)
+    ready, due_at, _gate = readiness(status, due_us=ending.next_attempt_us, now_us=ending.at_us)
     return (
         *completion(ending),
         ending.outcome,
@@ -142,7 +142,7 @@ def end(ending: Ending, *, owner: str | None = None) -> Row:
 def added(options: JobOptions, *, job_id: int, now_us: int) -> Row:
     """ADDED, for `insert_jobs`. Raises InvalidJobError if payload or metadata cannot be written as JSON."""
     run_at = now_us if options.run_at is None else to_us(options.run_at)
-    ready, due_at = readiness(JobStatus.PENDING, due_us=run_at, now_us=now_us)
+    ready, due_at, _gate = readiness(JobStatus.PENDING, due_us=run_at, now_us=now_us)
     return (
         job_id,
         options.job_type,

@@ -16,7 +16,7 @@ from jobwarden.jobs.history import Attempt, JobEvent
 from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS, DEFAULT_RETRY_DELAY_SECONDS
 from jobwarden.jobs.record import JobRecord
 from jobwarden.store.schema import edge, event, job, node, tag
-from jobwarden.store.work import NodeView
+from jobwarden.store.work import NodeView, ServedType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +41,11 @@ _INSTANTS = frozenset(
         "last_cancelled_at",
         "dead_lettered_at",
         "wait_until",
+        "expires_at",
     }
 )
+_decode_types = msgspec.json.Decoder(list[ServedType]).decode
+
 _JSON = frozenset({"payload", "output", "error_history", "depends_on_tags", "step_data", "metadata"})
 _ELSEWHERE = frozenset({"tags", "depends_on_job_ids"})
 _COLUMNS = [job.c[name] for name in JobRecord.model_fields if name not in _ELSEWHERE]
@@ -225,6 +228,7 @@ def _node(row: RowMapping) -> NodeView:
         lease_seconds=row["lease_seconds"],
         doorbell=row["doorbell"],
         version=row["version"],
+        types=None if row["types"] is None else _decode_types(row["types"]),
         report=None if row["report"] is None else msgspec.json.decode(row["report"]),
     )
 

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 
 from jobwarden.errors import SchemaMismatchError, StoreError, StoreUnavailableError
 from jobwarden.store import migrations, reading
+from jobwarden.store.access import Access
 from jobwarden.store.adding import add_jobs
-from jobwarden.store.bell import Bell
+from jobwarden.store.bulk import Bulk
 from jobwarden.store.changing import cancel_job, retry_job
+from jobwarden.store.controls import Controls
 from jobwarden.store.dialects import Dialect, dialect_for
 from jobwarden.store.failures import store_errors
-from jobwarden.store.transactions import connected
+from jobwarden.store.feed import Feed
+from jobwarden.store.upkeep import Upkeep
 from jobwarden.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -62,12 +65,20 @@ class Store:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._sql = dialect.statements
+        self._access = access = Access(dialect)
+        self.bulk = Bulk(access)
+        """Verbs over many jobs, by filter; edit and remove."""
+        self.controls = Controls(access)
+        """Pauses, limits and rates; why a job does not run."""
+        self.upkeep = Upkeep(access)
+        """Expiry, retention, repair."""
+        self.feed = Feed(access)
+        """Events of all jobs."""
         self.url_shown = dialect.url_shown
         """The URL without its password."""
         self.shares_kernel = dialect.shares_kernel
         """All nodes live on one host: a node's flock is its life."""
-        folder = dialect.side_path("doorbell")
-        self.bell = None if folder is None else Bell(folder)
+        self.bell = access.bell
         """Rung by this class after each commit that gives nodes something to do; None where the database rings."""
         self._watching: Connection | None = None
         self._watching_lock = threading.Lock()
@@ -85,7 +96,7 @@ class Store:
                 return add_jobs(connection, self._sql, options, now_us=now_us)
         with self._writing() as own:
             ids = add_jobs(own, self._sql, options, now_us=now_us)
-        self._ring_nodes()
+        self._access.ring_nodes()
         self._keep_log_short()
         return ids
 
@@ -138,14 +149,14 @@ class Store:
         """
         with self._writing() as connection:
             answer = cancel_job(connection, job_id, now_us=now_us, reason=reason)
-        self._ring_nodes()
+        self._access.ring_nodes()
         return answer
 
     def retry(self, job_id: int, *, now_us: int) -> None:
         """Run a failed, cancelled or retrying job again, now. Raises UnknownJobError, JobStateError."""
         with self._writing() as connection:
             retry_job(connection, job_id, now_us=now_us)
-        self._ring_nodes()
+        self._access.ring_nodes()
 
     # people
 
@@ -222,17 +233,13 @@ class Store:
         self._dialect.close()
 
     def _reading(self) -> AbstractContextManager[Connection]:
-        return connected(self._dialect, writing=False)
+        return self._access.reading()
 
     def _writing(self) -> AbstractContextManager[Connection]:
-        return connected(self._dialect, writing=True)
+        return self._access.writing(ring=False)
 
     def _keep_log_short(self) -> None:
         """Checkpointing is the daemon's work; while none runs, those who add must not let the log grow for ever."""
         if self._dialect.log_bytes() > LONGEST_LOG_BYTES:
             with contextlib.suppress(StoreError), store_errors(self.url_shown), self._dialect.engine.connect() as own:
                 self._dialect.checkpoint_if_long(own, longest_bytes=LONGEST_LOG_BYTES)
-
-    def _ring_nodes(self) -> None:
-        if self.bell is not None:
-            self.bell.ring_nodes()

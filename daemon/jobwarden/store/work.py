@@ -44,6 +44,8 @@ class Work(msgspec.Struct, kw_only=True):
     claim: Claim | None = None
     report: str | None = None
     """JSON for people (`status`); raises the node's beat and stores this when not None."""
+    types: str | None = None
+    """JSON array of `ServedType`; stored in the node's row when not None."""
     read_wishes: bool = False
 
 
@@ -78,6 +80,14 @@ class Receipts(msgspec.Struct, kw_only=True):
     """The node's own row is gone: somebody declared it dead."""
 
 
+class ServedType(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What a node publishes about one job type that it serves (the column `types` holds a JSON array of these)."""
+
+    job_type: str
+    schema: dict[str, object] | None = None
+    """JSON Schema of the payload, where it is typed."""
+
+
 class NodeStart(msgspec.Struct, frozen=True, kw_only=True):
     """A node as it registers itself."""
 
@@ -108,5 +118,7 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     lease_seconds: float
     doorbell: str | None
     version: str
+    types: list[ServedType] | None
+    """None: it has not said yet (it is loading its handlers)."""
     report: dict[str, object] | None
     """What the supervisor last said of itself: slots, generation, kill level, problems."""

@@ -107,6 +107,7 @@ class Writer:
             self._write_give_backs(work, receipts)
             self._obey_wishes(work)
             self._write_report(work)
+            self._publish_types(work)
             if work.claim is not None and work.claim.limit > 0 and work.claim.types:
                 receipts.claimed = claim_jobs(self._connection, self._sql, work, work.claim)
             self._look(work, receipts)
@@ -154,6 +155,10 @@ class Writer:
             self._connection.execute(
                 own.values(beat=node.c.beat + 1, beat_at=work.now_us, report=storable(work.report))
             )
+
+    def _publish_types(self, work: Work) -> None:
+        if work.types is not None:
+            self._connection.execute(update(node).where(node.c.id == work.node_id).values(types=storable(work.types)))
 
     def _look(self, work: Work, receipts: Receipts) -> None:
         seen = self._connection.execute(self._sql.look, {"node_id": work.node_id}).one()

@@ -120,7 +120,7 @@ class Channel:
                 return tuple(attempts)
             if not message:
                 return tuple(attempts)
-            run = messages.decode_to_worker(message)
+            run = messages.decode_run(message)
             attempts.append((run.job_id, run.fence))
 
     def stop_softly(self, attempt: tuple[int, int], why: str) -> None:

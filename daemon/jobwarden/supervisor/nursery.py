@@ -210,6 +210,8 @@ class Nursery:
             case messages.Done():
                 captured = channel.capture.cut(message.fence) if message.marked else None
                 self._feed(seen.Reported(channel.slot, message, captured))
+            case messages.Heartbeat() | messages.Ask():  # pragma: no cover - next
+                return
             case messages.Progress():
                 self._feed(seen.ProgressMade(channel.slot, message.fence, message.percent))
             case messages.Hello():

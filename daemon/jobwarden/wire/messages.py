@@ -43,6 +43,9 @@ class HandlerInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     timeout_ms: int | None = None
     max_attempts: int | None = None
     retry_delay: float | None = None
+    heartbeat_timeout_ms: int | None = None
+    max_concurrency: int | None = None
+    """How many jobs of this type one node runs at once."""
     schema: str | None = None
     """JSON Schema of the payload as JSON text, where it is typed."""
 
@@ -95,6 +98,21 @@ class Run(_Message, frozen=True):
     attempt: int
     max_attempts: int
     timeout_ms: int | None
+    force_kill_on_timeout: bool = False
+
+
+class Answer(_Message, frozen=True):
+    """On the control stream: the answer to the `Ask` with this number, after its commit."""
+
+    number: int
+    value: str | None
+    """Raw JSON text; None with an error."""
+    error: str | None = None
+    """One sentence."""
+    error_kind: str = ""
+    """The class of the error in `jobwarden.errors`, for the worker to raise the same."""
+    error_field: str = ""
+    """For InvalidJobError: the field; `error` is then the problem."""
 
 
 LARGEST_QUEUED = 65_536
@@ -106,6 +124,25 @@ class Stop(_Message, frozen=True):
     job_id: int
     fence: int
     why: str
+
+
+class Prolonged(_Message, frozen=True):
+    """On the talk socket: the answer to `Prolong`. Not granted: the attempt's limit had passed for good."""
+
+    job_id: int
+    fence: int
+    granted: bool
+
+
+# worker -> supervisor, on the talk socket
+
+
+class Prolong(_Message, frozen=True):
+    """The limit of the running attempt is to be `ms` from now; None is its own `timeoutMs` once more."""
+
+    job_id: int
+    fence: int
+    ms: int | None
 
 
 # worker -> supervisor, on the control stream
@@ -124,6 +161,23 @@ class Progress(_Message, frozen=True):
 
     fence: int
     percent: float
+
+
+class Heartbeat(_Message, frozen=True):
+    """The running job says that it is alive; a progress says so too."""
+
+    fence: int
+
+
+class Ask(_Message, frozen=True):
+    """The running job asks the store for something; answered by `Answer`."""
+
+    fence: int
+    number: int
+    """Counts up in each worker."""
+    verb: str
+    arguments: str
+    """Raw JSON text: an object of the verb's keyword arguments."""
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):
@@ -164,10 +218,11 @@ class Done(_Message, frozen=True):
     """The worker must not run another job (it was stopped softly, or left children behind)."""
 
 
-FromWorker = Hello | Progress | Done
+FromWorker = Hello | Progress | Heartbeat | Ask | Done
 FromTemplate = Loaded | Forked | ForkFailed
 ToTemplate = Fork
-ToWorker = Run
+ToWorker = Run | Answer
+ToTalk = Stop | Prolonged
 
 _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode
@@ -176,8 +231,11 @@ encode = _encoder.encode
 decode_from_worker = msgspec.msgpack.Decoder(FromWorker).decode
 decode_from_template = msgspec.msgpack.Decoder(FromTemplate).decode
 decode_to_template = msgspec.msgpack.Decoder(ToTemplate).decode
+decode_run = msgspec.msgpack.Decoder(Run).decode
 decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode
+decode_talk = msgspec.msgpack.Decoder(ToTalk).decode
 decode_stop = msgspec.msgpack.Decoder(Stop).decode
+decode_prolong = msgspec.msgpack.Decoder(Prolong).decode
 
 
 def end_mark(nonce: str, fence: int) -> bytes:

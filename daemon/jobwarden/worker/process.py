@@ -26,7 +26,7 @@ from jobwarden.wire.messages import (
     Hello,
     Progress,
     Run,
-    decode_to_worker,
+    decode_run,
     encode,
 )
 from jobwarden.wire.page import TRUSTED_UNTIL
@@ -112,7 +112,7 @@ class Worker:
             else:
                 if size == 0:
                     os._exit(0)
-                return decode_to_worker(self._buffer[:size])
+                return decode_run(self._buffer[:size])
 
     def _wait(self) -> Run | None:
         """Until a job is in the queue (None), or a large one has come on the control stream."""
@@ -130,7 +130,7 @@ class Worker:
                 text = "two jobs at once on the stream"
                 raise FrameError(text)
             if messages:
-                return decode_to_worker(messages[0])
+                return decode_run(messages[0])
             if not self._reader.pending:
                 return None
 
