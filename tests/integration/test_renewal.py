@@ -11,9 +11,9 @@ import pytest
 
 from jobwarden.clock import SECOND_NS, Clock
 from jobwarden.store import NodeStart, Store, Work, open_store
+from jobwarden.store.life import hold_node, lock_path
 from jobwarden.supervisor.ledger import Ledger
-from jobwarden.supervisor.locks import hold_node
-from jobwarden.supervisor.renewal import Renewal, lock_path
+from jobwarden.supervisor.renewal import Renewal
 
 LEASE_SECONDS = 15
 

@@ -16,9 +16,10 @@ from jobwarden import events
 from jobwarden.clock import SYSTEM_CLOCK, Clock, to_datetime, to_us
 from jobwarden.errors import StateDirectoryTakenError
 from jobwarden.settings import Settings
+from jobwarden.store.life import hold_node
 from jobwarden.supervisor.capture import Capture
 from jobwarden.supervisor.inputs import Rang, TrustBack
-from jobwarden.supervisor.locks import hold_node, hold_state_directory
+from jobwarden.supervisor.locks import hold_state_directory
 from jobwarden.supervisor.log import LogLines
 from jobwarden.supervisor.mailbox import Mailbox
 from jobwarden.wire.messages import end_mark
@@ -123,7 +124,7 @@ def test_a_state_directory_belongs_to_one_daemon(tmp_path: Path) -> None:
 def test_a_lock_is_held_until_its_last_holder_is_gone(tmp_path: Path) -> None:
     """R3: keeper and supervisor share the descriptor; one of them closing it frees nothing."""
     path = tmp_path / "node.lock"
-    supervisors = hold_node(path)
+    supervisors = hold_node(path, inheritable=True)
     assert os.get_inheritable(supervisors)
     keepers = os.dup(supervisors)
     os.close(supervisors)

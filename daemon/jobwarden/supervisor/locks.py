@@ -1,7 +1,7 @@
-"""The locks of a node: one on the state directory, one that is the node's life for others beside a SQLite database.
+"""The lock on the state directory: one daemon each.
 
-Both are flocks on descriptors that `run` opens and that keeper and supervisor inherit; each is free when both
-processes are gone, that is, when no worker is left (R3).
+A flock on a descriptor that `run` opens and that keeper and supervisor inherit, as they do the lock that is the
+node's life (`store.life`); each is free when both processes are gone, that is, when no worker is left (R3).
 """
 
 from __future__ import annotations
@@ -33,14 +33,6 @@ def hold_state_directory(state_dir: Path, *, wait_seconds: float) -> int:
         threading.Event().wait(_TRY_EVERY_SECONDS)
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"process {os.getpid()}\n".encode(), 0)
-    os.set_inheritable(descriptor, True)  # noqa: FBT003 - the signature of os
-    return descriptor
-
-
-def hold_node(path: Path) -> int:
-    """Make and lock the node's own file; returns the inheritable descriptor."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.set_inheritable(descriptor, True)  # noqa: FBT003 - the signature of os
     return descriptor
 

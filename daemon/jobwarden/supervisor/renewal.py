@@ -9,13 +9,12 @@ living node. The trust window is not this thread's: it reads files and the datab
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import threading
 from typing import TYPE_CHECKING
 
 from jobwarden.clock import SECOND_NS
 from jobwarden.errors import StoreError
+from jobwarden.store.life import is_free, lock_path
 from jobwarden.supervisor.ledger import Entries
 
 if TYPE_CHECKING:
@@ -109,23 +108,3 @@ class Renewal(threading.Thread):
         for path in paths:
             with contextlib.suppress(OSError):
                 path.unlink()
-
-
-def lock_path(folder: Path, node_id: str) -> Path:
-    """The file whose flock is the life of this node."""
-    return folder / f"{node_id}.lock"
-
-
-def is_free(path: Path) -> bool:
-    """Whether the file is there and nobody holds its lock."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:  # gone, another user's, or no descriptor is to be had: nothing was seen, so nobody is dead
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True

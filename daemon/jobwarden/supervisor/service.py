@@ -24,6 +24,7 @@ from jobwarden.kernel import adopt_orphans, die_with_parent, hide_memory
 from jobwarden.settings import Settings, load_settings
 from jobwarden.store import open_store
 from jobwarden.store.bell import Bell
+from jobwarden.store.life import hold_node, lock_path
 from jobwarden.store.work import NodeStart
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor import keeper
@@ -31,13 +32,13 @@ from jobwarden.supervisor.handover import Handover, inheritable_memfd, receive
 from jobwarden.supervisor.killer import KILL_LEVEL, Killer, require_listing_of_children
 from jobwarden.supervisor.launcher import Launcher
 from jobwarden.supervisor.ledger import Ledger
-from jobwarden.supervisor.locks import hold_node, hold_state_directory
+from jobwarden.supervisor.locks import hold_state_directory
 from jobwarden.supervisor.log import LogLines
 from jobwarden.supervisor.log_stream import LogStream
 from jobwarden.supervisor.loop import EXIT_KEEPER_LOST, KEEPER_LOST, Loop
 from jobwarden.supervisor.mailbox import Mailbox
 from jobwarden.supervisor.pool import Pool
-from jobwarden.supervisor.renewal import Renewal, lock_path
+from jobwarden.supervisor.renewal import Renewal
 from jobwarden.supervisor.sweep import sweep_leftovers
 from jobwarden.supervisor.terms import PoolTerms
 from jobwarden.supervisor.trust import Trust
@@ -77,7 +78,7 @@ def start(settings: Settings, *, config: Path | None, flags: Mapping[str, object
     store.close()
     node_lock = None if folder is None else lock_path(folder, node_id)
     if node_lock is not None:
-        locks.append(hold_node(node_lock))
+        locks.append(hold_node(node_lock, inheritable=True))
     page = inheritable_memfd("jobwarden-page", bytes(PAGE_BYTES))
     handover = Handover(
         config=None if config is None else str(config),

@@ -1,0 +1,47 @@
+"""A node's life beside a store whose nodes share one kernel: the flock on the node's own file.
+
+Held by every process that answers for the node's jobs, and freed by the kernel when the last of them is gone (R3, R6):
+free is death, held is life. Daemons hold it with their keeper; a client that takes jobs itself holds it alone. Never
+judges by age.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def lock_path(folder: Path, node_id: str) -> Path:
+    """The file whose flock is the life of this node; `folder` is the store's side folder `nodes`."""
+    return folder / f"{node_id}.lock"
+
+
+def hold_node(path: Path, *, inheritable: bool = False) -> int:
+    """Make and lock the node's own file; returns the descriptor. Raises OSError.
+
+    A copy of it keeps the node alive as well: `inheritable` lets it pass over exec, a fork always has it (close it
+    there).
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.set_inheritable(descriptor, inheritable)
+    return descriptor
+
+
+def is_free(path: Path) -> bool:
+    """Whether the file is there and nobody holds its lock."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:  # gone, another user's, or no descriptor is to be had: nothing was seen, so nobody is dead
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
