@@ -74,7 +74,7 @@ class Dispatching:
         )
 
     def _least_loaded(self, now: Moment) -> Slot | None:
-        best, least = None, 0 if self._workers.shrinking else DEPTH
+        best, least = None, 0 if self._workers.roster.shrinking else DEPTH
         for slot in self._workers.slots.values():
             load = len(slot.in_flight)
             if load < least and slot.state is SlotState.READY and self._takes_more(slot, now):

@@ -13,26 +13,25 @@ from jobwarden.jobs.ending import end_attempt
 from jobwarden.jobs.outcome import Outcome
 from jobwarden.supervisor import effects as do
 from jobwarden.supervisor import inputs as seen
+from jobwarden.supervisor.births import RESPAWN
 from jobwarden.supervisor.deadlines import Deadlines
 from jobwarden.supervisor.dispatching import Dispatching
 from jobwarden.supervisor.generations import Generations
 from jobwarden.supervisor.intake import Intake
+from jobwarden.supervisor.leaving import DRAIN_OVER, Leaving
 from jobwarden.supervisor.progress import ProgressNotes
 from jobwarden.supervisor.quickness import Quickness
 from jobwarden.supervisor.terms import SECOND_NS, PoolTerms
-from jobwarden.supervisor.workers import RESPAWN, Workers
+from jobwarden.supervisor.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobwarden.supervisor.slot import Slot
 
-_DRAIN_OVER = -2
 _TEND = -3
 _LOAD = -4
 _LOAD_OVER = -5
-_NOW = 3
-"""The highest urgency of leaving."""
 _TEND_EVERY_NS = 50_000_000
 
 
@@ -50,9 +49,6 @@ class Pool:
         self._out: list[do.Effect] = []
         self._quickness = Quickness()
         self._tending = False
-        self._urgency = 0
-        """0 serving, 1 draining, 2 fast, 3 now."""
-        self._left = False
         self.workers = Workers(
             terms,
             out=self._out,
@@ -69,6 +65,7 @@ class Pool:
             generations=self.generations,
             quickness=self._quickness,
         )
+        self._leaving = Leaving(out=self._out, workers=self.workers, intake=self.intake, generations=self.generations)
         self._progress = ProgressNotes(out=self._out, slots=self.workers.slots)
         self._table: dict[type, Callable[[Any, seen.Moment], None]] = {
             seen.Claimed: self._claimed,
@@ -77,8 +74,8 @@ class Pool:
             seen.TemplateReady: self._template_ready,
             seen.TemplateFailed: self._template_failed,
             seen.TemplateGone: self._template_gone,
-            seen.Born: self.workers.born,
-            seen.Unborn: self.workers.unborn,
+            seen.Born: self.workers.births.born,
+            seen.Unborn: self.workers.births.unborn,
             seen.Ready: self.workers.ready,
             seen.Reported: self.workers.reported,
             seen.ProgressMade: self._progress.progressed,
@@ -93,15 +90,15 @@ class Pool:
             seen.TrustBack: self._trust_back,
             seen.ReloadAsked: self._reload,
             seen.TermsChanged: self._terms_changed,
-            seen.StopAsked: self._stop_asked,
+            seen.StopAsked: self._leaving.asked,
             seen.Ticked: self._ticked,
         }
 
     def handle(self, fact: seen.Input, now: seen.Moment) -> list[do.Effect]:
         """What follows from this fact."""
         self._table[type(fact)](fact, now)
-        if self._urgency:
-            self._leave_if_empty()
+        if self._leaving.urgency:
+            self._leaving.leave_if_empty()
         elif self.trusted:
             self._dispatching.hand_out(now)
             self._dispatching.ask(now)
@@ -118,18 +115,14 @@ class Pool:
     @property
     def stopping(self) -> bool:
         """Whether it was asked to leave."""
-        return self._urgency > 0
+        return self._leaving.urgency > 0
 
     # the store
 
     def _claimed(self, fact: seen.Claimed, now: seen.Moment) -> None:
         self.intake.receive(fact.jobs, now_ns=now.ns)
-        if self._urgency:
-            self._give_back_backlog()
-
-    def _give_back_backlog(self) -> None:
-        self._out.extend(do.GiveBackJob(job.id, job.fence) for job in self.intake.backlog)
-        self.intake.backlog.clear()
+        if self._leaving.urgency:
+            self._leaving.give_back_backlog()
 
     def _wished(self, fact: seen.Wished, now: seen.Moment) -> None:
         why = Outcome.CANCELLED if fact.wish == "cancel" else Outcome.INTERRUPTED
@@ -167,7 +160,7 @@ class Pool:
     # generations
 
     def _reload(self, _fact: seen.ReloadAsked, now: seen.Moment) -> None:
-        if self._urgency:
+        if self._leaving.urgency:
             return
         if self.generations.loading is not None:
             self._out.append(do.EndTemplate(self.generations.loading))
@@ -185,7 +178,7 @@ class Pool:
             self._template_failed(seen.TemplateFailed(loading, f"it did not load within {seconds:g} s"), now)
 
     def _template_ready(self, fact: seen.TemplateReady, now: seen.Moment) -> None:
-        if self._urgency or fact.generation != self.generations.loading:
+        if self._leaving.urgency or fact.generation != self.generations.loading:
             self._out.append(do.EndTemplate(fact.generation))
             return
         self.deadlines.set(_LOAD_OVER, None)
@@ -217,7 +210,7 @@ class Pool:
             self.deadlines.set(_LOAD, now.ns + pause_ns)
 
     def _template_gone(self, fact: seen.TemplateGone, now: seen.Moment) -> None:
-        if fact.generation == self.generations.template and not self._urgency:
+        if fact.generation == self.generations.template and not self._leaving.urgency:
             self._template_failed(seen.TemplateFailed(fact.generation, "its template process died"), now)
             if self.generations.loading is None:
                 self.deadlines.set(_LOAD, now.ns)
@@ -227,51 +220,18 @@ class Pool:
         self.generations.default_timeout_ms = fact.terms.default_timeout_ms
         self.workers.change_terms(fact.terms, now)
 
-    # trust and the end
+    # trust
 
     def _trust_lost(self, _fact: seen.TrustLost, now: seen.Moment) -> None:
         if not self.trusted:
             return
         self.trusted = False
         self._out.append(do.Alert("the trust window has passed; running jobs are interrupted"))
-        self._interrupt_all(now, grace_ns=0)
+        self._leaving.interrupt_all(now, grace_ns=0)
 
     def _trust_back(self, _fact: seen.TrustBack, _now: seen.Moment) -> None:
         self.trusted = True
         self.intake.ring()
-
-    def _interrupt_all(self, now: seen.Moment, *, grace_ns: int | None) -> None:
-        for slot in list(self.workers.slots.values()):
-            if slot.head is None:
-                self.workers.kill(slot)
-            else:
-                self.workers.stop(slot, Outcome.INTERRUPTED, now, grace_ns=grace_ns)
-
-    def _stop_asked(self, fact: seen.StopAsked, now: seen.Moment) -> None:
-        self._urgency = _NOW if fact.now else min(self._urgency + 1, 2)
-        self.workers.stopping = True
-        self._give_back_backlog()
-        if self._urgency == 1:
-            self._drain(now)
-        else:
-            self._interrupt_all(now, grace_ns=0 if self._urgency == _NOW else None)
-
-    def _drain(self, now: seen.Moment) -> None:
-        self.deadlines.set(_DRAIN_OVER, now.ns + self.terms.drain_ns)
-        for slot in list(self.workers.slots.values()):
-            if slot.head is None:
-                self.workers.kill(slot)
-            elif len(slot.in_flight) > 1:
-                self._out.append(do.TakeBack(slot.id))
-
-    def _leave_if_empty(self) -> None:
-        if self._left or self.workers.slots or self.intake.claiming:
-            return
-        self._left = True
-        for template in (self.generations.template, self.generations.loading):
-            if template is not None:
-                self._out.append(do.EndTemplate(template))
-        self._out.append(do.Leave())
 
     # time
 
@@ -281,8 +241,8 @@ class Pool:
                 self.workers.overdue(key, now)
             elif key == RESPAWN:
                 self.workers.fill(now)
-            elif key == _DRAIN_OVER:
-                self._interrupt_all(now, grace_ns=None)
+            elif key == DRAIN_OVER:
+                self._leaving.interrupt_all(now, grace_ns=None)
             elif key == _LOAD:
                 self._load_again(now)
             elif key == _LOAD_OVER:
@@ -291,7 +251,7 @@ class Pool:
                 self._tend(now)
 
     def _load_again(self, now: seen.Moment) -> None:
-        if self.generations.template is None and self.generations.loading is None and not self._urgency:
+        if self.generations.template is None and self.generations.loading is None and not self._leaving.urgency:
             self._load(now, restore=self.generations.serving is not None)
 
     def _tend(self, now: seen.Moment) -> None:
@@ -299,7 +259,7 @@ class Pool:
         self._progress.flush(now)
         self._dispatching.rebalance(now)
         if self.intake.is_stale(now.ns):
-            self._give_back_backlog()
+            self._leaving.give_back_backlog()
 
     def _plan_tending(self, now: seen.Moment) -> None:
         if not self._tending and (self.intake.backlog or self._busy()):

@@ -1,0 +1,83 @@
+"""The births of workers: how many are missing, and what happens when one does not come. Pure; a part of the pool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobwarden.supervisor import effects as do
+from jobwarden.supervisor.patience import Patience
+from jobwarden.supervisor.slot import SlotState
+from jobwarden.supervisor.terms import MOST_BIRTHS
+
+if TYPE_CHECKING:
+    from jobwarden.supervisor import inputs as seen
+    from jobwarden.supervisor.generations import Generations
+    from jobwarden.supervisor.roster import Roster
+    from jobwarden.supervisor.slot import Slot
+
+_FIRST_RESPAWN_PAUSE_NS, _LONGEST_RESPAWN_PAUSE_NS = 100_000_000, 5_000_000_000
+RESPAWN = -1
+"""The deadline key for 'try to fork again'; slots use their own (positive) ids."""
+
+
+class Births:
+    """Asks for workers and minds their births."""
+
+    def __init__(self, roster: Roster, *, generations: Generations) -> None:
+        """No worker yet; `fill` asks for them once a generation can be forked."""
+        self._roster = roster
+        self._generations = generations
+        self._patience = Patience(first_ns=_FIRST_RESPAWN_PAUSE_NS, longest_ns=_LONGEST_RESPAWN_PAUSE_NS)
+
+    def fill(self, now: seen.Moment) -> None:
+        """Ask for as many workers as are missing, unless the last ones died at birth just now."""
+        roster = self._roster
+        if roster.stopping or (template := self._generations.template) is None:
+            return
+        missing = roster.terms.workers - sum(1 for slot in roster.slots.values() if not slot.stuck)
+        if missing > 0 and now.ns < self._patience.not_before_ns:
+            roster.deadlines.set(RESPAWN, self._patience.not_before_ns)
+            return
+        births = sum(slot.state is SlotState.SPAWNING for slot in roster.slots.values())
+        for _ in range(min(missing, MOST_BIRTHS - births)):
+            self._fork(template, now)
+
+    def _fork(self, template: int, now: seen.Moment) -> None:
+        slot = self._roster.add(generation=template, now_ns=now.ns)
+        self._roster.set_until(slot, now.ns + self._roster.terms.spawn_ns)
+        self._roster.out.append(do.ForkWorker(slot.id, template))
+
+    def born(self, fact: seen.Born, _now: seen.Moment) -> None:
+        """The worker exists; if it was given up meanwhile, it is killed."""
+        slot = self._roster.slots.get(fact.slot)
+        if slot is None:
+            return
+        slot.born, slot.pid = True, fact.pid
+        if self._roster.stopping and slot.state is SlotState.SPAWNING:
+            self._roster.kill(slot)
+
+    def unborn(self, fact: seen.Unborn, now: seen.Moment) -> None:
+        """There is no worker; try again, more slowly each time."""
+        slot = self._roster.slots.get(fact.slot)
+        if slot is not None and slot.state is SlotState.SPAWNING and not slot.born:
+            self._roster.out.append(do.Alert(f"no worker was born: {fact.why}"))
+            self.failed(now)
+            self._roster.remove(slot)
+            self.fill(now)
+
+    def overdue(self, slot: Slot, now: seen.Moment) -> None:
+        """It did not say Hello in time."""
+        self.failed(now)
+        self._roster.out.append(do.Alert(f"the worker of slot {slot.id} did not report in time"))
+        if slot.born:
+            self._roster.kill(slot)
+        else:
+            self._roster.out.append(do.EndTemplate(slot.generation))
+
+    def failed(self, now: seen.Moment) -> None:
+        """A worker that never did anything is gone: the next one comes later."""
+        self._patience.fail(now.ns)
+
+    def succeeded(self) -> None:
+        """A worker has done its first work."""
+        self._patience.succeed()

@@ -1,0 +1,67 @@
+"""Who is there: all slots, the idle ones among them, and how one is told to go. Pure; a part of the pool.
+
+Everything that decides about a slot (births, limits, the workers' lives) works on the one roster; it holds no rule
+about jobs. The order of a kill is law (design §8): what is ordered here is recorded only in `Workers.cleared`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobwarden.supervisor import effects as do
+from jobwarden.supervisor.slot import Slot, SlotState
+
+if TYPE_CHECKING:
+    from jobwarden.supervisor.deadlines import Deadlines
+    from jobwarden.supervisor.terms import PoolTerms
+
+
+class Roster:
+    """The pool's slots by their ids. Methods append to `out` what the loop has to do."""
+
+    def __init__(self, terms: PoolTerms, *, out: list[do.Effect], deadlines: Deadlines) -> None:
+        """Nobody is there."""
+        self.terms = terms
+        self.slots: dict[int, Slot] = {}
+        self.idle: dict[int, Slot] = {}
+        """Slots that wait for a job, in the order in which they became idle."""
+        self.stopping = False
+        self.shrinking = False
+        """There are more workers than the configuration wants now: none gets a job behind another one."""
+        self.out = out
+        self.deadlines = deadlines
+        self._last_slot = 0
+
+    def add(self, *, generation: int, now_ns: int) -> Slot:
+        """A new slot, whose worker is to be born."""
+        self._last_slot += 1
+        slot = self.slots[self._last_slot] = Slot(self._last_slot, generation=generation, now_ns=now_ns)
+        return slot
+
+    def excess(self) -> int:
+        """How many workers there will be more than wanted once those that are told to go have gone; never negative."""
+        return max(0, sum(1 for slot in self.slots.values() if slot.lives) - self.terms.workers)
+
+    def kill(self, slot: Slot, *, dump: bool = False) -> None:
+        """Order the death of the worker and its tree."""
+        if slot.state not in {SlotState.SPAWNING, SlotState.READY, SlotState.STOPPING}:
+            return
+        if not slot.born:
+            return  # `born` comes back to it, `unborn` removes it, or its spawn deadline ends the template
+        self.idle.pop(slot.id, None)
+        self.set_until(slot, None)
+        if slot.in_flight:
+            self.out.append(do.TakeBack(slot.id))
+        slot.move(SlotState.KILLING)
+        self.out.append(do.KillTree(slot.id, dump and slot.done is None))
+
+    def set_until(self, slot: Slot, at_ns: int | None) -> None:
+        """The slot's one deadline (decision 004) is at this moment; None: it has none."""
+        if at_ns is not None or slot.until_ns is not None:
+            slot.until_ns = at_ns
+            self.deadlines.set(slot.id, at_ns)
+
+    def remove(self, slot: Slot) -> None:
+        """Nothing of it is left."""
+        self.deadlines.set(slot.id, None)
+        del self.slots[slot.id]
