@@ -31,6 +31,10 @@ class Deadlines:
             self._heap = [(at, each) for each, at in self._at.items()]
             heapq.heapify(self._heap)
 
+    def is_set(self, key: int) -> bool:
+        """Whether this key will fall due."""
+        return key in self._at
+
     def next_ns(self) -> int | None:
         """The earliest moment, or None for never."""
         self._drop_replaced()

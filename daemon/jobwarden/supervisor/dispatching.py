@@ -104,12 +104,13 @@ class Dispatching:
         intake = self._intake
         if intake.claiming or not intake.maybe_more or not self._generations.terms:
             return
-        room = min(self._room(now), LARGEST_CLAIM)
+        room = min(self.room(now), LARGEST_CLAIM)
         if room > 0:
             intake.ask(room, now_ns=now.ns)
             self._out.append(do.AskClaim(room, self._generations.terms))
 
-    def _room(self, now: Moment) -> int:
+    def room(self, now: Moment) -> int:
+        """How many jobs the workers can take beyond the backlog."""
         if not self._last_was_quick:
             return len(self._workers.idle) - len(self._intake.backlog)
         held = wanted = 0

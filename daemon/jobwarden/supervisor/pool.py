@@ -16,6 +16,7 @@ from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.births import RESPAWN
 from jobwarden.supervisor.deadlines import Deadlines
 from jobwarden.supervisor.dispatching import Dispatching
+from jobwarden.supervisor.errand import STALLED, ErrandRun
 from jobwarden.supervisor.generations import Generations
 from jobwarden.supervisor.intake import Intake
 from jobwarden.supervisor.leaving import DRAIN_OVER, Leaving
@@ -43,7 +44,7 @@ class Pool:
         self.terms = terms
         self.deadlines = Deadlines()
         self.generations = Generations(default_timeout_ms=terms.default_timeout_ms)
-        self.intake = Intake()
+        self.intake = Intake(patient=terms.errand is not None)
         self.trusted = True
         self._jitter = jitter
         self._out: list[do.Effect] = []
@@ -65,6 +66,7 @@ class Pool:
             generations=self.generations,
             quickness=self._quickness,
         )
+        self.errand = self._errand_of(terms)
         self._leaving = Leaving(out=self._out, workers=self.workers, intake=self.intake, generations=self.generations)
         self._progress = ProgressNotes(out=self._out, slots=self.workers.slots)
         self._table: dict[type, Callable[[Any, seen.Moment], None]] = {
@@ -97,15 +99,19 @@ class Pool:
     def handle(self, fact: seen.Input, now: seen.Moment) -> list[do.Effect]:
         """What follows from this fact."""
         self._table[type(fact)](fact, now)
+        if self.errand is not None and not self._leaving.urgency:
+            self._mind_errand(self.errand, fact, now)
         if self._leaving.urgency:
             self._leaving.leave_if_empty()
         elif self.trusted:
             self._dispatching.hand_out(now)
-            self._dispatching.ask(now)
+            (self.errand or self._dispatching).ask(now)
         if self.intake.backlog or not self._tending:
             self._plan_tending(now)
         effects = self._out[:]
         self._out.clear()
+        if self.errand is not None:
+            self.errand.count(effects)
         return effects
 
     def next_ns(self) -> int | None:
@@ -116,6 +122,27 @@ class Pool:
     def stopping(self) -> bool:
         """Whether it was asked to leave."""
         return self._leaving.urgency > 0
+
+    # processing by hand
+
+    def _errand_of(self, terms: PoolTerms) -> ErrandRun | None:
+        if terms.errand is None:
+            return None
+        return ErrandRun(
+            terms,
+            terms.errand,
+            out=self._out,
+            dispatching=self._dispatching,
+            workers=self.workers,
+            intake=self.intake,
+            generations=self.generations,
+        )
+
+    def _mind_errand(self, errand: ErrandRun, fact: seen.Input, now: seen.Moment) -> None:
+        """One that is over leaves as after a first TERM; there is nothing to drain then."""
+        errand.follow(fact, now)
+        if errand.over:
+            self._leaving.asked(seen.StopAsked(now=False), now)
 
     # the store
 
@@ -160,8 +187,8 @@ class Pool:
     # generations
 
     def _reload(self, _fact: seen.ReloadAsked, now: seen.Moment) -> None:
-        if self._leaving.urgency:
-            return
+        if self._leaving.urgency or (self.errand is not None and self.generations.last):
+            return  # an errand ends on the code with which it began
         if self.generations.loading is not None:
             self._out.append(do.EndTemplate(self.generations.loading))
         self._load(now, restore=False)
@@ -216,6 +243,8 @@ class Pool:
                 self.deadlines.set(_LOAD, now.ns)
 
     def _terms_changed(self, fact: seen.TermsChanged, now: seen.Moment) -> None:
+        if self.errand is not None:
+            return
         self.terms = fact.terms
         self.generations.default_timeout_ms = fact.terms.default_timeout_ms
         self.workers.change_terms(fact.terms, now)
@@ -247,6 +276,8 @@ class Pool:
                 self._load_again(now)
             elif key == _LOAD_OVER:
                 self._load_overdue(now)
+            elif key == STALLED and self.errand is not None:
+                self.errand.stalled()
             else:
                 self._tend(now)
 

@@ -9,6 +9,17 @@ MOST_BIRTHS = 16
 """Forks that are under way at once: a template's socket holds 278, and each has `spawn_ns` from its asking on."""
 
 
+class Errand(msgspec.Struct, frozen=True, kw_only=True):
+    """Processing by hand: what one `jobwarden run --once` or `--burst` is to do before it leaves."""
+
+    burst: bool
+    """Claim until nothing is ready; else one claim, and no more."""
+    limit: int | None = None
+    """Jobs that may be claimed in all."""
+    types: tuple[str, ...] = ()
+    """Only these job types; none given means all that are served."""
+
+
 class PoolTerms(msgspec.Struct, frozen=True, kw_only=True):
     """All durations in nanoseconds."""
 
@@ -18,3 +29,5 @@ class PoolTerms(msgspec.Struct, frozen=True, kw_only=True):
     spawn_ns: int
     load_ns: int
     default_timeout_ms: int | None = None
+    errand: Errand | None = None
+    """None serves until it is told to leave."""
