@@ -16,7 +16,8 @@ from jobwarden.jobs.record import JobRecord
 from jobwarden.store import NodeStart, Store, Writer, open_store
 from jobwarden.store.work import GiveBack, ProgressNote
 from jobwarden.supervisor import inputs as seen
-from jobwarden.supervisor.ledger import Entries, Ledger
+from jobwarden.supervisor.entries import Entries
+from jobwarden.supervisor.ledger import Ledger
 from jobwarden.supervisor.mailbox import Mailbox
 from tests.support.flaky_writer import AFTER, BEFORE, OK, FlakyWriter, Plan
 from tests.support.waiting import LIMIT_SECONDS, eventually

@@ -12,14 +12,11 @@ import secrets
 import threading
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from jobwarden import events
 from jobwarden.clock import MILLISECOND_NS, SECOND_NS, SECOND_US
 from jobwarden.errors import StoreError
-from jobwarden.jobs.claim import TypeTerms
-from jobwarden.jobs.ending import Ending
-from jobwarden.store.work import Claim, GiveBack, ProgressNote, Receipts, Work
+from jobwarden.store.work import Claim, Receipts, Work
+from jobwarden.supervisor.entries import Entries
 from jobwarden.supervisor.inputs import Claimed, ClaimFailed, LeaseLost, Processing, Rang, Wished
 
 if TYPE_CHECKING:
@@ -39,42 +36,6 @@ _WATCH_SECONDS = 0.1
 _CHECKPOINT_EVERY = 32
 """Commits between two looks at the length of the log."""
 _RETRY_SECONDS = (0.05, 1.0)
-
-
-class Entries(msgspec.Struct, kw_only=True):
-    """What the loop hands over at the end of a turn."""
-
-    endings: list[Ending] = []
-    progress: list[ProgressNote] = []
-    give_backs: list[GiveBack] = []
-    claim: int = 0
-    types: tuple[TypeTerms, ...] = ()
-    look: bool = False
-    """Read wishes: somebody rang."""
-    report: str | None = None
-    free_nodes: list[str] = []
-    reconcile: bool = False
-
-    def absorb(self, other: Entries) -> None:
-        """Take over what came later."""
-        self.endings += other.endings
-        self.progress += other.progress
-        self.give_backs += other.give_backs
-        self.free_nodes += other.free_nodes
-        self.claim = other.claim or self.claim
-        self.types = other.types or self.types
-        self.look |= other.look
-        self.report = other.report or self.report
-        self.reconcile |= other.reconcile
-
-    def __len__(self) -> int:
-        """The number of rows that a commit of these changes."""
-        return len(self.endings) + len(self.progress) + len(self.give_backs) + self.claim
-
-    @property
-    def empty(self) -> bool:
-        """Whether no transaction is needed."""
-        return not (len(self) or self.look or self.report or self.free_nodes or self.reconcile)
 
 
 class Ledger(threading.Thread):

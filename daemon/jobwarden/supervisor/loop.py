@@ -22,8 +22,8 @@ from jobwarden.store.bell import Bell
 from jobwarden.store.work import GiveBack, ProgressNote
 from jobwarden.supervisor import effects as do
 from jobwarden.supervisor import inputs as seen
+from jobwarden.supervisor.entries import Entries
 from jobwarden.supervisor.killer import KILL_LEVEL, Killer, Removal
-from jobwarden.supervisor.ledger import Entries, Ledger
 from jobwarden.supervisor.nursery import Nursery
 from jobwarden.supervisor.report import report_of
 from jobwarden.wire.page import ALIVE, TRUSTED_UNTIL
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from jobwarden.clock import Clock
     from jobwarden.supervisor.launcher import Launcher
+    from jobwarden.supervisor.ledger import Ledger
     from jobwarden.supervisor.mailbox import Mailbox
     from jobwarden.supervisor.pool import Pool
     from jobwarden.wire.page import SharedPage

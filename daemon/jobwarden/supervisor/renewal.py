@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from jobwarden.clock import SECOND_NS
 from jobwarden.errors import StoreError
 from jobwarden.store.life import is_free, lock_path
-from jobwarden.supervisor.ledger import Entries
+from jobwarden.supervisor.entries import Entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,45 @@
+"""What the ledger is asked to write: handed over by the loop at the end of a turn and by the renewal. Data only."""
+
+from __future__ import annotations
+
+import msgspec
+
+from jobwarden.jobs.claim import TypeTerms
+from jobwarden.jobs.ending import Ending
+from jobwarden.store.work import GiveBack, ProgressNote
+
+
+class Entries(msgspec.Struct, kw_only=True):
+    """Parts of one or several transactions; any of them may be empty."""
+
+    endings: list[Ending] = []
+    progress: list[ProgressNote] = []
+    give_backs: list[GiveBack] = []
+    claim: int = 0
+    types: tuple[TypeTerms, ...] = ()
+    look: bool = False
+    """Read wishes: somebody rang."""
+    report: str | None = None
+    free_nodes: list[str] = []
+    reconcile: bool = False
+
+    def absorb(self, other: Entries) -> None:
+        """Take over what came later."""
+        self.endings += other.endings
+        self.progress += other.progress
+        self.give_backs += other.give_backs
+        self.free_nodes += other.free_nodes
+        self.claim = other.claim or self.claim
+        self.types = other.types or self.types
+        self.look |= other.look
+        self.report = other.report or self.report
+        self.reconcile |= other.reconcile
+
+    def __len__(self) -> int:
+        """The number of rows that a commit of these changes."""
+        return len(self.endings) + len(self.progress) + len(self.give_backs) + self.claim
+
+    @property
+    def empty(self) -> bool:
+        """Whether no transaction is needed."""
+        return not (len(self) or self.look or self.report or self.free_nodes or self.reconcile)
