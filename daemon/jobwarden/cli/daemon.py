@@ -15,13 +15,14 @@ import typer
 
 from jobwarden.cli.places import AsJson, Config, DatabaseUrl, find_url
 from jobwarden.cli.printing import print_json, printable
-from jobwarden.errors import JobwardenError
+from jobwarden.errors import InvalidJobError, JobwardenError
 from jobwarden.settings import Settings, examine_settings, load_settings
 from jobwarden.settings.describe import default_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jobwarden.supervisor.terms import Errand
     from jobwarden.wire.messages import HandlerInfo, Problem
 
 _METAVARS = {"database_url": "URL", "handlers": "DIR", "state_dir": "DIR", "worker_environment": "NAMES"}
@@ -49,12 +50,52 @@ def _flag(name: str) -> inspect.Parameter:
 
 
 @_with_a_flag_per_setting
-def run_command(*, config: Config = None, **flags: str | None) -> None:
-    """Run the daemon in the foreground, until it gets SIGTERM or SIGINT."""
-    settings = load_settings(config=config, flags=flags)
-    from jobwarden.supervisor.service import start
+def run_command(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Claim ready jobs once, run them, and end.")] = False,
+    burst: Annotated[bool, typer.Option("--burst", help="Run jobs until nothing is ready, and end.")] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            help="With --once or --burst: at most so many jobs; by default 100 with --once.", show_default=False
+        ),
+    ] = None,
+    job_type: Annotated[
+        list[str] | None,
+        typer.Option("--type", help="With --once or --burst: only this type; repeat it for more.", show_default=False),
+    ] = None,
+    config: Config = None,
+    **flags: str | None,
+) -> None:
+    """Run the daemon in the foreground, until it gets SIGTERM or SIGINT.
 
-    start(settings, config=config, flags={name: value for name, value in flags.items() if value is not None})
+    With --once or --burst it processes what is ready, prints {"processed": N} on standard output, and ends with 0,
+    also if jobs failed; 1 says that the handlers or the database cannot be used.
+    """
+    errand = _errand(once=once, burst=burst, limit=limit, types=job_type or [])
+    settings = load_settings(config=config, flags=flags)
+    from jobwarden.supervisor.start import start
+
+    given = {name: value for name, value in flags.items() if value is not None}
+    start(settings, config=config, flags=given, errand=errand)
+
+
+def _errand(*, once: bool, burst: bool, limit: int | None, types: list[str]) -> Errand | None:
+    """What is to be processed by hand; None for a daemon that stays. Raises InvalidJobError."""
+    from jobwarden.client.arguments import LARGEST_PAGE
+
+    if once and burst:
+        raise InvalidJobError("burst", "goes on where --once ends; give one of the two")
+    if not (once or burst):
+        for name, value in (("limit", limit), ("type", types)):
+            if value not in (None, []):
+                raise InvalidJobError(name, "is for --once and --burst only; add one of them")
+        return None
+    if limit is not None and not 1 <= limit <= LARGEST_PAGE:
+        raise InvalidJobError("limit", f"{limit} is not possible; give an integer from 1 to {LARGEST_PAGE}")
+    from jobwarden.supervisor.terms import Errand
+
+    return Errand(burst=burst, limit=limit, types=tuple(dict.fromkeys(types)))
 
 
 @_with_a_flag_per_setting

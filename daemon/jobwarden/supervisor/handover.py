@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from jobwarden.supervisor.terms import Errand
+
 
 class Handover(msgspec.Struct, frozen=True, kw_only=True):
     """The choices of one start."""
@@ -18,6 +20,7 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
     locks: list[int]
     node_lock: str | None
     keeper_pid: int
+    errand: Errand | None = None
 
     @property
     def config_path(self) -> Path | None:

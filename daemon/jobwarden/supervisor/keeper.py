@@ -27,6 +27,8 @@ SWEEP_SECONDS = 5.0
 EMPTY_LOOKS = 3
 SECOND_LOOK_NS = 1_000_000_000
 EXIT_HUNG = 70
+REMOVE = "--remove="
+"""An option before the command: this folder is removed at the very end."""
 
 FORWARDED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 4, 15, 36
@@ -191,14 +193,28 @@ def reap_all() -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """`keeper.py PAGE_DESCRIPTOR HUNG_SECONDS COMMAND...`."""
+    """`keeper.py PAGE_DESCRIPTOR HUNG_SECONDS [--remove=FOLDER] COMMAND...`."""
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     libc.prctl(PR_SET_NAME, b"jobwarden:keep", 0, 0, 0)
     signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
     hung_ns = int(float(arguments[1]) * 1e9)
-    return Keeper(int(arguments[0]), arguments[2:], hung_ns=hung_ns).keep()
+    passing = arguments[2].removeprefix(REMOVE) if arguments[2].startswith(REMOVE) else None
+    code = Keeper(int(arguments[0]), arguments[2 if passing is None else 3 :], hung_ns=hung_ns).keep()
+    if passing is not None:
+        remove_folder(Path(passing))
+    return code
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder of plain files, whose locks we hold; what cannot be removed stays."""
+    try:
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+    except OSError:
+        return
 
 
 if __name__ == "__main__":

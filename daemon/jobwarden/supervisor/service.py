@@ -1,4 +1,4 @@
-"""The composition root: `start` turns `jobwarden run` into the keeper, `serve` is what the keeper starts."""
+"""The composition root: `serve` is what the keeper starts; all parts of the supervisor are made here."""
 
 from __future__ import annotations
 
@@ -6,117 +6,56 @@ import os
 import platform
 import random
 import resource
-import secrets
 import signal
 import sys
 import threading
 import traceback
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from jobwarden import events
 from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
 from jobwarden.errors import InvalidSettingsError
 from jobwarden.kernel import adopt_orphans, die_with_parent, hide_memory
 from jobwarden.settings import Settings, load_settings
-from jobwarden.store import open_store
 from jobwarden.store.bell import Bell
-from jobwarden.store.life import hold_node, lock_path
 from jobwarden.store.work import NodeStart
 from jobwarden.supervisor import inputs as seen
-from jobwarden.supervisor import keeper
-from jobwarden.supervisor.handover import Handover, inheritable_memfd, receive
-from jobwarden.supervisor.killer import KILL_LEVEL, Killer, require_listing_of_children
+from jobwarden.supervisor.answer import Answer
+from jobwarden.supervisor.handover import Handover, receive
+from jobwarden.supervisor.killer import KILL_LEVEL, Killer
 from jobwarden.supervisor.launcher import Launcher
 from jobwarden.supervisor.ledger import Ledger
-from jobwarden.supervisor.locks import hold_state_directory
 from jobwarden.supervisor.log import LogLines
 from jobwarden.supervisor.log_stream import LogStream
 from jobwarden.supervisor.loop import EXIT_KEEPER_LOST, KEEPER_LOST, Loop
 from jobwarden.supervisor.mailbox import Mailbox
 from jobwarden.supervisor.pool import Pool
 from jobwarden.supervisor.renewal import Renewal
+from jobwarden.supervisor.start import open_for_daemon
 from jobwarden.supervisor.sweep import sweep_leftovers
-from jobwarden.supervisor.terms import PoolTerms
+from jobwarden.supervisor.terms import Errand, PoolTerms
 from jobwarden.supervisor.trust import Trust
 from jobwarden.version import __version__
-from jobwarden.wire.page import PAGE_BYTES, STOPPING, SharedPage
+from jobwarden.wire.page import STOPPING, SharedPage
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping
-
-    from jobwarden.store import Store
+    from types import FrameType
 
 EXIT_STORE_AWAY = 1
-_STANDARD_ERROR = 2
 EXIT_BROKEN = 70
 _SWITCH_SECONDS = 0.0002
 """Longer switch intervals starve the ledger beside a busy loop (R17)."""
 _LAST_WRITES_SECONDS, _LAST_LINES_SECONDS = 30.0, 2.0
 
 
-# in the process that the user started
-
-
-def start(settings: Settings, *, config: Path | None, flags: Mapping[str, object]) -> NoReturn:
-    """Take the locks, make the shared page and become the keeper. Raises the errors of locks and store.
-
-    A reload that is asked for now would end us, the keeper or the supervisor, whichever is just starting; ignoring is
-    inherited over exec until the supervisor's loop takes the signal.
-    """
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    _fill_standard_descriptors()
-    require_listing_of_children()
-    locks = [hold_state_directory(settings.state_dir, wait_seconds=settings.lock_wait_seconds)]
-    node_id = secrets.token_hex(8)
-    store = _open(settings)
-    folder = store.side_dir("nodes")
-    store.close()
-    node_lock = None if folder is None else lock_path(folder, node_id)
-    if node_lock is not None:
-        locks.append(hold_node(node_lock, inheritable=True))
-    page = inheritable_memfd("jobwarden-page", bytes(PAGE_BYTES))
-    handover = Handover(
-        config=None if config is None else str(config),
-        flags={name: str(value) if isinstance(value, Path) else value for name, value in flags.items()},
-        node_id=node_id,
-        page=page,
-        locks=locks,
-        node_lock=None if node_lock is None else str(node_lock),
-        keeper_pid=os.getpid(),
-    )
-    descriptor = inheritable_memfd("jobwarden-handover", msgspec.json.encode(handover))
-    command = [sys.executable, "-P", "-m", "jobwarden.supervisor", str(descriptor)]
-    options = [str(page), str(settings.hung_seconds)]
-    os.execv(sys.executable, [sys.executable, "-I", "-S", "-E", keeper.__file__, *options, *command])  # noqa: S606 - no shell is wanted
-
-
-def _open(settings: Settings) -> Store:
-    return open_store(
-        settings.database_url,
-        synchronous=settings.synchronous,
-        busy_timeout_seconds=settings.lock_timeout_seconds,
-    )
-
-
-def _fill_standard_descriptors() -> None:
-    """Started with a closed 0, 1 or 2, the next open file would take that number and get what people print."""
-    while (lowest := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
-        os.set_inheritable(lowest, True)  # noqa: FBT003 - the signature of os
-    os.close(lowest)
-
-
-# in the supervisor
-
-
 def serve(descriptor: int) -> int:
     """Run the supervisor until it is told to leave; returns its exit code."""
     handover = receive(descriptor)
-    _leave_at_once_on_signals()
+    answer = None if handover.errand is None else Answer()
+    _leave_at_once_on_signals(answer)
     die_with_parent(KEEPER_LOST)
     if os.getppid() != handover.keeper_pid:
         return EXIT_KEEPER_LOST
@@ -128,16 +67,22 @@ def serve(descriptor: int) -> int:
     (log := LogStream(sys.stderr)).start()
     events.listen(LogLines(settings, clock=SYSTEM_CLOCK, stream=log))
     threading.excepthook = partial(_die_of, log)
+    service = Service(settings, handover)
     try:
-        return Service(settings, handover).run()
+        code = service.run()
     finally:
         log.finish(seconds=_LAST_LINES_SECONDS)
+    return code if answer is None else answer.tell(service.pool.errand, code=code)
 
 
-def _leave_at_once_on_signals() -> None:
+def _leave_at_once_on_signals(answer: Answer | None) -> None:
     """Until the loop takes them: nothing runs yet, so there is nothing to drain."""
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        os._exit(0 if answer is None else answer.tell(None, code=0))
+
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, lambda _number, _frame: os._exit(0))
+        signal.signal(number, leave)
 
 
 def _die_of(log: LogStream, failure: threading.ExceptHookArgs) -> None:
@@ -165,13 +110,13 @@ class Service:
         self._settings = settings
         self._handover = handover
         self._name = f"{platform.node()}:{os.getpid()}"
-        self._store = _open(settings)
+        self._store = open_for_daemon(settings)
         doorbell = self._store.side_dir("doorbell")
         self._bell = None if doorbell is None else Bell(doorbell)
         self._ears = _listen(self._bell)
         mailbox = Mailbox()
         page = self._page = SharedPage(handover.page, writable=True)
-        pool = Pool(terms_of(settings), jitter=draw_jitter)
+        pool = self.pool = Pool(terms_of(settings, errand=handover.errand), jitter=draw_jitter)
         launcher = Launcher(settings, node_id=handover.node_id, page=handover.page)
         stuck_ns = int(settings.kill_stuck_seconds * SECOND_NS)
         killer = Killer(launcher, mailbox, clock=SYSTEM_CLOCK, stuck_ns=stuck_ns)
@@ -285,10 +230,12 @@ def _listen(bell: Bell | None) -> socket.socket | None:
         return None
 
 
-def terms_of(settings: Settings) -> PoolTerms:
-    """The pool's numbers out of the settings."""
+def terms_of(settings: Settings, *, errand: Errand | None = None) -> PoolTerms:
+    """The pool's numbers out of the settings; an errand forks no workers that cannot get a job."""
+    bound = settings.workers if errand is None or errand.limit is None else errand.limit
     return PoolTerms(
-        workers=settings.workers,
+        workers=min(settings.workers, bound),
+        errand=errand,
         kill_grace_ns=int(settings.kill_grace_seconds * SECOND_NS),
         drain_ns=int(settings.drain_seconds * SECOND_NS),
         spawn_ns=int(settings.spawn_seconds * SECOND_NS),
