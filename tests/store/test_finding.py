@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobwarden.clock import to_datetime
-from jobwarden.errors import StoreError
+from jobwarden.errors import InvalidJobError
 from jobwarden.jobs import JobStatus
 from tests.store.scene import NAME, NODE, Scene
 
@@ -74,5 +74,5 @@ def test_times_are_kept_to_the_microsecond(scene: Scene) -> None:
 
 def test_bytes_that_are_no_text_are_refused_not_crashed_on(scene: Scene) -> None:
     """A shell hands over any bytes; they can be no job's type."""
-    with pytest.raises(StoreError, match="surrogates"):
+    with pytest.raises(InvalidJobError, match="unicode"):
         scene.store.find(job_type="\udcff")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jobwarden.cli.printing import duration, moment, printable, table
 from jobwarden.clock import SECOND_US, SYSTEM_CLOCK, to_datetime, to_us
 from jobwarden.jobs import JobStatus
-from jobwarden.store.reading import RETRYING
+from jobwarden.jobs.filter import RETRYING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -3,7 +3,7 @@
 from jobwarden.jobs.claim import ClaimedJob, TypeTerms
 from jobwarden.jobs.ending import AttemptFacts, Ending, complete, end_attempt
 from jobwarden.jobs.filter import JobChanges, JobFilter, TagMode
-from jobwarden.jobs.history import Attempt, JobEvent
+from jobwarden.jobs.history import Attempt, FeedEvent, JobEvent
 from jobwarden.jobs.options import Dependency, DependsOn, JobOptions
 from jobwarden.jobs.outcome import FailureReason, JobStatus, OnParentFailure, Outcome
 from jobwarden.jobs.record import JobRecord
@@ -16,6 +16,7 @@ __all__ = [
     "DependsOn",
     "Ending",
     "FailureReason",
+    "FeedEvent",
     "JobChanges",
     "JobEvent",
     "JobFilter",

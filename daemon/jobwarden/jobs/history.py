@@ -22,6 +22,15 @@ class JobEvent(BaseModel):
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
+class FeedEvent(JobEvent):
+    """An event as a follower of all jobs gets it."""
+
+    job_type: str | None = Field(default=None, alias="jobType")
+    """None: the job was removed since."""
+    cursor: str
+    """Opaque; hand it back to go on after this event."""
+
+
 class Attempt(BaseModel):
     """One ended attempt of a job, identified by (job_id, fence)."""
 

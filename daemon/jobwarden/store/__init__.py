@@ -3,8 +3,11 @@
 The only room that knows SQL. Imports jobs, clock and errors, nothing above.
 """
 
+from jobwarden.jobs.filter import RETRYING
 from jobwarden.store.bell import Bell
-from jobwarden.store.reading import RETRYING, RunningJob
+from jobwarden.store.matching import Changed
+from jobwarden.store.paging import Page
+from jobwarden.store.reading import RunningJob
 from jobwarden.store.store import Store, open_store
 from jobwarden.store.work import (
     Claim,
@@ -22,10 +25,12 @@ from jobwarden.store.writer import Writer
 __all__ = [
     "RETRYING",
     "Bell",
+    "Changed",
     "Claim",
     "GiveBack",
     "NodeStart",
     "NodeView",
+    "Page",
     "ProgressNote",
     "Receipts",
     "Refusal",

@@ -8,24 +8,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from sqlalchemy import RowMapping, Select, case, func, select, text
-from sqlalchemy.sql import and_, or_
+from sqlalchemy import RowMapping, Select, select, text
 
 from jobwarden.clock import to_datetime
+from jobwarden.jobs.filter import RETRYING as RETRYING  # noqa: PLC0414 - until the client takes it from there
 from jobwarden.jobs.history import Attempt, JobEvent
 from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS, DEFAULT_RETRY_DELAY_SECONDS
 from jobwarden.jobs.record import JobRecord
+from jobwarden.store.readiness import Gate
 from jobwarden.store.schema import edge, event, job, node, tag
 from jobwarden.store.work import NodeView, ServedType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
-
-RETRYING = "retrying"
-"""Not a status: `failed` with a next attempt (design section 2). Accepted by `find`, shown by `counts`."""
 
 _INSTANTS = frozenset(
     {
@@ -49,6 +46,13 @@ _decode_types = msgspec.json.Decoder(list[ServedType]).decode
 _JSON = frozenset({"payload", "output", "error_history", "depends_on_tags", "step_data", "metadata"})
 _ELSEWHERE = frozenset({"tags", "depends_on_job_ids"})
 _COLUMNS = [job.c[name] for name in JobRecord.model_fields if name not in _ELSEWHERE]
+RECORDS = select(*_COLUMNS, job.c.gate)
+"""To be narrowed by WHERE, and read with `records`."""
+_WAITS_FOR = {
+    Gate.PARENTS: "waits for other jobs",
+    Gate.TAGS: "waits for tagged jobs",
+    Gate.LANE: "waits for its limit",
+}
 _DEFAULTS: dict[str, Any] = {
     "max_attempts": DEFAULT_MAX_ATTEMPTS,
     "retry_delay": DEFAULT_RETRY_DELAY_SECONDS,
@@ -70,37 +74,25 @@ class RunningJob(NamedTuple):
 
 def job_by_id(connection: Connection, job_id: int) -> JobRecord | None:
     """The record, or None."""
-    found = _records(connection, select(*_COLUMNS).where(job.c.id == job_id))
+    found = records(connection, RECORDS.where(job.c.id == job_id))
     return found[0] if found else None
 
 
-def find_jobs(
-    connection: Connection,
-    *,
-    status: str | None,
-    job_type: str | None,
-    tags: Sequence[str] | None,
-    limit: int,
-    offset: int,
-    newest_first: bool,
-) -> list[JobRecord]:
-    """Records that match all of what is given; `tags`: jobs that carry all of them."""
-    query = select(*_COLUMNS).order_by(job.c.id.desc() if newest_first else job.c.id).limit(limit).offset(offset)
-    if status == RETRYING:
-        query = query.where(job.c.status == "failed", job.c.next_attempt_at.is_not(None))
-    elif status is not None:
-        query = query.where(job.c.status == str(status))
-    if job_type is not None:
-        query = query.where(job.c.job_type == job_type)
-    for name in tags or ():
-        query = query.where(job.c.id.in_(select(tag.c.job_id).where(tag.c.name == name)))
-    return _records(connection, query)
+def records(connection: Connection, query: Select[Any]) -> list[JobRecord]:
+    """The jobs of a query made of `RECORDS`, in its order, with their tags and prerequisites."""
+    rows = connection.execute(query).mappings().all()
+    ids = [row["id"] for row in rows]
+    tags = _grouped(connection, select(tag.c.job_id, tag.c.name).order_by(tag.c.position), tag.c.job_id, ids)
+    edges = _grouped(
+        connection, select(edge.c.job_id, edge.c.depends_on).order_by(edge.c.depends_on), edge.c.job_id, ids
+    )
+    return [_record(row, tags=tags.get(row["id"], []), edges=edges.get(row["id"], [])) for row in rows]
 
 
 def events_of(connection: Connection, job_id: int) -> list[JobEvent]:
     """Everything that happened to the job, oldest first."""
     query = select(event).where(event.c.job_id == job_id).order_by(event.c.id)
-    return [_event(row) for row in connection.execute(query).mappings()]
+    return [event_of(row) for row in connection.execute(query).mappings()]
 
 
 def attempts_of(connection: Connection, job_id: int) -> list[Attempt]:
@@ -113,16 +105,6 @@ def has_ended(connection: Connection, job_id: int) -> bool | None:
     """Whether the job has ended (design section 2); None if there is no such job."""
     row = connection.execute(select(job.c.ended_at).where(job.c.id == job_id)).first()
     return None if row is None else row.ended_at is not None
-
-
-def count_jobs(connection: Connection) -> dict[str, dict[str, int]]:
-    """Job type -> status -> number of jobs."""
-    status = case((is_retrying(), RETRYING), else_=job.c.status).label("shown")
-    query = select(job.c.job_type, status, func.count()).group_by(job.c.job_type, status).order_by(job.c.job_type)
-    counts: dict[str, dict[str, int]] = {}
-    for job_type, shown, number in connection.execute(query):
-        counts.setdefault(job_type, {})[shown] = number
-    return counts
 
 
 def running_jobs(connection: Connection) -> list[RunningJob]:
@@ -138,26 +120,6 @@ def all_nodes(connection: Connection) -> list[NodeView]:
     return [_node(row) for row in rows]
 
 
-def is_retrying() -> Any:
-    """The condition behind `RETRYING`."""
-    return and_(job.c.status == "failed", job.c.next_attempt_at.is_not(None))
-
-
-def is_free() -> Any:
-    """Not running and not ended."""
-    return or_(job.c.status.in_(("pending", "waiting")), is_retrying())
-
-
-def _records(connection: Connection, query: Select[Any]) -> list[JobRecord]:
-    rows = connection.execute(query).mappings().all()
-    ids = [row["id"] for row in rows]
-    tags = _grouped(connection, select(tag.c.job_id, tag.c.name).order_by(tag.c.position), tag.c.job_id, ids)
-    edges = _grouped(
-        connection, select(edge.c.job_id, edge.c.depends_on).order_by(edge.c.depends_on), edge.c.job_id, ids
-    )
-    return [_record(row, tags=tags.get(row["id"], []), edges=edges.get(row["id"], [])) for row in rows]
-
-
 def _grouped(connection: Connection, query: Select[Any], column: Any, ids: list[int]) -> dict[int, list[Any]]:
     groups: dict[int, list[Any]] = {}
     for start in range(0, len(ids), 500):
@@ -168,6 +130,9 @@ def _grouped(connection: Connection, query: Select[Any], column: Any, ids: list[
 
 def _record(row: RowMapping, *, tags: list[str], edges: list[int]) -> JobRecord:
     fields = {name: _value(name, value) for name, value in row.items()}
+    gate = fields.pop("gate")
+    if gate is not None and fields["pending_reason"] is None:
+        fields["pending_reason"] = _WAITS_FOR[Gate(gate)]
     return JobRecord.model_validate({**fields, "tags": tags, "depends_on_job_ids": edges})
 
 
@@ -179,7 +144,8 @@ def _value(name: str, value: Any) -> Any:
     return msgspec.json.decode(value) if name in _JSON else value
 
 
-def _event(row: RowMapping) -> JobEvent:
+def event_of(row: RowMapping) -> JobEvent:
+    """One row of `event`."""
     metadata = msgspec.json.decode(row["metadata"]) if row["metadata"] else {}
     if row["type"] == "processing":
         metadata = {"attempt": row["attempt"], "node": row["node_name"]}

@@ -11,15 +11,18 @@ import threading
 from typing import TYPE_CHECKING
 
 from jobwarden.errors import SchemaMismatchError, StoreError, StoreUnavailableError
+from jobwarden.jobs.filter import JobFilter
 from jobwarden.store import migrations, reading
 from jobwarden.store.access import Access
 from jobwarden.store.adding import add_jobs
 from jobwarden.store.bulk import Bulk
 from jobwarden.store.changing import cancel_job, retry_job
 from jobwarden.store.controls import Controls
+from jobwarden.store.counting import count_jobs
 from jobwarden.store.dialects import Dialect, dialect_for
 from jobwarden.store.failures import store_errors
 from jobwarden.store.feed import Feed
+from jobwarden.store.paging import NEWEST_FIRST, OLDEST_FIRST
 from jobwarden.store.upkeep import Upkeep
 from jobwarden.store.writer import Writer
 
@@ -115,17 +118,15 @@ class Store:
         offset: int = 0,
         newest_first: bool = True,
     ) -> list[JobRecord]:
-        """Jobs that match everything given; `tags` means all of them, `status` may also be "retrying"."""
-        with self._reading() as connection:
-            return reading.find_jobs(
-                connection,
-                status=status,
-                job_type=job_type,
-                tags=tags,
-                limit=limit,
-                offset=offset,
-                newest_first=newest_first,
-            )
+        """Jobs that match everything given; `tags` means all of them, `status` may also be "retrying" or "ended".
+
+        `bulk.find` knows more. Raises InvalidJobError for what can be no filter.
+        """
+        wanted = JobFilter.parse(
+            status=None if status is None else [status], job_type=None if job_type is None else [job_type], tags=tags
+        )
+        order = NEWEST_FIRST if newest_first else OLDEST_FIRST
+        return self.bulk.find(wanted, order=order, limit=limit, offset=offset).jobs
 
     def events(self, job_id: int) -> list[JobEvent]:
         """What happened to the job, oldest first; empty for an unknown one."""
@@ -163,7 +164,7 @@ class Store:
     def counts(self) -> dict[str, dict[str, int]]:
         """Job type -> status -> number; a retrying job is counted under "retrying", not under "failed"."""
         with self._reading() as connection:
-            return reading.count_jobs(connection)
+            return count_jobs(connection)
 
     def running(self) -> list[RunningJob]:
         """What is processing now, the longest-running first."""

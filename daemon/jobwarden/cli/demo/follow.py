@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from jobwarden.client import waiting
 from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
 from jobwarden.jobs import JobStatus
-from jobwarden.store.reading import RETRYING
+from jobwarden.jobs.filter import RETRYING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

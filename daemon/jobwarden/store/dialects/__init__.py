@@ -16,7 +16,7 @@ from jobwarden.store.dialects.sqlite import SQLiteDialect
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Column, ColumnElement, Connection, Engine
 
     from jobwarden.store.statements import Statements
 
@@ -45,6 +45,14 @@ class Dialect(Protocol):
     @property
     def engine(self) -> Engine:
         """The pool of connections."""
+
+    @property
+    def feed_key(self) -> tuple[Column[int], ...]:
+        """The columns of `event` in whose order a follower reads; an event of a later commit is never before them."""
+
+    @property
+    def feed_settled(self) -> ColumnElement[bool] | None:
+        """Which events may be handed out: those that no open transaction can still put another one before."""
 
     def begin(self, connection: Connection, *, writing: bool) -> None:
         """Begin a transaction: one that may write from its first statement on, or one that sees a single state."""

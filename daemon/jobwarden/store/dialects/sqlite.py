@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from jobwarden.errors import InvalidJobError, InvalidSettingsError, StoreUnavailableError
+from jobwarden.store import schema
 from jobwarden.store.dialects.sqlite_statements import STATEMENTS
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ class SQLiteDialect:
         self.url_shown = url.render_as_string(hide_password=True)
         self.shares_kernel = True
         self.creates_itself = True
+        self.feed_key = (schema.event.c.id,)
+        self.feed_settled = None
+        """There is one writer at a time: ids are given in the order of commits."""
         self.statements: Statements = STATEMENTS
         self._path = _file_of(url, shown=self.url_shown)
         self._synchronous = _level(synchronous)
