@@ -8,8 +8,10 @@ from typing import Any, Optional
 
 import pytest
 
-from jobwarden import JobContext, handler
-from jobwarden.worker.handler import InvalidHandlerError, collecting, definitions_of
+from jobwarden import JobContext, JobTimeout, RetryLater, handler
+from jobwarden.worker.declaring import InvalidHandlerError
+from jobwarden.worker.handler import collecting, definitions_of
+from jobwarden.worker.rules import NO_RULES
 
 
 def plain(payload: object) -> object:
@@ -36,6 +38,20 @@ def test_a_definition_is_attached_and_nothing_is_registered_outside_a_loader() -
     assert (definition.job_type, definition.timeout_ms) == ("fresh", 5)
     assert (definition.max_attempts, definition.retry_delay) == (2, 0.5)
     assert definition.line == fresh.__code__.co_firstlineno
+
+
+def test_rules_of_retries_stand_in_the_definition() -> None:
+    """One class or several, in any collection; without any, the definition carries none."""
+
+    def fresh(payload: object) -> object:
+        return payload
+
+    handler("ruled", retry_on=ConnectionError, fail_on=[KeyError, ValueError], max_concurrency=2)(fresh)
+    handler("plain", heartbeat_timeout_ms=500)(fresh)
+    ruled, unruled = definitions_of(fresh)
+    assert (ruled.rules.retry_on, ruled.rules.fail_on) == ((ConnectionError,), (KeyError, ValueError))
+    assert (ruled.max_concurrency, ruled.heartbeat_timeout_ms) == (2, None)
+    assert (unruled.rules, unruled.heartbeat_timeout_ms) == (NO_RULES, 500)
 
 
 def test_a_loader_collects_what_is_decorated_within_its_block() -> None:
@@ -102,6 +118,10 @@ def test_a_wrapped_function_is_judged_by_what_it_wraps() -> None:
     assert (found[0].payload_parameter, found[0].takes_context) == ("payload", True)
 
 
+async def later(_attempt: int, _error: BaseException) -> float:
+    return 1.0
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -115,6 +135,18 @@ def test_a_wrapped_function_is_judged_by_what_it_wraps() -> None:
         ({"job_type": "a", "max_attempts": "3"}, "max_attempts='3' is not possible"),
         ({"job_type": "a", "retry_delay": -1}, "retry_delay=-1 is not possible; give a number of seconds from 0"),
         ({"job_type": "a", "retry_delay": float("nan")}, "retry_delay=nan is not possible"),
+        ({"job_type": "a", "heartbeat_timeout_ms": 0}, "heartbeat_timeout_ms=0 is not possible"),
+        ({"job_type": "a", "max_concurrency": 10_001}, "max_concurrency=10001 is not possible; give a whole number"),
+        ({"job_type": "a", "retry_on": ()}, "retry_on is empty; leave it out, or write max_attempts=1"),
+        ({"job_type": "a", "fail_on": []}, "fail_on is empty; leave it out"),
+        ({"job_type": "a", "retry_on": "ValueError"}, "retry_on holds 'ValueError'; give exception classes"),
+        ({"job_type": "a", "retry_on": (ValueError, int)}, "retry_on holds int; give exception classes"),
+        ({"job_type": "a", "fail_on": ValueError("x")}, "fail_on holds ValueError('x'); give exception classes"),
+        ({"job_type": "a", "fail_on": RetryLater}, "fail_on holds RetryLater, which says itself what follows"),
+        ({"job_type": "a", "retry_on": JobTimeout}, "retry_on holds JobTimeout, which says itself what follows"),
+        ({"job_type": "a", "delay": 3}, "delay=3 is no function; give a function like"),
+        ({"job_type": "a", "delay": lambda attempt: attempt}, "delay does not take two arguments"),
+        ({"job_type": "a", "delay": later}, "delay is an async function"),
     ],
 )
 def test_arguments_that_cannot_work_are_refused_with_the_way_out(arguments: dict[str, Any], sentence: str) -> None:

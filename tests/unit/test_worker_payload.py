@@ -11,7 +11,8 @@ import pytest
 from pydantic import BaseModel, Field, SecretStr
 
 from jobwarden import handler
-from jobwarden.worker.handler import InvalidHandlerError, collecting
+from jobwarden.worker.declaring import InvalidHandlerError
+from jobwarden.worker.handler import collecting
 from jobwarden.worker.payload import Converter, InvalidPayloadError, converter_of
 
 if TYPE_CHECKING:

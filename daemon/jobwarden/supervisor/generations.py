@@ -78,4 +78,6 @@ class Generations:
             timeout_ms=handler.timeout_ms or self.default_timeout_ms,
             max_attempts=handler.max_attempts,
             retry_delay=handler.retry_delay,
+            heartbeat_timeout_ms=handler.heartbeat_timeout_ms,
+            max_per_node=handler.max_concurrency,
         )

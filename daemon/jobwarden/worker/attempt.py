@@ -24,9 +24,9 @@ from jobwarden.wire.messages import (
     Failure,
     Run,
 )
-from jobwarden.worker.handler import LONGEST_DELAY_SECONDS
 from jobwarden.worker.output import encode_output
 from jobwarden.worker.payload import InvalidPayloadError
+from jobwarden.worker.rules import LONGEST_DELAY_SECONDS, NO_RULES
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from jobwarden.worker.context import JobContext
     from jobwarden.worker.event_loop import EventLoop
     from jobwarden.worker.loader import LoadedHandler
+    from jobwarden.worker.rules import RetryRules
     from jobwarden.worker.stop import SoftStop
 
 LONGEST_MESSAGE = 2_000
@@ -59,7 +60,7 @@ class Attempts:
         try:
             return self._enter(handler, run, context), None
         except BaseException as error:  # noqa: BLE001 - the edge between user code and ours
-            return None, self._failure(error, run)
+            return None, self._failure(error, run, handler.definition.rules)
 
     def _enter(self, handler: LoadedHandler, run: Run, context: JobContext) -> str | None:
         """The only function that arms the soft stop. See `SoftStop`: a signal that finds us in here is not raised."""
@@ -86,12 +87,14 @@ class Attempts:
             self._loop = EventLoop()
         return self._loop.run(coroutine, stop=self._stop)
 
-    def _failure(self, error: BaseException, run: Run) -> Failure:
-        """Print the traceback where the attempt's output goes, and name the error."""
+    def _failure(self, error: BaseException, run: Run, rules: RetryRules) -> Failure:
+        """Print the traceback where the attempt's output goes, name the error, and say what follows from it."""
         try:
             failure = _classify(error, self._stop.stopped((run.job_id, run.fence)))
             if failure.kind != INVALID_PAYLOAD:
                 _print_traceback(error)
+            if failure.kind == HANDLER_ERROR and rules is not NO_RULES and not isinstance(error, RetryLater):
+                failure = _by_rules(failure, error, rules, run)
         except Exception as second:  # noqa: BLE001 - the error's own __str__ or a closed stream
             name = type(error).__name__
             return Failure(HANDLER_ERROR, clean(f"{name} (which cannot be shown: {type(second).__name__})"))
@@ -119,6 +122,14 @@ def _classify(error: BaseException, stop: Stop | None) -> Failure:
             return Failure(CANCELLED if isinstance(error, JobCancelled) else TIMEOUT, named)
         case _:
             return Failure(HANDLER_ERROR, named)
+
+
+def _by_rules(failure: Failure, error: BaseException, rules: RetryRules, run: Run) -> Failure:
+    if rules.is_final(error):
+        return Failure(PERMANENT, failure.message)
+    if run.attempt >= run.max_attempts:
+        return failure
+    return Failure(HANDLER_ERROR, failure.message, retry_after=rules.seconds_after(error, attempt=run.attempt))
 
 
 def _print_traceback(error: BaseException) -> None:

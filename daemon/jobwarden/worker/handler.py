@@ -14,17 +14,17 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from jobwarden.errors import JobwardenError
+from jobwarden.worker.declaring import InvalidHandlerError, check_delay, check_name, check_number, checked_errors
+from jobwarden.worker.rules import LONGEST_DELAY_SECONDS, NO_RULES, RetryRules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _Function = TypeVar("_Function", bound="Callable[..., object]")
 
-LONGEST_NAME = 255
 LARGEST_TIMEOUT_MS = 2**40
 MOST_ATTEMPTS = 10_000
-LONGEST_DELAY_SECONDS = 31_622_400
+MOST_CONCURRENT = 10_000
 
 _ATTACHED = "__jobwarden_handlers__"
 _RIGHT_FORM = "write `def name(payload, ctx)` or `async def name(payload, ctx)`, without ctx if it needs none"
@@ -33,16 +33,6 @@ _CONTEXT = re.compile(
 )
 """Annotations that mean the context; as text, because they may be imported for the type checker alone."""
 _collecting: ContextVar[list[HandlerDefinition] | None] = ContextVar("_collecting", default=None)
-
-
-class InvalidHandlerError(JobwardenError):
-    """A handler was declared in a way that cannot work. `way_out` says what would be right."""
-
-    def __init__(self, job_type: object, *, problem: str, way_out: str) -> None:
-        """`job_type` is what `@handler` was given."""
-        self.problem = f"handler {str(job_type)[:60]!r}: {problem}"
-        self.way_out = way_out
-        super().__init__(f"{self.problem}; {way_out}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +45,9 @@ class HandlerDefinition:
     max_attempts: int | None
     retry_delay: float | None
     """Seconds."""
+    heartbeat_timeout_ms: int | None = None
+    max_concurrency: int | None = None
+    rules: RetryRules = NO_RULES
     payload_parameter: str
     takes_context: bool
 
@@ -71,6 +64,11 @@ def handler(
     timeout_ms: int | None = None,
     max_attempts: int | None = None,
     retry_delay: float | None = None,
+    retry_on: type[BaseException] | Iterable[type[BaseException]] | None = None,
+    fail_on: type[BaseException] | Iterable[type[BaseException]] | None = None,
+    delay: Callable[[int, BaseException], float] | None = None,
+    heartbeat_timeout_ms: int | None = None,
+    max_concurrency: int | None = None,
 ) -> Callable[[_Function], _Function]:
     """Register a function, sync or async, for a job type. What a job says itself wins over these defaults.
 
@@ -82,14 +80,23 @@ def handler(
         timeout_ms: milliseconds after which an attempt is stopped.
         max_attempts: tries in all, the first included.
         retry_delay: seconds before the first retry.
+        retry_on: only these errors are retried, every other one fails the job for good.
+        fail_on: these errors fail the job for good, whatever `retry_on` says. `RetryLater` and `FailPermanently` win
+            over both.
+        delay: (attempt, error) -> seconds before the next attempt; where it fails, the job's own delay holds.
+        heartbeat_timeout_ms: milliseconds without progress or `ctx.heartbeat()` after which an attempt is stopped.
+        max_concurrency: how many jobs of this type one daemon runs at once, 1 to 10,000.
 
     Raises:
         InvalidHandlerError: an argument or the function's signature cannot work.
     """
-    _check_name(job_type)
-    _check_number(job_type, "timeout_ms", timeout_ms, high=LARGEST_TIMEOUT_MS)
-    _check_number(job_type, "max_attempts", max_attempts, high=MOST_ATTEMPTS)
-    _check_number(job_type, "retry_delay", retry_delay, low=0, high=LONGEST_DELAY_SECONDS, whole=False)
+    check_name(job_type)
+    check_number(job_type, "timeout_ms", timeout_ms, high=LARGEST_TIMEOUT_MS)
+    check_number(job_type, "max_attempts", max_attempts, high=MOST_ATTEMPTS)
+    check_number(job_type, "retry_delay", retry_delay, low=0, high=LONGEST_DELAY_SECONDS, whole=False)
+    check_number(job_type, "heartbeat_timeout_ms", heartbeat_timeout_ms, high=LARGEST_TIMEOUT_MS)
+    check_number(job_type, "max_concurrency", max_concurrency, high=MOST_CONCURRENT)
+    rules = _rules(job_type, retry_on, fail_on, delay)
 
     def register(function: _Function) -> _Function:
         parameter, takes_context = _read_signature(job_type, function)
@@ -99,6 +106,9 @@ def handler(
             timeout_ms=timeout_ms,
             max_attempts=max_attempts,
             retry_delay=retry_delay,
+            heartbeat_timeout_ms=heartbeat_timeout_ms,
+            max_concurrency=max_concurrency,
+            rules=rules,
             payload_parameter=parameter,
             takes_context=takes_context,
         )
@@ -128,24 +138,14 @@ def collecting() -> Iterator[list[HandlerDefinition]]:
         _collecting.reset(token)
 
 
-def _check_name(job_type: object) -> None:
-    if callable(job_type):
-        name = getattr(job_type, "__name__", job_type)
-        raise InvalidHandlerError(name, problem="it has no job type", way_out=f'write @handler("{name}")')
-    if not isinstance(job_type, str) or not 1 <= len(job_type) <= LONGEST_NAME or not job_type.isprintable():
-        way_out = f"give a text of 1 to {LONGEST_NAME} printable characters"
-        raise InvalidHandlerError(job_type, problem="that is no job type", way_out=way_out)
-
-
-def _check_number(
-    job_type: str, name: str, value: float | None, *, high: int, low: int = 1, whole: bool = True
-) -> None:
-    if value is None:
-        return
-    wanted = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, wanted) or not low <= value <= high:
-        way_out = f"give a {'whole number' if whole else 'number of seconds'} from {low} to {high}"
-        raise InvalidHandlerError(job_type, problem=f"{name}={value!r} is not possible", way_out=way_out)
+def _rules(
+    job_type: str, retry_on: object, fail_on: object, delay: Callable[[int, BaseException], float] | None
+) -> RetryRules:
+    check_delay(job_type, delay)
+    retried, failed = checked_errors(job_type, "retry_on", retry_on), checked_errors(job_type, "fail_on", fail_on)
+    if retried is None and failed is None and delay is None:
+        return NO_RULES
+    return RetryRules(retry_on=retried, fail_on=failed, delay=delay)
 
 
 def _read_signature(job_type: str, function: Callable[..., object]) -> tuple[str, bool]:

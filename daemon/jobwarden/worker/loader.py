@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from jobwarden.wire.messages import HandlerInfo, Problem
-from jobwarden.worker.handler import InvalidHandlerError
+from jobwarden.worker.declaring import InvalidHandlerError
 from jobwarden.worker.modules import MemoryFinder
 from jobwarden.worker.payload import converter_of
 from jobwarden.worker.source import read_tree
@@ -53,6 +53,8 @@ class LoadedHandler:
             timeout_ms=definition.timeout_ms,
             max_attempts=definition.max_attempts,
             retry_delay=definition.retry_delay,
+            heartbeat_timeout_ms=definition.heartbeat_timeout_ms,
+            max_concurrency=definition.max_concurrency,
             schema=self.converter.schema,
         )
 

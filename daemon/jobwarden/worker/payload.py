@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 import msgspec
 
 from jobwarden.errors import JobwardenError
-from jobwarden.worker.handler import InvalidHandlerError
+from jobwarden.worker.declaring import InvalidHandlerError
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
