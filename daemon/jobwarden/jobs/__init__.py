@@ -1,6 +1,7 @@
 """What jobs are: record, options, outcomes and the rules that lead from one to the next. Pure."""
 
 from jobwarden.jobs.claim import ClaimedJob, TypeTerms
+from jobwarden.jobs.control import Control, ControlScope, Explanation, Reason, ReasonKind
 from jobwarden.jobs.ending import AttemptFacts, Ending, complete, end_attempt
 from jobwarden.jobs.filter import JobChanges, JobFilter, TagMode
 from jobwarden.jobs.history import Attempt, FeedEvent, JobEvent
@@ -12,9 +13,12 @@ __all__ = [
     "Attempt",
     "AttemptFacts",
     "ClaimedJob",
+    "Control",
+    "ControlScope",
     "Dependency",
     "DependsOn",
     "Ending",
+    "Explanation",
     "FailureReason",
     "FeedEvent",
     "JobChanges",
@@ -25,6 +29,8 @@ __all__ = [
     "JobStatus",
     "OnParentFailure",
     "Outcome",
+    "Reason",
+    "ReasonKind",
     "TagMode",
     "TypeTerms",
     "complete",

@@ -1,38 +1,186 @@
 """Lanes: limited types and groups. A job of one becomes ready only when a lane has room for it (R14).
 
 The claim knows nothing of this: it takes what is ready. Claiming moves a job from ready to running and leaves the
-sum of both as it was, so the limit is exact, and nothing that could leak is counted.
+sum of both as it was, so the limit is exact, and nothing that could leak is counted. Running jobs are never touched.
+
+Next is who has the lowest (claim_rank, due_at, id). A job may stand in two lanes, that of its type and that of its
+group, and needs room in both. One that its other lane holds up does not hold up those behind it, but at most
+`FURTHEST` waiters of a lane, and `MOST_FULL` full other lanes, are looked past in one go.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Select, not_, or_, select, text, update
+
+from jobwarden.jobs.control import EVERYTHING
+from jobwarden.store.limits import TYPE, Lane, Limits, read_controls
+from jobwarden.store.occupancy import Occupancy
+from jobwarden.store.schema import control, job
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Sequence
 
     from sqlalchemy import Connection
+
+FURTHEST = 10_000
+MOST_FULL = 500
+_CHUNK = 500
+
+# Literals, so that the partial indexes job_claim, job_lane_type, job_lane_group and job_group are used.
+_READY = text("ready = 1")
+_GATED = text("gate = 'lane'")
+_GATED_IN_GROUP = text("gate = 'lane' AND group_id IS NOT NULL")
+_GROUPED = text("group_id IS NOT NULL AND (ready = 1 OR status = 'processing')")
+_ORDER = (job.c.claim_rank, job.c.due_at, job.c.id)
+_LIMITED = or_(control.c.max_running.is_not(None), control.c.rate.is_not(None))
+_LOCK = select(control.c.name).where(_LIMITED).order_by(control.c.scope, control.c.name).with_for_update()
+
+_WITHDRAW: dict[str, object] = {"ready": None, "gate": "lane"}
+_ADMIT: dict[str, object] = {"ready": 1, "gate": None}
+
+
+class Waiter(NamedTuple):
+    """A due job of a lane."""
+
+    id: int
+    job_type: str
+    group_id: str | None
+
+
+_WAITER = (job.c.id, job.c.job_type, job.c.group_id)
 
 
 class Lanes:
     """The limits in force, as this transaction sees them."""
 
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+
     @classmethod
     def load(cls, connection: Connection) -> Lanes:
         """Read them; cheap where there are none."""
-        return cls()
+        return cls(read_controls(connection).limits)
 
     @property
     def empty(self) -> bool:
         """Whether nothing is limited."""
-        return True
+        return self.limits.empty
 
     def limited(self, job_type: str, group_id: str | None) -> bool:
         """Whether a job of this type and group has to be admitted once it is due."""
-        return False
+        return bool(self.limits.lanes_of(job_type, group_id))
 
-    def adjust(self, connection: Connection, touched: Collection[tuple[str, str | None]], *, now_us: int) -> None:
+    def adjust(self, connection: Connection, touched: Collection[tuple[str, str | None]], *, now_us: int) -> int:
         """Admit what there is room for, and withdraw what there is no room for, in the lanes of these jobs.
 
-        `touched` names (job type, group) of jobs that came into the lanes or left them in this transaction.
+        `touched` names (job type, group) of jobs that came into the lanes or left them in this transaction; it may
+        be given more than once. How many jobs became ready.
         """
+        return self.settle(connection, self._lanes_of(touched), now_us=now_us)
+
+    def settle(self, connection: Connection, lanes: Collection[Lane], *, now_us: int) -> int:
+        """As `adjust`, for lanes by name."""
+        if not lanes:
+            return 0
+        connection.execute(_LOCK)
+        occupancy = Occupancy(connection, self.limits, now_us=now_us)
+        wanted = set(lanes)
+        wanted |= self._withdraw(connection, occupancy, wanted)
+        # Types first: they see the waiters of all groups in one order.
+        ordered = sorted(wanted, key=lambda each: (each.scope != TYPE, each.name))
+        return sum(self._admit(connection, occupancy, lane) for lane in ordered)
+
+    def _lanes_of(self, jobs: Iterable[tuple[str, str | None]]) -> set[Lane]:
+        return {lane for each in set(jobs) for lane in self.limits.lanes_of(*each)}
+
+    def _withdraw(self, connection: Connection, occupancy: Occupancy, lanes: set[Lane]) -> set[Lane]:
+        """Take the last of the ready jobs out of lanes that have too many; the other lanes that these stood in."""
+        occupancy.count(lanes)
+        freed: set[Lane] = set()
+        for lane in sorted(lanes):
+            surplus = -occupancy.room(lane)
+            if surplus > 0:
+                last = connection.execute(_ready_of(lane).limit(surplus)).all()
+                _change(connection, [row.id for row in last], _WITHDRAW)
+                freed |= self._lanes_of((row.job_type, row.group_id) for row in last)
+                occupancy.forget()
+        return freed
+
+    def _admit(self, connection: Connection, occupancy: Occupancy, lane: Lane) -> int:
+        """Make the next waiters of this lane ready for which all their lanes have room; how many."""
+        number = 0
+        full: set[str] = set()
+        while (room := occupancy.room(lane)) > 0 and len(full) < MOST_FULL:
+            found = [Waiter(*row[:3]) for row in connection.execute(_waiters_of(lane, full, limit=room))]
+            known = len(full)
+            admitted = self._fitting(occupancy, lane, found, full)
+            _change(connection, admitted, _ADMIT)
+            number += len(admitted)
+            if len(found) < room or len(full) == known:
+                break
+        return number
+
+    def _fitting(self, occupancy: Occupancy, lane: Lane, waiters: list[Waiter], full: set[str]) -> list[int]:
+        """Those that fit into their other lanes too; they are entered. The names of closed lanes go to `full`."""
+        others = [[each for each in self.limits.lanes_of(*waiter[1:]) if each != lane] for waiter in waiters]
+        occupancy.count(each for lanes in others for each in lanes)
+        fitting: list[int] = []
+        for waiter, lanes in zip(waiters, others, strict=True):
+            closed = [each.name for each in lanes if occupancy.room(each) <= 0]
+            full.update(closed)
+            if not closed:
+                fitting.append(waiter.id)
+                for each in (lane, *lanes):
+                    occupancy.enter(each)
+        return fitting
+
+
+def adjust_changed(connection: Connection, scope: str, name: str, *, now_us: int) -> None:
+    """A control was set or cleared: withdraw at once what is beyond a new limit, release what no longer is."""
+    lanes = Lanes.load(connection)
+    limits = lanes.limits
+    rows, limited = _rows_of(scope, name), limits.condition()
+    pairs = select(job.c.job_type, job.c.group_id).where(rows)
+    touched: set[tuple[str, str | None]] = set()
+    for standing in (_READY, _GATED):
+        touched |= {(row[0], row[1]) for row in connection.execute(pairs.where(standing).distinct())}
+    connection.execute(update(job).where(_READY, rows, limited).values(_WITHDRAW))
+    connection.execute(update(job).where(_GATED, rows, not_(limited)).values(_ADMIT))
+    lanes.adjust(connection, touched, now_us=now_us)
+
+
+def _rows_of(scope: str, name: str) -> ColumnElement[bool]:
+    if scope == TYPE:
+        return job.c.job_type == name
+    return job.c.group_id.is_not(None) if name == EVERYTHING else job.c.group_id == name
+
+
+def _ready_of(lane: Lane) -> Select[tuple[int, str, str | None]]:
+    """The ready jobs of a lane, the last first."""
+    last_first = [column.desc() for column in _ORDER]
+    query = select(*_WAITER).where(_READY).order_by(*last_first)
+    if lane.scope == TYPE:
+        return query.where(job.c.job_type == lane.name)
+    return query.where(_GROUPED, job.c.group_id == lane.name)
+
+
+def _waiters_of(lane: Lane, full: Collection[str], *, limit: int) -> Select[Any]:
+    """The next waiters of a lane, without those of other lanes that are known to be full."""
+    query = select(*_WAITER, job.c.claim_rank, job.c.due_at).order_by(*_ORDER)
+    if lane.scope == TYPE:
+        query = query.where(_GATED, job.c.job_type == lane.name)
+    else:
+        query = query.where(_GATED_IN_GROUP, job.c.group_id == lane.name)
+    if not full:
+        return query.limit(limit)
+    near = query.limit(FURTHEST).subquery()
+    other = near.c.group_id if lane.scope == TYPE else near.c.job_type
+    order = (near.c.claim_rank, near.c.due_at, near.c.id)
+    return select(near).where(or_(other.is_(None), other.not_in(sorted(full)))).order_by(*order).limit(limit)
+
+
+def _change(connection: Connection, ids: Sequence[int], values: dict[str, object]) -> None:
+    for first in range(0, len(ids), _CHUNK):
+        connection.execute(update(job).where(job.c.id.in_(ids[first : first + _CHUNK])).values(values))

@@ -119,10 +119,11 @@ Index("job_due", job.c.due_at, job.c.job_type, job.c.status, sqlite_where=_TIMED
 """Serves `promote_due` and the next due time in `look`; with the other two columns, counts."""
 Index("job_gated", job.c.gate, job.c.job_type, job.c.status, sqlite_where=_GATED)
 """Serves counts, and the repair pass over what waits for something other than time."""
-Index("job_lane_type", job.c.job_type, job.c.claim_rank, job.c.due_at, job.c.id, sqlite_where=_IN_LANE)
-"""Serves the next of a limited type (lanes)."""
-Index("job_lane_group", job.c.group_id, job.c.claim_rank, job.c.due_at, job.c.id, sqlite_where=_IN_LANE_OF_GROUP)
-"""Serves the next of a limited group (lanes)."""
+_NEXT = (job.c.claim_rank, job.c.due_at, job.c.id)
+Index("job_lane_type", job.c.job_type, *_NEXT, job.c.group_id, sqlite_where=_IN_LANE)
+"""Serves the next of a limited type (lanes); with the group, waiters of full groups are looked past cheaply."""
+Index("job_lane_group", job.c.group_id, *_NEXT, job.c.job_type, sqlite_where=_IN_LANE_OF_GROUP)
+"""Serves the next of a limited group (lanes), and which groups have waiters."""
 Index("job_group", job.c.group_id, sqlite_where=_GROUPED)
 """Serves the count of a group's jobs that are ready or running (lanes)."""
 Index("job_node", job.c.node_id, job.c.claim_batch, sqlite_where=_RUNNING)

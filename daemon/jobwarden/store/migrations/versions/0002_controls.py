@@ -34,10 +34,10 @@ def _remake_job_indexes() -> None:
         ("job_claim", ["job_type", "claim_rank", "due_at", "id", "status"], "ready = 1"),
         ("job_due", ["due_at", "job_type", "status"], "ready IS NULL AND due_at IS NOT NULL AND gate IS NULL"),
         ("job_gated", ["gate", "job_type", "status"], "gate IS NOT NULL"),
-        ("job_lane_type", ["job_type", "claim_rank", "due_at", "id"], "gate = 'lane'"),
+        ("job_lane_type", ["job_type", "claim_rank", "due_at", "id", "group_id"], "gate = 'lane'"),
         (
             "job_lane_group",
-            ["group_id", "claim_rank", "due_at", "id"],
+            ["group_id", "claim_rank", "due_at", "id", "job_type"],
             "gate = 'lane' AND group_id IS NOT NULL",
         ),
         ("job_group", ["group_id"], "group_id IS NOT NULL AND (ready = 1 OR status = 'processing')"),

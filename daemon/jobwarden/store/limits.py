@@ -1,0 +1,148 @@
+"""Which lanes there are, and what each allows: the controls as one transaction sees them. Decides nothing.
+
+A type is a lane if it has a limit or a rate; a group too, by a control of its own or by that of `*`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import ColumnElement, and_, false, or_, text
+
+from jobwarden.jobs.control import EVERYTHING, ControlScope
+from jobwarden.jobs.rate import Rate
+from jobwarden.store.schema import job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy import Connection
+
+_READ = text("SELECT scope, name, max_running, max_per_node, rate, rate_seconds, paused_at, paused_until FROM control")
+
+TYPE = str(ControlScope.TYPE)
+GROUP = str(ControlScope.GROUP)
+
+
+class Lane(NamedTuple):
+    """A limited type or group."""
+
+    scope: str
+    name: str
+
+
+class Limit(NamedTuple):
+    """What a lane allows; None for no limit of that kind."""
+
+    max_running: int | None
+    rate: Rate | None
+
+    @property
+    def limits(self) -> bool:
+        """Whether it limits anything; a group's control may only take it out of the default."""
+        return self.max_running is not None or self.rate is not None
+
+
+class Pause(NamedTuple):
+    """A type, or everything (None), of which no job is to be started."""
+
+    job_type: str | None
+    until_us: int | None
+
+
+class Limits:
+    """All controls, read at once."""
+
+    def __init__(self, rows: Iterable[tuple[str, str, int | None, int | None, int | None, float | None]] = ()) -> None:
+        """`rows`: scope, name, max_running, max_per_node, rate, rate_seconds."""
+        self._types: dict[str, Limit] = {}
+        self._groups: dict[str, Limit] = {}
+        self._default: Limit | None = None
+        self.per_node: dict[str, int] = {}
+        """Type -> how many of its jobs may run on one node."""
+        for scope, name, max_running, max_per_node, rate, rate_seconds in rows:
+            whole = None if rate is None or rate_seconds is None else Rate.of(rate, rate_seconds)
+            self._enter(scope, name, Limit(max_running, whole))
+            if scope == TYPE and max_per_node is not None:
+                self.per_node[name] = max_per_node
+
+    def _enter(self, scope: str, name: str, limit: Limit) -> None:
+        if scope == TYPE and limit.limits:
+            self._types[name] = limit
+        elif scope == GROUP and name == EVERYTHING:
+            self._default = limit if limit.limits else None
+        elif scope == GROUP:
+            self._groups[name] = limit
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is limited."""
+        return not self._types and self._default is None and not any(limit.limits for limit in self._groups.values())
+
+    def of(self, lane: Lane) -> Limit:
+        """What the lane allows."""
+        return self._types[lane.name] if lane.scope == TYPE else self._of_group(lane.name)
+
+    def lanes_of(self, job_type: str, group_id: str | None) -> list[Lane]:
+        """The lanes, none to two, in which a job of this type and group stands."""
+        found = [Lane(TYPE, job_type)] if job_type in self._types else []
+        if group_id is not None and self._of_group(group_id).limits:
+            found.append(Lane(GROUP, group_id))
+        return found
+
+    def cross(self, lane: Lane) -> bool:
+        """Whether jobs of this lane may stand in another one as well."""
+        if lane.scope == GROUP:
+            return bool(self._types)
+        return self._default is not None or any(limit.limits for limit in self._groups.values())
+
+    @property
+    def rated(self) -> list[Lane]:
+        """The lanes with a rate that have a control of their own."""
+        types = [Lane(TYPE, name) for name, limit in self._types.items() if limit.rate is not None]
+        return types + [Lane(GROUP, name) for name, limit in self._groups.items() if limit.rate is not None]
+
+    @property
+    def default_rated(self) -> bool:
+        """Whether each group without a control of its own has a rate."""
+        return self._default is not None and self._default.rate is not None
+
+    def has_default(self, group_id: str) -> bool:
+        """Whether `*` stands for this group."""
+        return group_id not in self._groups
+
+    def condition(self) -> ColumnElement[bool]:
+        """Whether a row of `job` stands in any lane."""
+        own = [name for name, limit in self._groups.items() if limit.limits]
+        parts: list[ColumnElement[bool]] = [job.c.job_type.in_(list(self._types))] if self._types else []
+        if self._default is not None:
+            free = [name for name, limit in self._groups.items() if not limit.limits]
+            parts.append(and_(job.c.group_id.is_not(None), job.c.group_id.not_in(free)))
+        elif own:
+            parts.append(and_(job.c.group_id.is_not(None), job.c.group_id.in_(own)))
+        return or_(false(), *parts)
+
+    def _of_group(self, group_id: str) -> Limit:
+        return self._groups.get(group_id) or self._default or _NO_LIMIT
+
+
+_NO_LIMIT = Limit(None, None)
+
+
+class Controls(NamedTuple):
+    """Limits, and pauses that are or were in force."""
+
+    limits: Limits
+    pauses: list[Pause]
+
+
+def read_controls(connection: Connection) -> Controls:
+    """One tiny read."""
+    rows = connection.execute(_READ).all()
+    if not rows:
+        return NO_CONTROLS
+    pauses = [Pause(row[1] if row[0] == TYPE else None, row[7]) for row in rows if row[6] is not None]
+    return Controls(Limits(tuple(row[:6]) for row in rows), pauses)
+
+
+NO_CONTROLS = Controls(Limits(), [])

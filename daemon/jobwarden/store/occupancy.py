@@ -1,0 +1,81 @@
+"""How much room lanes have now: counted from the rows, as far as it was asked for. Never writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select, text
+
+from jobwarden.store.limits import GROUP, TYPE, Lane
+from jobwarden.store.schema import job
+from jobwarden.store.starts import starts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy import Connection
+
+    from jobwarden.store.limits import Limits
+
+_CHUNK = 500
+# Literals, so that the partial indexes job_claim, job_node and job_group are used.
+_READY = text("ready = 1")
+_RUNNING = text("status = 'processing'")
+_GROUPED = text("group_id IS NOT NULL AND (ready = 1 OR status = 'processing')")
+
+
+class Occupancy:
+    """Counts once per lane; `enter` keeps the count right while jobs are admitted."""
+
+    def __init__(self, connection: Connection, limits: Limits, *, now_us: int) -> None:
+        """Nothing is counted yet."""
+        self._connection = connection
+        self._limits = limits
+        self._now_us = now_us
+        self._room: dict[Lane, int] = {}
+
+    def room(self, lane: Lane) -> int:
+        """How many more jobs may become ready; negative where too many are."""
+        self.count([lane])
+        return self._room[lane]
+
+    def count(self, lanes: Iterable[Lane]) -> None:
+        """Count those that were not counted before, together."""
+        missing = {lane for lane in lanes if lane not in self._room}
+        for scope in (TYPE, GROUP):
+            names = sorted(lane.name for lane in missing if lane.scope == scope)
+            for first in range(0, len(names), _CHUNK):
+                self._count(scope, names[first : first + _CHUNK])
+
+    def enter(self, lane: Lane) -> None:
+        """One more of its jobs is ready."""
+        self._room[lane] -= 1
+
+    def forget(self) -> None:
+        """Rows were changed: count anew."""
+        self._room.clear()
+
+    def _count(self, scope: str, names: list[str]) -> None:
+        ready, running = self._types(names) if scope == TYPE else self._groups(names)
+        rated = [name for name in names if self._limits.of(Lane(scope, name)).rate is not None]
+        starts = starts_of(self._connection, scope, rated) if rated else {}
+        for name in names:
+            limit = self._limits.of(Lane(scope, name))
+            rooms = []
+            if limit.max_running is not None:
+                rooms.append(limit.max_running - ready.get(name, 0) - running.get(name, 0))
+            if limit.rate is not None:
+                rooms.append(max(0, limit.rate.free(starts.get(name, ()), now_us=self._now_us)) - ready.get(name, 0))
+            self._room[Lane(scope, name)] = min(rooms)
+
+    def _types(self, names: list[str]) -> tuple[dict[str, int], dict[str, int]]:
+        number = select(job.c.job_type, func.count()).where(job.c.job_type.in_(names)).group_by(job.c.job_type)
+        ready = self._connection.execute(number.where(_READY)).all()
+        running = self._connection.execute(number.where(_RUNNING)).all()
+        return {row[0]: row[1] for row in ready}, {row[0]: row[1] for row in running}
+
+    def _groups(self, names: list[str]) -> tuple[dict[str, int], dict[str, int]]:
+        number = select(job.c.group_id, func.count(), func.count(job.c.ready)).where(_GROUPED)
+        found = self._connection.execute(number.where(job.c.group_id.in_(names)).group_by(job.c.group_id)).all()
+        ready = {name: count for name, _both, count in found}
+        return ready, {name: both - count for name, both, count in found}
