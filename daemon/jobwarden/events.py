@@ -78,6 +78,13 @@ class NodeFreed(Fact, frozen=True):
     jobs: int
 
 
+class Maintained(Fact, frozen=True):
+    """This node did a round of maintenance in which there was something to do."""
+
+    done: dict[str, int]
+    """What was done -> how often."""
+
+
 class StoreAway(Fact, frozen=True):
     """A transaction failed; it is tried again, outcomes are kept."""
 

@@ -19,6 +19,7 @@ _CHAPTERS = {
     "workers": "The workers",
     "default_timeout_ms": "Limits of a job",
     "lease_seconds": "Life and death of a daemon",
+    "retention_completed_days": "How long ended jobs are kept",
     "log_level": "The log",
 }
 """Headings, each before the option that it begins with."""

@@ -141,6 +141,19 @@ class Settings(BaseSettings):
         le=86_400,
         description="How long running jobs may go on after a request to stop; then they are killed and given back.",
     )
+    retention_completed_days: float | None = Field(
+        default=7.0,
+        ge=0,
+        le=36_500,
+        description="How many days a completed job is kept, with its events; `none` keeps it for ever.",
+    )
+    retention_ended_days: float | None = Field(
+        default=30.0,
+        ge=0,
+        le=36_500,
+        description="How many days a failed or cancelled job is kept, with its events, once it will not run again; "
+        "`none` keeps it for ever.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
         description="The least important messages that are logged.",
@@ -181,7 +194,7 @@ class Settings(BaseSettings):
             _refuse("is empty" if "\0" not in value else "contains a NUL character")
         return value
 
-    @field_validator("default_timeout_ms", mode="before")
+    @field_validator("default_timeout_ms", "retention_completed_days", "retention_ended_days", mode="before")
     @classmethod
     def _none_in_words(cls, value: object) -> object:
         return None if isinstance(value, str) and value.strip().lower() == "none" else value

@@ -17,6 +17,7 @@ from jobwarden.store.ends import EndWriter, refusals
 from jobwarden.store.entries import storable
 from jobwarden.store.failures import UnstorableError, store_errors
 from jobwarden.store.freeing import free_node
+from jobwarden.store.rounds import win_round
 from jobwarden.store.schema import job, node
 from jobwarden.store.transactions import transaction
 from jobwarden.store.work import NodeStart, Receipts, Wish, Work
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from jobwarden.store.dialects import Dialect
+    from jobwarden.store.rounds import Rounds
 
 LONGEST_LOG_BYTES = 4 * 1024 * 1024
 
@@ -81,6 +83,17 @@ class Writer:
         """
         with self._transaction():
             return free_node(self._connection, self._sql, node_id, now_us=now_us, jitter=jitter, beat=beat)
+
+    def win_round(self, *, period_us: int, now_us: int) -> bool:
+        """Whether the next round of maintenance is this node's to do."""
+        with self._transaction():
+            return win_round(self._connection, period_us=period_us, now_us=now_us)
+
+    def step_round(self, rounds: Rounds, *, now_us: int) -> bool:
+        """One batch of the round; whether jobs have ended, or become ready, by it."""
+        with self._transaction():
+            batch = rounds.run(self._connection, self._sql, now_us=now_us)
+        return rounds.note(batch)
 
     def checkpoint_if_long(self) -> bool:
         """Fold the log into the database when it has grown; whether anything was done."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from jobwarden.store.bell import Bell
     from jobwarden.store.writer import Writer
     from jobwarden.supervisor.mailbox import Mailbox
+    from jobwarden.supervisor.maintenance import Maintenance
 
 _BUSY_ENTRIES = 16
 """With this many entries in the last commit, the next one waits a little for company."""
@@ -51,6 +52,7 @@ class Ledger(threading.Thread):
         clock: Clock,
         jitter: Callable[[], float],
         bell: Bell | None,
+        maintenance: Maintenance | None = None,
     ) -> None:
         """`open_writer` is called in the ledger's own thread; SQLite connections stay where they were made."""
         super().__init__(name="ledger", daemon=True)
@@ -61,6 +63,7 @@ class Ledger(threading.Thread):
         self._clock = clock
         self._jitter = jitter
         self._bell = bell
+        self._maintenance = maintenance
         self._queue: queue.SimpleQueue[Entries | None] = queue.SimpleQueue()
         self._kept = Entries()
         self._leaving = False
@@ -73,6 +76,11 @@ class Ledger(threading.Thread):
         self.commits = 0
         self.busy_ns = 0
         """CPU time of this thread, for the benchmark."""
+
+    @property
+    def maintained(self) -> dict[str, object] | None:
+        """This node's last round of maintenance."""
+        return None if self._maintenance is None else self._maintenance.summary
 
     def submit(self, entries: Entries) -> None:
         """From the loop: write these."""
@@ -92,10 +100,19 @@ class Ledger(threading.Thread):
                 entries = self._collect(writer)
                 if not entries.empty:
                     self._write(writer, entries)
+                self._see_to_maintenance(writer)
                 self.busy_ns = self._clock.thread_ns()
             self._sign_off(writer)
         finally:
             writer.close()
+
+    def _see_to_maintenance(self, writer: Writer) -> None:
+        if self._maintenance is None or self._leaving or self._away_since_ns is not None:
+            return
+        if self._maintenance.turn(writer):
+            self._announce_freed()
+            if self._bell is not None:
+                self._bell.ring_waiters()
 
     def _sign_off(self, writer: Writer) -> None:
         """Nothing of this node is left to write. A row that stays is taken for a dead node's by the next start."""
@@ -142,9 +159,10 @@ class Ledger(threading.Thread):
                 return
 
     def _idle_seconds(self) -> float:
+        longest = _WATCH_SECONDS if self._maintenance is None else min(_WATCH_SECONDS, self._maintenance.idle_seconds())
         if self._next_due_us is not None:
-            return min(max((self._next_due_us - self._clock.now_us()) / SECOND_US, 0.001), _WATCH_SECONDS)
-        return _WATCH_SECONDS
+            return min(max((self._next_due_us - self._clock.now_us()) / SECOND_US, 0.001), longest)
+        return longest
 
     def _absorb(self, entries: Entries, more: Entries | None) -> None:
         if more is None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jobwarden.supervisor.log_stream import LogStream
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_QUIET = {events.WorkerBorn, events.WorkerDied, events.TreeCleared}
+_QUIET = {events.WorkerBorn, events.WorkerDied, events.TreeCleared, events.Maintained}
 _LOUD = {events.Alerted, events.StoreAway, events.AttemptEnded}
 
 

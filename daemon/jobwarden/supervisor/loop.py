@@ -151,6 +151,7 @@ class Loop:
             "loop_cpu_ms": self.busy_ns // MILLISECOND_NS,
             "ledger_cpu_ms": self._ledger.busy_ns // MILLISECOND_NS,
             "commits": self._ledger.commits,
+            "maintenance": self._ledger.maintained,
         }
         self.report = msgspec.json.encode(report).decode()
         if self._report_is_news:  # people who have just reloaded look at once; the next beat may be seconds away

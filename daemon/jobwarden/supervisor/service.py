@@ -20,6 +20,7 @@ from jobwarden.errors import InvalidSettingsError
 from jobwarden.kernel import adopt_orphans, die_with_parent, hide_memory
 from jobwarden.settings import Settings, load_settings
 from jobwarden.store.bell import Bell
+from jobwarden.store.retention import Retention
 from jobwarden.store.work import NodeStart
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.answer import Answer
@@ -31,8 +32,9 @@ from jobwarden.supervisor.log import LogLines
 from jobwarden.supervisor.log_stream import LogStream
 from jobwarden.supervisor.loop import EXIT_KEEPER_LOST, KEEPER_LOST, Loop
 from jobwarden.supervisor.mailbox import Mailbox
+from jobwarden.supervisor.maintenance import Maintenance
 from jobwarden.supervisor.pool import Pool
-from jobwarden.supervisor.renewal import Renewal
+from jobwarden.supervisor.renewal import BEATS_PER_LEASE, Renewal
 from jobwarden.supervisor.start import open_for_daemon
 from jobwarden.supervisor.sweep import sweep_leftovers
 from jobwarden.supervisor.terms import Errand, PoolTerms
@@ -121,6 +123,11 @@ class Service:
         stuck_ns = int(settings.kill_stuck_seconds * SECOND_NS)
         killer = Killer(launcher, mailbox, clock=SYSTEM_CLOCK, stuck_ns=stuck_ns)
         self._killer = killer
+        self._maintenance = Maintenance(
+            retention_of(settings),
+            period_seconds=settings.lease_seconds / BEATS_PER_LEASE,
+            clock=SYSTEM_CLOCK,
+        )
         self._ledger = Ledger(
             self._store.writer,
             mailbox,
@@ -129,6 +136,7 @@ class Service:
             clock=SYSTEM_CLOCK,
             jitter=draw_jitter,
             bell=self._bell,
+            maintenance=self._maintenance,
         )
         self._loop = Loop(
             pool,
@@ -218,6 +226,7 @@ class Service:
             for problem in error.problems:
                 events.emit(events.Alerted(text=f"the configuration stays as it was: {problem}"))
             return None
+        self._maintenance.keep(retention_of(settings))
         return seen.TermsChanged(terms_of(settings))
 
 
@@ -242,6 +251,11 @@ def terms_of(settings: Settings, *, errand: Errand | None = None) -> PoolTerms:
         load_ns=int(settings.load_seconds * SECOND_NS),
         default_timeout_ms=settings.default_timeout_ms,
     )
+
+
+def retention_of(settings: Settings) -> Retention:
+    """How long ended jobs are kept, out of the settings."""
+    return Retention(completed_days=settings.retention_completed_days, ended_days=settings.retention_ended_days)
 
 
 def draw_jitter() -> float:

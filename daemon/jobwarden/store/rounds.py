@@ -1,0 +1,173 @@
+"""A round of maintenance: duties in order, each in small batches, one transaction each.
+
+A round belongs to whichever node moves the maintenance row on; there is no election, and a node that dies in a round
+leaves nothing half done. What a batch did not reach, the next one does. Called by the writer; never looks at a clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from sqlalchemy import insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from jobwarden.clock import SECOND_US
+from jobwarden.store import retention
+from jobwarden.store.retention import DAY_US, ENDS, Retention
+from jobwarden.store.schema import maintenance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
+
+    from jobwarden.jobs.outcome import JobStatus
+    from jobwarden.store.statements import Statements
+
+BATCH = 200
+"""Jobs in one transaction: it holds up claims and outcomes for so long."""
+
+LONGEST_PERIOD_US = 3600 * SECOND_US
+"""A round that is due later than this was set by a clock that has since been put right."""
+
+_ROW = "round"
+
+
+class Turn(NamedTuple):
+    """What a duty gets for one batch."""
+
+    connection: Connection
+    sql: Statements
+    now_us: int
+    retention: Retention
+    marks: Marks
+
+
+class Marks(msgspec.Struct):
+    """Where duties that walk through a table go on in the next round."""
+
+    keys: str = ""
+    edges: int = 0
+
+
+class Batch(NamedTuple):
+    """What a duty did. `more`: it may find as much again at once."""
+
+    number: int
+    more: bool = False
+
+
+class Duty(NamedTuple):
+    """One kind of maintenance."""
+
+    name: str
+    """What its number counts, for people."""
+    batch: Callable[[Turn], Batch]
+    moves_jobs: bool = False
+    """Whether jobs end or become ready by it, so that others should look."""
+
+
+class Rounds:
+    """One node's part in maintenance; lives as long as the node does."""
+
+    def __init__(self, retention: Retention) -> None:
+        """Nothing is to be done until `begin`."""
+        self.retention = retention
+        """May be replaced at any time."""
+        self.done: dict[str, int] = {}
+        """What the current, or the last, round did: name of the duty -> number."""
+        self._left: deque[Duty] = deque()
+        self._marks = Marks()
+
+    def is_over(self) -> bool:
+        """Whether nothing of the round is left."""
+        return not self._left
+
+    def begin(self) -> None:
+        """A round was won."""
+        self._left = deque(DUTIES)
+        self.done = {}
+
+    def run(self, connection: Connection, sql: Statements, *, now_us: int) -> Batch:
+        """One batch, in the caller's transaction; `note` it once that is committed, else `skip`."""
+        turn = Turn(connection, sql, now_us, self.retention, self._marks)
+        return self._left[0].batch(turn)
+
+    def note(self, batch: Batch) -> bool:
+        """The batch stands; whether it moved jobs."""
+        duty = self._left.popleft()
+        if batch.number:
+            self.done[duty.name] = self.done.get(duty.name, 0) + batch.number
+        if batch.more:  # behind the others, which would otherwise wait for the end of a long backlog
+            self._left.append(duty)
+        return duty.moves_jobs and batch.number > 0
+
+    def skip(self) -> str:
+        """Leave out what could not be done in this round; its name."""
+        return self._left.popleft().name
+
+    def abandon(self) -> None:
+        """Leave out all that is left of this round."""
+        self._left.clear()
+
+
+def win_round(connection: Connection, *, period_us: int, now_us: int) -> bool:
+    """Whether this round is ours: exactly one of all who ask within a period is told so."""
+    due = or_(maintenance.c.next_at <= now_us, maintenance.c.next_at > now_us + LONGEST_PERIOD_US)
+    row = maintenance.c.name == _ROW
+    if connection.execute(update(maintenance).where(row, due).values(next_at=now_us + period_us)).rowcount:
+        return True
+    if connection.execute(select(maintenance.c.name).where(row)).first() is not None:
+        return False
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(maintenance), {"name": _ROW, "next_at": now_us + period_us})
+    except IntegrityError:  # somebody else has just made the row, and so won
+        return False
+    return True
+
+
+def _expire(turn: Turn) -> Batch:
+    raise NotImplementedError
+
+
+def _remove(*statuses: JobStatus) -> Callable[[Turn], Batch]:
+    """Remove ended jobs that were kept for their days."""
+
+    def batch(turn: Turn) -> Batch:
+        number = 0
+        for status in statuses:
+            days = turn.retention.days(status)
+            if days is not None and number < BATCH:
+                number += retention.remove_old_jobs(
+                    turn.connection,
+                    turn.sql,
+                    status,
+                    before_us=turn.now_us - int(days * DAY_US),
+                    limit=BATCH - number,
+                    now_us=turn.now_us,
+                )
+        return Batch(number, more=number == BATCH)
+
+    return batch
+
+
+def _expired_keys(turn: Turn) -> Batch:
+    number = retention.remove_expired_keys(turn.connection, limit=BATCH, now_us=turn.now_us)
+    return Batch(number, more=number == BATCH)
+
+
+def _idle_keys(turn: Turn) -> Batch:
+    number, turn.marks.keys = retention.remove_idle_keys(
+        turn.connection, after=turn.marks.keys, limit=BATCH, now_us=turn.now_us
+    )
+    return Batch(number)
+
+
+DUTIES = (
+    Duty("removed", _remove(*ENDS)),
+    Duty("keys", _expired_keys),
+    Duty("keys", _idle_keys),
+)

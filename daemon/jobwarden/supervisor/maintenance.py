@@ -1,0 +1,102 @@
+"""This node's part in maintenance: asks for the round, does what it won in slices between the ledger's commits.
+
+A slice is one batch, and after one that did something comes a pause several times as long, so that claims and outcomes
+have the store for themselves most of the time. Nothing that fails here may harm what the ledger is there for: it is
+told to people and comes again with the next round. Called by the ledger, in its thread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobwarden import events
+from jobwarden.clock import SECOND_NS, SECOND_US
+from jobwarden.errors import CommitUnknownError, StoreUnavailableError
+from jobwarden.store.rounds import Rounds
+
+if TYPE_CHECKING:
+    from jobwarden.clock import Clock
+    from jobwarden.store.retention import Retention
+    from jobwarden.store.writer import Writer
+
+_PAUSES_PER_BATCH = 2
+"""The rest of the ledger's time belongs to jobs."""
+
+
+class Maintenance:
+    """One per ledger."""
+
+    def __init__(self, retention: Retention, *, period_seconds: float, clock: Clock) -> None:
+        """All nodes of a store together do one round per period."""
+        self._rounds = Rounds(retention)
+        self._period_us = int(period_seconds * SECOND_US)
+        self._period_ns = int(period_seconds * SECOND_NS)
+        self._clock = clock
+        self._next_ns = clock.monotonic_ns()
+        self._asked_ns = self._next_ns
+        self._problems: dict[str, str] = {}
+        self.summary: dict[str, object] | None = None
+        """The last round of this node, for people; None before the first."""
+
+    def keep(self, retention: Retention) -> None:
+        """From now on; may be called from any thread."""
+        self._rounds.retention = retention
+
+    def idle_seconds(self) -> float:
+        """How long nothing is to be done here."""
+        return max(0.0, (self._next_ns - self._clock.monotonic_ns()) / SECOND_NS)
+
+    def turn(self, writer: Writer) -> bool:
+        """Do one batch if its time has come; whether jobs have ended, or become ready, by it."""
+        if self._clock.monotonic_ns() < self._next_ns:
+            return False
+        try:
+            return self._work(writer)
+        except (StoreUnavailableError, CommitUnknownError):  # the ledger says so, with its own next write
+            self._rounds.abandon()
+            self._rest_until_asked_again()
+            return False
+
+    def _work(self, writer: Writer) -> bool:
+        if self._rounds.is_over():
+            self._ask(writer)
+            return False
+        began_ns = self._clock.monotonic_ns()
+        moved = self._step(writer)
+        now_ns = self._clock.monotonic_ns()
+        self._next_ns = now_ns + _PAUSES_PER_BATCH * (now_ns - began_ns)
+        if self._rounds.is_over() or now_ns >= self._asked_ns + self._period_ns:
+            self._close()
+        return moved
+
+    def _ask(self, writer: Writer) -> None:
+        self._asked_ns = self._clock.monotonic_ns()
+        if writer.win_round(period_us=self._period_us, now_us=self._clock.now_us()):
+            self._rounds.begin()
+        else:
+            self._rest_until_asked_again()
+
+    def _step(self, writer: Writer) -> bool:
+        try:
+            return writer.step_round(self._rounds, now_us=self._clock.now_us())
+        except (StoreUnavailableError, CommitUnknownError):
+            raise
+        except Exception as error:  # noqa: BLE001 - one odd row must not cost the outcomes of all other jobs
+            self._complain(self._rounds.skip(), f"{type(error).__name__}: {error}")
+            return False
+
+    def _complain(self, duty: str, problem: str) -> None:
+        if self._problems.get(duty) != problem:
+            self._problems[duty] = problem
+            events.emit(events.Alerted(text=f"maintenance could not see to what is {duty}, it tries again: {problem}"))
+
+    def _close(self) -> None:
+        """Of a round that has taken its period, the rest comes with the next one, whose first duties are due."""
+        self._rounds.abandon()
+        self.summary = {"at_us": self._clock.now_us(), "done": self._rounds.done}
+        if self._rounds.done:
+            events.emit(events.Maintained(done=self._rounds.done))
+        self._rest_until_asked_again()
+
+    def _rest_until_asked_again(self) -> None:
+        self._next_ns = max(self._next_ns, self._asked_ns + self._period_ns)
