@@ -36,7 +36,7 @@ def test_both_spellings_of_an_option_are_accepted() -> None:
         ({"job_type": "t", "retry_delay": -1}, "retry_delay"),
         ({"job_type": "t", "priority": 2**31}, "priority"),
         ({"job_type": "t", "run_at": "2026-01-01T00:00:00"}, "run_at"),
-        ({"job_type": "t", "tags": ["a", ""]}, "tags.1"),
+        ({"job_type": "t", "tags": ["a", ""]}, "tags[1]"),
         ({"job_type": "t", "priorty": 1}, "priorty"),
         ({}, "jobType"),
     ],

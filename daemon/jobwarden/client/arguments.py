@@ -5,21 +5,32 @@ Each raises InvalidJobError with the argument's name and the way out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import TypeGuard
 
-from jobwarden.errors import InvalidJobError
-from jobwarden.jobs import JobOptions, JobStatus
-from jobwarden.store.reading import RETRYING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from jobwarden.clock import to_us
+from jobwarden.errors import InvalidJobError, InvalidSettingsError
+from jobwarden.jobs import JobOptions
+from jobwarden.jobs.options import FIRST_MOMENT, LAST_MOMENT
 
 LARGEST_ID = 2**63 - 1
 LARGEST_PAGE = 10_000
+LONGEST_NAME = 255
+LONGEST_SHOWN = 60
 LONGEST_REASON = 1_000
+LONGEST_CURSOR = 1_000
 LONGEST_WAIT_SECONDS = 31_622_400.0
 """366 days; None waits without a limit."""
+LARGEST_AGE = 1_000_000.0
+"""Days or minutes."""
+
+
+def checked_url(url: object) -> str | None:
+    """A database URL, as far as its type goes; the store looks at the rest."""
+    if url is not None and not isinstance(url, str):
+        raise InvalidSettingsError([f"url: is a {type(url).__name__}; give a text like sqlite:///jobs.db"])
+    return url
 
 
 def checked_id(job_id: object) -> int:
@@ -35,32 +46,34 @@ def checked_page(limit: object, offset: object) -> tuple[int, int]:
     )
 
 
-def checked_status(status: object) -> str | None:
-    """A status by its name, or "retrying"; None stands for all."""
-    if status is None:
+def checked_order(order: object) -> str:
+    """The order of a list, as far as its type goes; the store knows the names."""
+    return _text(order, name="order")
+
+
+def checked_cursor(cursor: object, *, name: str) -> str | None:
+    """A cursor that we gave out, as far as its type goes; the store reads it."""
+    if cursor is None:
         return None
-    names = [*JobStatus, RETRYING]
-    if status not in names:
-        raise InvalidJobError("status", f"{status!r} is no status; use one of {', '.join(names)}")
-    return str(status)
+    if not isinstance(cursor, str) or len(cursor) > LONGEST_CURSOR or not cursor.isascii():
+        raise InvalidJobError(name, "is no cursor; give one back that was handed out, or None")
+    return cursor
 
 
 def checked_type(job_type: object) -> str | None:
-    """A job type to filter by; None stands for all."""
-    return None if job_type is None else _text(job_type, name="job_type")
+    """A job type; None stands for all."""
+    return None if job_type is None else _name(job_type, name="job_type")
 
 
-def checked_tags(tags: object) -> list[str]:
-    """Tags to filter by; a single string is refused, because its letters would be taken for tags."""
-    if tags is None:
-        return []
-    if isinstance(tags, str) or not isinstance(tags, Iterable):
-        raise InvalidJobError("tags", "is no list of texts; write for example ['urgent']")
-    return [_text(tag, name="tags") for tag in tags]
+def checked_flag(value: object, *, name: str) -> bool:
+    """True or False, and nothing that only looks like it: "no" would be taken for yes."""
+    if not isinstance(value, bool):
+        raise InvalidJobError(name, f"is a {type(value).__name__}; give True or False")
+    return value
 
 
 def checked_reason(reason: object) -> str | None:
-    """Why a job is cancelled, for people; None says nothing."""
+    """Why something is done, for people; None says nothing."""
     if reason is None:
         return None
     text = _text(reason, name="reason")
@@ -73,15 +86,35 @@ def checked_seconds(seconds: object, *, name: str) -> float | None:
     """A time to wait; None is without a limit."""
     if seconds is None:
         return None
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST_WAIT_SECONDS:
+    if not _is_number(seconds) or not 0 <= seconds <= LONGEST_WAIT_SECONDS:
         limit = f"{LONGEST_WAIT_SECONDS:.0f}"
-        raise InvalidJobError(name, f"{seconds!r} is no time to wait; give seconds from 0 to {limit}, or None")
+        raise InvalidJobError(name, f"{_shown(seconds)} is no time to wait; give seconds from 0 to {limit}, or None")
     return float(seconds)
 
 
-def checked_jobs(jobs: object) -> Sequence[JobOptions]:
+def checked_age(age: object, *, name: str) -> float:
+    """How old something must be, in the unit that the argument's name says."""
+    if not _is_number(age) or not 0 <= age <= LARGEST_AGE:
+        raise InvalidJobError(name, f"{_shown(age)} is no age; give a number from 0 to {LARGEST_AGE:.0f}")
+    return float(age)
+
+
+def checked_moment(moment: object, *, name: str) -> datetime | None:
+    """A moment with a time zone; None is never."""
+    if moment is None:
+        return None
+    if not isinstance(moment, datetime):
+        raise InvalidJobError(name, f"is a {type(moment).__name__}; give a datetime with a time zone")
+    if moment.tzinfo is None:
+        raise InvalidJobError(name, "is a moment without a time zone; add one, for example tzinfo=UTC")
+    if not to_us(FIRST_MOMENT) <= to_us(moment) <= to_us(LAST_MOMENT):
+        raise InvalidJobError(name, f"is no moment from {FIRST_MOMENT:%Y} to {LAST_MOMENT:%Y}")
+    return moment
+
+
+def checked_jobs(jobs: object) -> list[JobOptions]:
     """The jobs of one `add_jobs`."""
-    if isinstance(jobs, str) or not isinstance(jobs, Iterable):
+    if isinstance(jobs, str | bytes | Mapping) or not isinstance(jobs, Iterable):
         raise InvalidJobError("jobs", "is no list of JobOptions")
     accepted: list[JobOptions] = []
     for index, job in enumerate(jobs):
@@ -91,16 +124,54 @@ def checked_jobs(jobs: object) -> Sequence[JobOptions]:
     return accepted
 
 
+def checked_lane(job_type: object, group_id: object) -> tuple[str, str]:
+    """What a limit is for: ("type", name) or ("group", name)."""
+    if (job_type is None) == (group_id is None):
+        raise InvalidJobError("job_type", "give either job_type or group_id, to say what the limit is for")
+    if job_type is not None:
+        return "type", _name(job_type, name="job_type")
+    return "group", _name(group_id, name="group_id")
+
+
+def checked_name(value: object, *, name: str) -> str:
+    """A short text that databases take as an identifier."""
+    return _name(value, name=name)
+
+
+def checked_integer(value: object, *, name: str, least: int, most: int) -> int:
+    """An integer within bounds."""
+    return _integer(value, name=name, least=least, most=most)
+
+
 def _integer(value: object, *, name: str, least: int, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise InvalidJobError(name, f"{value!r} is not possible; give an integer from {least} to {most}")
+        raise InvalidJobError(name, f"{_shown(value)} is not possible; give an integer from {least} to {most}")
     return value
+
+
+def _name(value: object, *, name: str) -> str:
+    text = _text(value, name=name)
+    if len(text) > LONGEST_NAME:
+        raise InvalidJobError(name, f"is longer than {LONGEST_NAME} characters")
+    return text
 
 
 def _text(value: object, *, name: str) -> str:
     if not isinstance(value, str) or not value or "\0" in value or not _encodable(value):
-        raise InvalidJobError(name, f"{value!r} is no text that could be stored")
+        raise InvalidJobError(name, f"{_shown(value)} is no text that could be stored")
     return value
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _shown(value: object) -> str:
+    """Short, and never somebody's whole object."""
+    if value is None or isinstance(value, bool | int | float | str):
+        text = ascii(value)
+        return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
+    return f"a {type(value).__name__}"
 
 
 def _encodable(text: str) -> bool:

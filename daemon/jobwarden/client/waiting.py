@@ -5,6 +5,7 @@ The ear must exist before the first look, or the end could fall between look and
 
 from __future__ import annotations
 
+import os
 import select
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jobwarden.clock import Clock
+    from jobwarden.jobs import JobRecord
     from jobwarden.store.store import Store
 
 SAFETY_LOOK_SECONDS = 0.25
@@ -43,12 +45,26 @@ class Patience:
         return min(left_seconds, SAFETY_LOOK_SECONDS)
 
 
-def wait_until_ended(store: Store, job_id: int, *, seconds: float | None) -> None:
-    """Return when the job has ended. Raises UnknownJobError and WaitTimeoutError."""
+def wait_until_ended(store: Store, job_id: int, *, seconds: float | None) -> JobRecord:
+    """The job, as it is when it has ended. Raises UnknownJobError and WaitTimeoutError."""
     patience = Patience(job_id, seconds=seconds)
     with listening(store) as ear:
-        while not look(store, job_id):
+        while (record := ended_record(store, job_id)) is None:
             listen(ear, seconds=patience.next_wait_seconds())
+    return record
+
+
+def ended_record(store: Store, job_id: int) -> JobRecord | None:
+    """The job if it has ended; raises UnknownJobError if there is none.
+
+    The cheap look alone does not do: somebody may retry the job before its record is read.
+    """
+    if not look(store, job_id):
+        return None
+    record = store.get(job_id)
+    if record is None:
+        raise UnknownJobError(job_id)
+    return record if record.ended else None
 
 
 def look(store: Store, job_id: int) -> bool:
@@ -62,7 +78,7 @@ def look(store: Store, job_id: int) -> bool:
 @contextmanager
 def listening(store: Store) -> Iterator[socket.socket | None]:
     """A socket that becomes readable when jobs end; None where the store has no doorbell for us."""
-    bell = store.bell
+    bell, owner_pid = store.bell, os.getpid()
     try:
         ear = bell.listen(WAIT) if bell else None
     except OSError:
@@ -70,7 +86,9 @@ def listening(store: Store) -> Iterator[socket.socket | None]:
     try:
         yield ear
     finally:
-        if ear and bell:
+        if ear and owner_pid != os.getpid():
+            ear.close()  # the name belongs to the parent, who still listens
+        elif ear and bell:
             bell.leave(ear)
 
 

@@ -12,7 +12,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from jobwarden.clock import to_us
-from jobwarden.jobs.options import FIRST_MOMENT, LAST_MOMENT, JobOptions, invalid_job, refuse_unstorable
+from jobwarden.jobs.mistakes import invalid_job
+from jobwarden.jobs.options import FIRST_MOMENT, LAST_MOMENT, JobOptions, refuse_unstorable
 from jobwarden.jobs.outcome import JobStatus
 
 RETRYING = "retrying"
@@ -116,7 +117,7 @@ class JobFilter(BaseModel):
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            raise invalid_job(error) from None
+            raise invalid_job(error, known=cls.model_fields) from None
 
 
 class JobChanges(BaseModel):
@@ -152,7 +153,7 @@ class JobChanges(BaseModel):
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            raise invalid_job(error) from None
+            raise invalid_job(error, known=cls.model_fields) from None
 
     def given(self) -> dict[str, object]:
         """The named changes, by their snake_case names."""

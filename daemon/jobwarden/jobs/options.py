@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 
 from jobwarden.clock import to_us
 from jobwarden.errors import InvalidJobError
+from jobwarden.jobs.mistakes import invalid_job
 from jobwarden.jobs.outcome import OnParentFailure
 
 LARGEST_PAYLOAD_BYTES = 1_048_576
@@ -28,9 +29,6 @@ LONGEST_SECONDS = 31_622_400
 """366 days: the longest delay, expiry and time to live."""
 
 MOST_PREREQUISITES = 1_000
-
-_LONGEST_PLACE = 100
-"""Characters of a path into a payload that are shown; a deep one has thousands."""
 
 _Text = Annotated[str, Field(min_length=1, max_length=255)]
 
@@ -137,15 +135,7 @@ class JobOptions(BaseModel):
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            raise invalid_job(error) from None
-
-
-def invalid_job(error: ValidationError) -> InvalidJobError:
-    """The first problem of a validation error, named, without the offending value (it may be a secret)."""
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    place = ".".join(str(part) for part in first["loc"]) or "job"
-    shown = place if len(place) <= _LONGEST_PLACE else place[:_LONGEST_PLACE] + "…"
-    return InvalidJobError(shown, first["msg"].removeprefix("Value error, "))
+            raise invalid_job(error, known=cls.model_fields) from None
 
 
 def encode_json(value: object, *, what: str, limit: int = LARGEST_PAYLOAD_BYTES) -> str:
