@@ -68,13 +68,15 @@ class PoolWatch:
         self._cleared: set[int] = set()
         self._trusted = True
         self._interrupting = False
-        self._stopping = False
+        self._stopping = self._was_stopping = False
         self._leaves = 0
 
     # the world tells
 
     def before(self, fact: seen.Input) -> None:
         """A fact, before its effects are looked at."""
+        self._was_stopping = self._stopping  # the fact that ends an errand may bring a worker, who is then let go
+        self._stopping |= self._pool.errand is not None and self._pool.errand.over
         match fact:
             case seen.TrustLost():
                 self._trusted, self._interrupting = False, True
@@ -84,7 +86,7 @@ class PoolWatch:
                 for job in fact.jobs:
                     self.tried[job.attempt].told = True
             case seen.StopAsked():
-                self._stopping = self._interrupting = True
+                self._stopping = self._was_stopping = self._interrupting = True
             case seen.Wished() if (fact.job_id, fact.fence) in self.tried:
                 self.tried[fact.job_id, fact.fence].wishes.add(fact.wish)
             case seen.Reported():
@@ -166,7 +168,7 @@ class PoolWatch:
             case do.ForkWorker():
                 living = [slot for slot in self._pool.workers.slots.values() if not slot.stuck]
                 assert len(living) <= self._pool.terms.workers, "never more workers than wanted"
-                assert not self._stopping, "nobody is born for the end"
+                assert not self._was_stopping, "nobody is born for the end"
             case do.AskClaim():
                 assert self._trusted, "nothing is claimed past the trust window"
                 assert not self._stopping, "nothing is claimed while it leaves"

@@ -93,6 +93,8 @@ def _errand(*, once: bool, burst: bool, limit: int | None, types: list[str]) -> 
         return None
     if limit is not None and not 1 <= limit <= LARGEST_PAGE:
         raise InvalidJobError("limit", f"{limit} is not possible; give an integer from 1 to {LARGEST_PAGE}")
+    if "" in types:
+        raise InvalidJobError("type", "is empty; name a job type")
     from jobwarden.supervisor.terms import Errand
 
     return Errand(burst=burst, limit=limit, types=tuple(dict.fromkeys(types)))

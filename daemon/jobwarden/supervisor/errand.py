@@ -30,6 +30,7 @@ STALLED = -6
 MOST_AT_ONCE = 100
 """How many jobs `--once` claims where no limit is given."""
 _FAILED, _WRONG_USE = 1, 2
+_MOST_NAMED = 8
 _SERVING = {SlotState.READY, SlotState.STOPPING}
 
 
@@ -67,6 +68,8 @@ class ErrandRun:
         self._offers: tuple[TypeTerms, ...] = ()
         self._left = errand.limit if errand.limit is not None or errand.burst else MOST_AT_ONCE
         self._asked_with_empty_hands = False
+        self._in_doubt = False
+        """Nobody knows what a claim has taken; what it took is given back before the next one."""
         self._closed = False
         """Nothing further is claimed."""
 
@@ -76,6 +79,8 @@ class ErrandRun:
             self._begin(fact)
         elif isinstance(fact, seen.Claimed):
             self._received(len(fact.jobs))
+        elif isinstance(fact, seen.ClaimFailed | seen.Processing):
+            self._in_doubt = isinstance(fact, seen.ClaimFailed)
         elif not self.begun and self._generations.last and self._generations.loading is None:
             self._give_up(f"the handlers could not be loaded: {self._generations.problem}", exit_code=_FAILED)
         if self._closed and self._hands_are_empty:
@@ -84,7 +89,7 @@ class ErrandRun:
 
     def ask(self, now: seen.Moment) -> None:
         """Claim what the errand may have; the counterpart of `Dispatching.ask`."""
-        if self._closed or self._intake.claiming or not self._offers:
+        if self._closed or self._in_doubt or self._intake.claiming or not self._offers:
             return
         room = self._room(now)
         if room > 0:
@@ -110,13 +115,15 @@ class ErrandRun:
         unknown = sorted(set(wanted) - {each.job_type for each in offers})
         problems = "".join(f"; {each}" for each in fact.problems)
         if unknown:
-            served = ", ".join(sorted(self._generations.types)) or "none"
-            sentence = f"--type: no handler here serves {', '.join(unknown)}; there are handlers for {served}"
+            sentence = f"--type: no handler here serves {_some(unknown)}; there are handlers for {self._served()}"
             self._give_up(sentence + problems, exit_code=_FAILED if problems else _WRONG_USE)
         elif not offers:
-            self._give_up(f"there is no handler to run a job with{problems}", exit_code=_FAILED)
+            self._give_up(f"there is no handler that could run a job; see --handlers{problems}", exit_code=_FAILED)
         else:
             self.begun, self._offers = True, offers
+
+    def _served(self) -> str:
+        return _some(sorted(self._generations.types)) or "nothing"
 
     def _received(self, count: int) -> None:
         if self._left is not None:
@@ -145,6 +152,10 @@ class ErrandRun:
 
     def _give_up(self, problem: str, *, exit_code: int) -> None:
         if not self.over:
-            self._out.append(do.Alert(problem))
             self.problem, self.exit_code = problem, exit_code
             self._closed = self.over = True
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
