@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 RUNNING: ColumnElement[bool] = job.c.status == literal_column("'processing'")
 """As the partial index `job_node` says it."""
-FREE: ColumnElement[bool] = and_(job.c.ended_at.is_(None), job.c.status != literal_column("'processing'"))
+NOT_RUNNING: ColumnElement[bool] = job.c.status != literal_column("'processing'")
+FREE: ColumnElement[bool] = and_(job.c.ended_at.is_(None), NOT_RUNNING)
 """Pending, waiting or retrying: neither running nor ended."""
 
 

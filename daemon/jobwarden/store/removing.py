@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, select
 
+from jobwarden.errors import JobStateError, UnknownJobError
+from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store import tallies
+from jobwarden.store.cancelling import cancel_jobs
 from jobwarden.store.follow_up import follow_up
 from jobwarden.store.matching import chunks
 from jobwarden.store.schema import edge, event, job, key
@@ -20,6 +23,22 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from jobwarden.store.statements import Statements
+
+
+def remove_job(connection: Connection, sql: Statements, job_id: int, *, now_us: int) -> None:
+    """Remove one job. Raises UnknownJobError, or JobStateError for a running one."""
+    status = connection.execute(select(job.c.status).where(job.c.id == job_id).with_for_update()).scalar()
+    if status is None:
+        raise UnknownJobError(job_id)
+    if status == JobStatus.PROCESSING:
+        raise JobStateError(job_id, status, "removed")
+    remove_jobs(connection, sql, [job_id], now_us=now_us)
+
+
+def remove_jobs(connection: Connection, sql: Statements, ids: Sequence[int], *, now_us: int) -> None:
+    """Remove jobs of which none runs. For their dependents, one that had not ended is cancelled."""
+    cancel_jobs(connection, sql, dict.fromkeys(ids, "it was removed"), now_us=now_us)
+    delete_jobs(connection, sql, ids, now_us)
 
 
 def delete_jobs(connection: Connection, sql: Statements, ids: Sequence[int], now_us: int) -> int:

@@ -1,0 +1,158 @@
+"""Giving ended and retrying jobs another attempt, in sets: `retry`, many at once, and the replay of dead letters.
+
+Undoes what an end does (tally, live tags) and nothing of what followed from it: dependents that were cancelled stay
+cancelled. A running job is never touched. Works in a transaction that its caller began.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import and_, case, func, insert, select, update
+
+from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS
+from jobwarden.jobs.outcome import JobStatus
+from jobwarden.store import tallies
+from jobwarden.store.cancelling import cancel_jobs
+from jobwarden.store.entries import as_json
+from jobwarden.store.filters import FREE
+from jobwarden.store.follow_up import follow_up
+from jobwarden.store.lanes import Lanes
+from jobwarden.store.matching import chunks
+from jobwarden.store.readiness import Gate, Readiness, readiness
+from jobwarden.store.schema import edge, event, job, tag
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import ColumnElement, Connection
+
+    from jobwarden.store.statements import Statements
+
+REVIVABLE: ColumnElement[bool] = job.c.status.in_((JobStatus.FAILED, JobStatus.CANCELLED))
+"""Failed (retrying too) or cancelled: what `retry` takes."""
+DEAD_LETTERED: ColumnElement[bool] = and_(REVIVABLE, job.c.ended_at.is_not(None), job.c.dead_letter_job_id.is_not(None))
+"""Has ended, and left a dead letter."""
+
+
+class _Job(NamedTuple):
+    id: int
+    job_type: str
+    group_id: str | None
+    status: str
+    ended_at: int | None
+
+
+_COLUMNS = [job.c[name] for name in _Job._fields]
+
+
+def revive_jobs(
+    connection: Connection,
+    sql: Statements,
+    ids: Sequence[int],
+    *,
+    now_us: int,
+    fresh: bool = False,
+    told: Mapping[int, dict[str, Any]] | None = None,
+) -> list[int]:
+    """Let those of these jobs that failed or were cancelled run again, now; the ids of those.
+
+    Their limit grows as far as one more attempt needs; with `fresh` they begin to count anew instead. Quarantine and
+    its counters are forgotten, and so is an expiry that is over. One that still waited for others waits for them
+    again. `told` is added to the metadata of their events.
+    """
+    lanes = Lanes.load(connection)
+    revived: list[_Job] = []
+    for some in chunks(ids):
+        query = select(*_COLUMNS).where(job.c.id.in_(some), REVIVABLE).order_by(job.c.id).with_for_update()
+        jobs = [_Job(*row) for row in connection.execute(query)]
+        _revive(connection, jobs, lanes, now_us=now_us, fresh=fresh)
+        _undo_ends(connection, [each for each in jobs if each.ended_at is not None])
+        _record(connection, jobs, told or {}, now_us=now_us)
+        revived += jobs
+    follow_up(connection, sql, touched={(each.job_type, each.group_id) for each in revived}, now_us=now_us)
+    return [each.id for each in revived]
+
+
+def replay_dead_letters(connection: Connection, sql: Statements, ids: Sequence[int], *, now_us: int) -> list[int]:
+    """Revive those of these jobs that left dead letters, with all their attempts; the ids of those.
+
+    Dead letters that were never started are cancelled. The links are cut: who fails for good again leaves a new one.
+    """
+    letters: dict[int, int] = {}
+    for some in chunks(ids):
+        query = select(job.c.id, job.c.dead_letter_job_id).where(job.c.id.in_(some), DEAD_LETTERED)
+        letters.update((row[0], row[1]) for row in connection.execute(query))
+    originals = {letter: original for original, letter in letters.items()}
+    _cancel_unstarted(connection, sql, originals, now_us=now_us)
+    for some in chunks(list(letters)):
+        cut = update(job).where(job.c.id.in_(some)).values(dead_letter_job_id=None, dead_lettered_at=None)
+        connection.execute(cut)
+    told = {original: {"deadLetter": letter} for original, letter in letters.items()}
+    return revive_jobs(connection, sql, list(letters), now_us=now_us, fresh=True, told=told)
+
+
+def _cancel_unstarted(connection: Connection, sql: Statements, originals: Mapping[int, int], *, now_us: int) -> None:
+    """`originals`: dead letter -> the job that left it."""
+    unstarted: dict[int, str] = {}
+    for some in chunks(list(originals)):
+        query = select(job.c.id).where(job.c.id.in_(some), FREE, job.c.attempts == 0).with_for_update()
+        unstarted.update(
+            (letter, f"job {originals[letter]} is replayed") for letter in connection.execute(query).scalars()
+        )
+    cancel_jobs(connection, sql, unstarted, now_us=now_us)
+
+
+def _revive(connection: Connection, jobs: Sequence[_Job], lanes: Lanes, *, now_us: int, fresh: bool) -> None:
+    places: dict[Readiness, list[int]] = defaultdict(list)
+    held = _waiting_for_parents(connection, [each.id for each in jobs])
+    for each in jobs:
+        gate = Gate.PARENTS if each.id in held else None
+        limited = lanes.limited(each.job_type, each.group_id)
+        places[readiness(JobStatus.PENDING, due_us=now_us, now_us=now_us, gate=gate, limited=limited)].append(each.id)
+    for place, ids in places.items():
+        again = update(job).where(job.c.id.in_(ids), REVIVABLE)
+        connection.execute(again.values(**place._asdict(), **_values(now_us=now_us, fresh=fresh)))
+
+
+def _values(*, now_us: int, fresh: bool) -> dict[str, Any]:
+    used_up = job.c.attempts >= func.coalesce(job.c.max_attempts, DEFAULT_MAX_ATTEMPTS)
+    limit = (
+        {"attempts": 0} if fresh else {"max_attempts": case((used_up, job.c.attempts + 1), else_=job.c.max_attempts)}
+    )
+    return {
+        **limit,
+        "status": JobStatus.PENDING,
+        "updated_at": now_us,
+        "last_retried_at": now_us,
+        "expires_at": case((job.c.expires_at > now_us, job.c.expires_at)),
+        "fence": job.c.fence + 1,
+        **dict.fromkeys(("crashes", "interruptions", "lost_in_row"), 0),
+        **dict.fromkeys(("next_attempt_at", "ended_at", "pending_reason", "wish")),
+    }
+
+
+def _waiting_for_parents(connection: Connection, ids: Sequence[int]) -> set[int]:
+    open_ones = select(edge.c.job_id).where(edge.c.job_id.in_(ids), edge.c.settled.is_(None))
+    return set(connection.execute(open_ones).scalars())
+
+
+def _undo_ends(connection: Connection, jobs: Sequence[_Job]) -> None:
+    fewer = Counter((each.job_type, each.status) for each in jobs)
+    tallies.note(connection, {key: -number for key, number in fewer.items()})
+    connection.execute(update(tag).where(tag.c.job_id.in_([each.id for each in jobs])).values(live=1))
+
+
+def _record(connection: Connection, jobs: Sequence[_Job], told: Mapping[int, dict[str, Any]], *, now_us: int) -> None:
+    rows = [
+        {
+            "job_id": each.id,
+            "type": "retried",
+            "at": now_us,
+            "metadata": as_json({"from": each.status, **told.get(each.id, {})}),
+        }
+        for each in jobs
+    ]
+    if rows:
+        connection.execute(insert(event), rows)
