@@ -130,9 +130,9 @@ def test_a_failure_before_the_stop_arrived_is_the_handlers_own() -> None:
 
 def test_a_limit_is_passed_by_more_than_itself() -> None:
     """Exactly the limit is in time."""
-    assert not ran_over(job(timeout_ms=100), done(run_ms=100))
-    assert ran_over(job(timeout_ms=100), done(run_ms=101))
-    assert not ran_over(job(timeout_ms=None), done(run_ms=10_000))
+    assert not ran_over(job(timeout_ms=100), done(run_ms=100), slot_with())
+    assert ran_over(job(timeout_ms=100), done(run_ms=101), slot_with())
+    assert not ran_over(job(timeout_ms=None), done(run_ms=10_000), slot_with())
 
 
 @pytest.mark.parametrize("stack_dump", [None, "File x"])

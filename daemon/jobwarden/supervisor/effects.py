@@ -38,7 +38,31 @@ class StopSoftly(_Effect, frozen=True):
     slot: int
     attempt: tuple[int, int]
     why: str
-    """timeout or cancel."""
+    """timeout, stalled or cancel."""
+
+
+class AnswerProlong(_Effect, frozen=True):
+    """Tell the slot's worker whether the limit of this attempt (job id, fence) was moved."""
+
+    slot: int
+    attempt: tuple[int, int]
+    granted: bool
+
+
+class AskStore(_Effect, frozen=True):
+    """Let the clerk do this for the slot's running job; it answers the worker itself."""
+
+    slot: int
+    number: int
+    verb: str
+    arguments: str
+
+
+class RefuseAsk(_Effect, frozen=True):
+    """Answer that the attempt which asks is not running any more."""
+
+    slot: int
+    number: int
 
 
 class KillTree(_Effect, frozen=True):
@@ -74,6 +98,14 @@ class NoteProgress(_Effect, frozen=True):
     job_id: int
     fence: int
     percent: float
+
+
+class NoteProlonged(_Effect, frozen=True):
+    """Write the event that the limit of an attempt was moved to `ms` from now."""
+
+    job_id: int
+    fence: int
+    ms: int
 
 
 class ForkWorker(_Effect, frozen=True):
@@ -129,11 +161,15 @@ Effect = (
     | Dispatch
     | TakeBack
     | StopSoftly
+    | AnswerProlong
+    | AskStore
+    | RefuseAsk
     | KillTree
     | SweepTree
     | Record
     | GiveBackJob
     | NoteProgress
+    | NoteProlonged
     | ForkWorker
     | StartTemplate
     | EndTemplate

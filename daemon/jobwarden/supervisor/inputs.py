@@ -99,6 +99,31 @@ class ProgressMade(_Input, frozen=True):
     percent: float
 
 
+class Beaten(_Input, frozen=True):
+    """The running attempt said that it is alive (`ctx.heartbeat()`); progress says so too."""
+
+    slot: int
+    fence: int
+
+
+class ProlongAsked(_Input, frozen=True):
+    """The running attempt (job id, fence) wants its limit `ms` from now; None is its own `timeoutMs` once more."""
+
+    slot: int
+    attempt: tuple[int, int]
+    ms: int | None
+
+
+class Asked(_Input, frozen=True):
+    """The running attempt asks the store for something."""
+
+    slot: int
+    fence: int
+    number: int
+    verb: str
+    arguments: str
+
+
 class TookBack(_Input, frozen=True):
     """These attempts (job id, fence) were received back from the slot's queue: the worker never got them."""
 
@@ -193,6 +218,9 @@ Input = (
     | Ready
     | Reported
     | ProgressMade
+    | Beaten
+    | ProlongAsked
+    | Asked
     | TookBack
     | Died
     | Cleared

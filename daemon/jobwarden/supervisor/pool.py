@@ -22,17 +22,16 @@ from jobwarden.supervisor.intake import Intake
 from jobwarden.supervisor.leaving import DRAIN_OVER, Leaving
 from jobwarden.supervisor.progress import ProgressNotes
 from jobwarden.supervisor.quickness import Quickness
-from jobwarden.supervisor.terms import SECOND_NS, PoolTerms
+from jobwarden.supervisor.reloading import LOAD, LOAD_OVER, Reloading
 from jobwarden.supervisor.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobwarden.supervisor.slot import Slot
+    from jobwarden.supervisor.terms import PoolTerms
 
 _TEND = -3
-_LOAD = -4
-_LOAD_OVER = -5
 _TEND_EVERY_NS = 50_000_000
 
 
@@ -68,19 +67,30 @@ class Pool:
         )
         self.errand = self._errand_of(terms)
         self._leaving = Leaving(out=self._out, workers=self.workers, intake=self.intake, generations=self.generations)
+        self._reloading = Reloading(
+            out=self._out,
+            generations=self.generations,
+            workers=self.workers,
+            intake=self.intake,
+            quickness=self._quickness,
+            leaving=self._leaving,
+        )
         self._progress = ProgressNotes(out=self._out, slots=self.workers.slots)
         self._table: dict[type, Callable[[Any, seen.Moment], None]] = {
             seen.Claimed: self._claimed,
             seen.ClaimFailed: lambda _fact, _now: self.intake.fail(),
             seen.Rang: lambda _fact, _now: self.intake.ring(),
-            seen.TemplateReady: self._template_ready,
-            seen.TemplateFailed: self._template_failed,
-            seen.TemplateGone: self._template_gone,
+            seen.TemplateReady: self._reloading.ready,
+            seen.TemplateFailed: self._reloading.failed,
+            seen.TemplateGone: self._reloading.gone,
             seen.Born: self.workers.births.born,
             seen.Unborn: self.workers.births.unborn,
             seen.Ready: self.workers.ready,
             seen.Reported: self.workers.reported,
-            seen.ProgressMade: self._progress.progressed,
+            seen.ProgressMade: self._progressed,
+            seen.Beaten: self.workers.limits.sign_of_life,
+            seen.ProlongAsked: self.workers.limits.prolong,
+            seen.Asked: self.workers.asked,
             seen.TookBack: self.workers.took_back,
             seen.Died: self.workers.died,
             seen.Cleared: self.workers.cleared,
@@ -90,7 +100,7 @@ class Pool:
             seen.Processing: self._processing,
             seen.TrustLost: self._trust_lost,
             seen.TrustBack: self._trust_back,
-            seen.ReloadAsked: self._reload,
+            seen.ReloadAsked: self._reloading.asked,
             seen.TermsChanged: self._terms_changed,
             seen.StopAsked: self._leaving.asked,
             seen.Ticked: self._ticked,
@@ -172,6 +182,10 @@ class Pool:
             self.workers.kill(slot)
         self.intake.drop((fact.job_id, fact.fence))
 
+    def _progressed(self, fact: seen.ProgressMade, now: seen.Moment) -> None:
+        self._progress.progressed(fact, now)
+        self.workers.limits.sign_of_life(fact, now)
+
     def _running(self, job_id: int, fence: int) -> Slot | None:
         for slot in self.workers.slots.values():
             if slot.head is not None and (slot.head.id, slot.head.fence) == (job_id, fence):
@@ -185,62 +199,6 @@ class Pool:
         self._out.extend(do.GiveBackJob(*row) for row in fact.rows if tuple(row) not in known)
 
     # generations
-
-    def _reload(self, _fact: seen.ReloadAsked, now: seen.Moment) -> None:
-        if self._leaving.urgency or (self.errand is not None and self.generations.last):
-            return  # an errand ends on the code with which it began
-        if self.generations.loading is not None:
-            self._out.append(do.EndTemplate(self.generations.loading))
-        self._load(now, restore=False)
-
-    def _load(self, now: seen.Moment, *, restore: bool) -> None:
-        self._out.append(do.StartTemplate(self.generations.begin(), restore))
-        self.deadlines.set(_LOAD_OVER, now.ns + self.terms.load_ns)
-
-    def _load_overdue(self, now: seen.Moment) -> None:
-        loading = self.generations.loading
-        if loading is not None:
-            self._out.append(do.EndTemplate(loading))
-            seconds = self.terms.load_ns / SECOND_NS
-            self._template_failed(seen.TemplateFailed(loading, f"it did not load within {seconds:g} s"), now)
-
-    def _template_ready(self, fact: seen.TemplateReady, now: seen.Moment) -> None:
-        if self._leaving.urgency or fact.generation != self.generations.loading:
-            self._out.append(do.EndTemplate(fact.generation))
-            return
-        self.deadlines.set(_LOAD_OVER, None)
-        if fact.problems:
-            self._out.extend(do.Alert(problem) for problem in fact.problems)
-        if fact.problems and self.generations.content_hash not in {None, fact.content_hash}:
-            # P6: a broken save never replaces code that works.
-            self._out.append(do.EndTemplate(fact.generation))
-            self._template_failed(seen.TemplateFailed(fact.generation, fact.problems[0]), now)
-            return
-        if fact.content_hash != self.generations.content_hash:
-            self._quickness.forget()
-        replaced = self.generations.adopt(fact.generation, fact.content_hash, fact.handlers)
-        self.generations.problem = fact.problems[0] if fact.problems else None
-        types = tuple(sorted(each.job_type for each in fact.handlers))
-        self._out.append(do.NoteServed(fact.generation, fact.content_hash, types))
-        if replaced is not None:
-            self._out.append(do.EndTemplate(replaced))
-        self.intake.ring()
-        self.workers.retire_old_code()
-        self.workers.fill(now)
-
-    def _template_failed(self, fact: seen.TemplateFailed, now: seen.Moment) -> None:
-        if fact.generation not in {self.generations.loading, self.generations.template}:
-            return
-        self._out.append(do.Alert(f"generation {fact.generation} is not served: {fact.why}"))
-        pause_ns = self.generations.fail(fact.generation, fact.why, now_ns=now.ns)
-        if pause_ns is not None:
-            self.deadlines.set(_LOAD, now.ns + pause_ns)
-
-    def _template_gone(self, fact: seen.TemplateGone, now: seen.Moment) -> None:
-        if fact.generation == self.generations.template and not self._leaving.urgency:
-            self._template_failed(seen.TemplateFailed(fact.generation, "its template process died"), now)
-            if self.generations.loading is None:
-                self.deadlines.set(_LOAD, now.ns)
 
     def _terms_changed(self, fact: seen.TermsChanged, now: seen.Moment) -> None:
         if self.errand is not None:
@@ -272,18 +230,14 @@ class Pool:
                 self.workers.fill(now)
             elif key == DRAIN_OVER:
                 self._leaving.interrupt_all(now, grace_ns=None)
-            elif key == _LOAD:
-                self._load_again(now)
-            elif key == _LOAD_OVER:
-                self._load_overdue(now)
+            elif key == LOAD:
+                self._reloading.again(now)
+            elif key == LOAD_OVER:
+                self._reloading.overdue(now)
             elif key == STALLED and self.errand is not None:
                 self.errand.stalled()
             else:
                 self._tend(now)
-
-    def _load_again(self, now: seen.Moment) -> None:
-        if self.generations.template is None and self.generations.loading is None and not self._leaving.urgency:
-            self._load(now, restore=self.generations.serving is not None)
 
     def _tend(self, now: seen.Moment) -> None:
         self._tending = False

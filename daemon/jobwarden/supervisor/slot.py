@@ -57,16 +57,22 @@ class Slot:
         "captured",
         "died",
         "done",
+        "final",
         "forgotten",
         "generation",
         "head_since_ns",
         "id",
         "in_flight",
         "kill_due_ns",
+        "limit_ns",
         "pid",
         "progress",
         "progress_ns",
+        "prolonged",
+        "prolonged_noted_ns",
         "served",
+        "sign_ns",
+        "stalled_ns",
         "state",
         "stuck",
         "until_ns",
@@ -91,6 +97,16 @@ class Slot:
         """The outcome that the pool has decided for the running attempt, if any."""
         self.why_of: tuple[int, int] | None = None
         """The attempt about which it was decided: a kill addresses an attempt, not a process (R9)."""
+        self.limit_ns: int | None = None
+        """When the running attempt has passed its limit; `prolonged` if the attempt itself has moved that moment."""
+        self.prolonged = False
+        self.prolonged_noted_ns = 0
+        self.sign_ns = now_ns
+        """The last sign of life of the running attempt: its start, a heartbeat, progress or a prolong."""
+        self.stalled_ns = 0
+        """The end of the silence for which the running attempt is stopped; 0 if it is not stopped for that."""
+        self.final = False
+        """The running attempt is to end whatever its limit: it was cancelled or interrupted, no prolong helps."""
         self.kill_due_ns = 0
         """When its tree should be dead after a timeout: deadline + grace."""
         self.done: Done | None = None

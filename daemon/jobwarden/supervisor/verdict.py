@@ -23,8 +23,12 @@ _SIGNALS |= {11: "SIGSEGV", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM", 24: "SI
 """signal(7) on Linux; the module `signal` would bring the machine into the pure core."""
 
 
-def ran_over(job: ClaimedJob, done: Done) -> bool:
-    """Whether the attempt's own stamps say that it passed its limit."""
+def ran_over(job: ClaimedJob, done: Done, slot: Slot) -> bool:
+    """Whether the attempt's own stamps say that it passed its limit, or the silence for which it was stopped."""
+    if slot.stalled_ns and done.ended_ns > slot.stalled_ns:
+        return True
+    if slot.prolonged:
+        return slot.limit_ns is not None and done.ended_ns > slot.limit_ns
     return job.timeout_ms is not None and done.ended_ns - done.started_ns > job.timeout_ms * _NS_PER_MS
 
 
@@ -32,8 +36,8 @@ def judge_report(job: ClaimedJob, done: Done, slot: Slot, *, now: Moment, jitter
     """The ending of an attempt whose worker reported and whose tree is gone (or never was)."""
     facts = _facts_of_report(done, slot, now)
     failure = done.failure
-    if ran_over(job, done) or (failure is not None and failure.kind == TIMEOUT):
-        return _timed_out(job, now=now, jitter=jitter, facts=facts)
+    if ran_over(job, done, slot) or (failure is not None and failure.kind == TIMEOUT):
+        return _timed_out(job, slot, now=now, jitter=jitter, facts=facts)
     if failure is None:
         return complete(job, output=done.output, now_us=now.us, facts=facts)
     if slot.why in {Outcome.CANCELLED, Outcome.INTERRUPTED} and done.retire:
@@ -65,7 +69,7 @@ def judge_death(job: ClaimedJob, slot: Slot, *, stack_dump: str | None, now: Mom
     """The ending of an attempt whose worker died without a report; its tree is gone."""
     facts = _facts_of_death(slot, now, stack_dump)
     if slot.why is Outcome.TIMED_OUT:
-        return _timed_out(job, now=now, jitter=jitter, facts=facts)
+        return _timed_out(job, slot, now=now, jitter=jitter, facts=facts)
     if slot.why is not None:
         return _decided(job, slot.why, now=now, jitter=jitter, facts=facts)
     if slot.died is not None and slot.died.fenced:
@@ -77,9 +81,19 @@ def _is_permanent(failure: Failure) -> bool:
     return failure.kind in {PERMANENT, INVALID_PAYLOAD, NO_HANDLER}
 
 
-def _timed_out(job: ClaimedJob, *, now: Moment, jitter: float, facts: AttemptFacts) -> Ending:
-    error = f"passed its limit of {job.timeout_ms} ms"
-    return end_attempt(job, Outcome.TIMED_OUT, error=error, now_us=now.us, jitter=jitter, facts=facts)
+def _timed_out(job: ClaimedJob, slot: Slot, *, now: Moment, jitter: float, facts: AttemptFacts) -> Ending:
+    reason = FailureReason.STALLED if slot.stalled_ns else FailureReason.TIMEOUT
+    error = _what_passed(job, slot)
+    return end_attempt(job, Outcome.TIMED_OUT, error=error, now_us=now.us, jitter=jitter, reason=reason, facts=facts)
+
+
+def _what_passed(job: ClaimedJob, slot: Slot) -> str:
+    if slot.stalled_ns:
+        return f"gave no sign of life for {job.heartbeat_timeout_ms} ms"
+    if slot.prolonged and slot.limit_ns is not None:
+        ms = (slot.limit_ns - slot.head_since_ns) // _NS_PER_MS
+        return f"passed its limit, which it had prolonged to {ms} ms after its start"
+    return f"passed its limit of {job.timeout_ms} ms"
 
 
 def _decided(job: ClaimedJob, why: Outcome, *, now: Moment, jitter: float, facts: AttemptFacts) -> Ending:

@@ -105,6 +105,17 @@ class Workers:
         self._finish_head(slot, judge_report(job, done, slot, now=now, jitter=self._jitter()), now)
         self._quickness.note(job.job_type, done.ended_ns - done.started_ns)
 
+    def asked(self, fact: seen.Asked, _now: seen.Moment) -> None:
+        """A job asks the store for something: done only for the attempt that runs."""
+        slot = self.slots.get(fact.slot)
+        if slot is None:
+            return
+        runs = slot.head is not None and slot.head.fence == fact.fence and not slot.forgotten
+        if runs and slot.state in {SlotState.READY, SlotState.STOPPING}:
+            self._out.append(do.AskStore(slot.id, fact.number, fact.verb, fact.arguments))
+        else:
+            self._out.append(do.RefuseAsk(slot.id, fact.number))
+
     def _finish_head(self, slot: Slot, ending: Ending, now: seen.Moment) -> None:
         job = slot.in_flight.popleft()
         slot.served, slot.captured = True, None
