@@ -81,6 +81,12 @@ def errand(site: Site, *words: str, handlers: Path = HANDLERS, variables: dict[s
     return end(begin(site, *words, handlers=handlers, variables=variables))
 
 
+def await_event(process: subprocess.Popen[str], name: str) -> None:
+    """Read its log until this event."""
+    assert process.stderr is not None
+    assert any(f'"event":"{name}"' in line for line in process.stderr)
+
+
 def statuses(site: Site) -> list[str]:
     """Of all jobs, oldest first."""
     return [str(job.status) for job in reversed(site.client.get_jobs())]
@@ -217,6 +223,7 @@ def test_a_stop_drains_and_prints_what_was_done(site: Site) -> None:
     process = begin(site, "--once", "--workers=1")
     gate.await_arrival()
     process.send_signal(signal.SIGTERM)
+    await_event(process, "leaving")
     gate.let_go()
     ran = end(process)
     assert (ran.code, ran.processed) == (0, 1)
