@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ATTEMPT = ("job_id", "fence")
 PROGRESS = ("job_id", "fence", "percent")
+PROLONG = ("job_id", "fence", "ms")
 KEY = ("name", "job_id")
 TAG = ("job_id", "name", "position")
 COMPLETION = (

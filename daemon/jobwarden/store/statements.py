@@ -53,6 +53,8 @@ class Statements:
     """(entries, node_id): an earlier progress event of the same job; only the latest is kept."""
     record_progress: TextClause
     """(entries, node_id, now)."""
+    record_prolongs: TextClause
+    """(entries, node_id, now): one event `prolonged` for each attempt that still runs."""
     give_back: TextClause
     """(entries, node_id, now) -> the (job id, fence)s that were given back."""
     record_obeyed_wishes: TextClause

@@ -23,6 +23,14 @@ class ProgressNote(msgspec.Struct, frozen=True):
     percent: float
 
 
+class ProlongNote(msgspec.Struct, frozen=True):
+    """A running attempt has moved its limit to `ms` milliseconds from then."""
+
+    job_id: int
+    fence: int
+    ms: int
+
+
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """Ask for at most `limit` ready jobs of these types. `batch` is unique per claim and stored on the rows."""
 
@@ -40,6 +48,7 @@ class Work(msgspec.Struct, kw_only=True):
     """`host:pid`, shown as `locked_by`."""
     endings: list[Ending] = []
     progress: list[ProgressNote] = []
+    prolongs: list[ProlongNote] = []
     give_backs: list[GiveBack] = []
     claim: Claim | None = None
     report: str | None = None

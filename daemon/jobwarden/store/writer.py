@@ -116,6 +116,7 @@ class Writer:
         receipts = Receipts()
         with self._transaction():
             self._write_progress(work, receipts)
+            self._write_prolongs(work)
             self._write_ends(work, receipts, one_by_one=one_by_one)
             self._write_give_backs(work, receipts)
             self._obey_wishes(work)
@@ -136,6 +137,13 @@ class Writer:
         self._connection.execute(self._sql.record_progress, given)
         noted = {(row[0], row[1]) for row in self._connection.execute(self._sql.note_progress, given)}
         receipts.refused += refusals(self._connection, self._sql, work.progress, accepted=noted)
+
+    def _write_prolongs(self, work: Work) -> None:
+        """One that matches no row says nothing new: the end of its attempt will be refused as well."""
+        if work.prolongs:
+            rows = [(note.job_id, note.fence, note.ms) for note in work.prolongs]
+            given = {"entries": entries.as_json(rows), "node_id": work.node_id, "now": work.now_us}
+            self._connection.execute(self._sql.record_prolongs, given)
 
     def _write_ends(self, work: Work, receipts: Receipts, *, one_by_one: bool) -> None:
         if not work.endings:

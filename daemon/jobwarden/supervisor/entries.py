@@ -6,7 +6,7 @@ import msgspec
 
 from jobwarden.jobs.claim import TypeTerms
 from jobwarden.jobs.ending import Ending
-from jobwarden.store.work import GiveBack, ProgressNote
+from jobwarden.store.work import GiveBack, ProgressNote, ProlongNote
 
 
 class Entries(msgspec.Struct, kw_only=True):
@@ -14,6 +14,7 @@ class Entries(msgspec.Struct, kw_only=True):
 
     endings: list[Ending] = []
     progress: list[ProgressNote] = []
+    prolongs: list[ProlongNote] = []
     give_backs: list[GiveBack] = []
     claim: int = 0
     types: tuple[TypeTerms, ...] = ()
@@ -27,6 +28,7 @@ class Entries(msgspec.Struct, kw_only=True):
         """Take over what came later."""
         self.endings += other.endings
         self.progress += other.progress
+        self.prolongs += other.prolongs
         self.give_backs += other.give_backs
         self.free_nodes += other.free_nodes
         self.claim = other.claim or self.claim
@@ -37,7 +39,7 @@ class Entries(msgspec.Struct, kw_only=True):
 
     def __len__(self) -> int:
         """The number of rows that a commit of these changes."""
-        return len(self.endings) + len(self.progress) + len(self.give_backs) + self.claim
+        return len(self.endings) + len(self.progress) + len(self.prolongs) + len(self.give_backs) + self.claim
 
     @property
     def empty(self) -> bool:

@@ -239,6 +239,7 @@ class Ledger(threading.Thread):
             node_name=self._node_name,
             endings=entries.endings,
             progress=entries.progress,
+            prolongs=entries.prolongs,
             give_backs=entries.give_backs,
             claim=claim,
             report=entries.report,

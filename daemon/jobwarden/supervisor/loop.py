@@ -19,7 +19,7 @@ from jobwarden import events
 from jobwarden.clock import MILLISECOND_NS, SECOND_NS
 from jobwarden.jobs.outcome import Outcome
 from jobwarden.store.bell import Bell
-from jobwarden.store.work import GiveBack, ProgressNote
+from jobwarden.store.work import GiveBack, ProgressNote, ProlongNote
 from jobwarden.supervisor import effects as do
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.entries import Entries
@@ -100,6 +100,7 @@ class Loop:
             do.Record: self._record,
             do.GiveBackJob: lambda it: self._entries.give_backs.append(GiveBack(it.job_id, it.fence)),
             do.NoteProgress: lambda it: self._entries.progress.append(ProgressNote(it.job_id, it.fence, it.percent)),
+            do.NoteProlonged: lambda it: self._entries.prolongs.append(ProlongNote(it.job_id, it.fence, it.ms)),
             do.NoteCleared: self._note_cleared,
             do.ForkWorker: lambda it: self.nursery.fork(it.slot, it.generation),
             do.StartTemplate: lambda it: self.nursery.start_template(it.generation, restore=it.restore),

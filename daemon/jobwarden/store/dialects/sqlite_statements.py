@@ -12,6 +12,7 @@ from sqlalchemy import text
 from jobwarden.store.dialects import sqlite_adding as adding
 from jobwarden.store.dialects import sqlite_claiming as claiming
 from jobwarden.store.dialects import sqlite_ends as ends
+from jobwarden.store.dialects import sqlite_notes as notes
 from jobwarden.store.statements import Statements
 
 STATEMENTS = Statements(
@@ -29,6 +30,7 @@ STATEMENTS = Statements(
     note_progress=text(ends.NOTE_PROGRESS),
     drop_progress_events=text(ends.DROP_PROGRESS_EVENTS),
     record_progress=text(ends.RECORD_PROGRESS),
+    record_prolongs=text(notes.RECORD_PROLONGS),
     give_back=text(ends.GIVE_BACK),
     record_obeyed_wishes=text(ends.RECORD_OBEYED_WISHES),
     obey_wishes=text(ends.OBEY_WISHES),
