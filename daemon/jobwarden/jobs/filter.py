@@ -13,7 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from jobwarden.clock import to_us
 from jobwarden.jobs.mistakes import invalid_job
-from jobwarden.jobs.options import FIRST_MOMENT, LAST_MOMENT, JobOptions, refuse_unstorable
+from jobwarden.jobs.options import (
+    FIRST_MOMENT,
+    LAST_MOMENT,
+    NUMBERS,
+    JobOptions,
+    refuse_flag,
+    refuse_unstorable,
+)
 from jobwarden.jobs.outcome import JobStatus
 
 RETRYING = "retrying"
@@ -26,6 +33,7 @@ MOST_NAMED = 1_000
 """Ids, types or tags in one filter."""
 
 _Text = Annotated[str, Field(min_length=1, max_length=255)]
+_Number = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class TagMode(StrEnum):
@@ -44,11 +52,16 @@ class _Range(BaseModel):
 class NumberRange(_Range):
     """Bounds of a number; each that is given must hold."""
 
-    eq: int | None = None
-    gt: int | None = None
-    gte: int | None = None
-    lt: int | None = None
-    lte: int | None = None
+    eq: _Number | None = None
+    gt: _Number | None = None
+    gte: _Number | None = None
+    lt: _Number | None = None
+    lte: _Number | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        return refuse_flag(value)
 
 
 class MomentRange(_Range):
@@ -139,6 +152,11 @@ class JobChanges(BaseModel):
     tags: list[_Text] | None = Field(default=None, max_length=100)
     dead_letter_job_type: _Text | None = Field(default=None, alias="deadLetterJobType")
     group_id: _Text | None = Field(default=None, alias="groupId")
+
+    @field_validator(*NUMBERS, mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        return refuse_flag(value)
 
     @model_validator(mode="after")
     def _as_an_added_job(self) -> JobChanges:

@@ -30,6 +30,16 @@ LONGEST_SECONDS = 31_622_400
 
 MOST_PREREQUISITES = 1_000
 
+NUMBERS = (
+    "priority",
+    "timeout_ms",
+    "heartbeat_timeout_ms",
+    "max_attempts",
+    "retry_delay",
+    "retry_delay_max",
+)
+"""The options that are numbers, and that an edit may change."""
+
 _Text = Annotated[str, Field(min_length=1, max_length=255)]
 
 
@@ -114,6 +124,11 @@ class JobOptions(BaseModel):
     """Limits may be set for all jobs of a group."""
     depends_on: DependsOn = Field(default_factory=DependsOn, alias="dependsOn")
 
+    @field_validator(*NUMBERS, "idempotency_ttl", "expires_in", mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        return refuse_flag(value)
+
     @field_validator("run_at")
     @classmethod
     def _aware(cls, moment: datetime | None) -> datetime | None:
@@ -184,6 +199,14 @@ def refuse_depth(value: object, *, what: str) -> None:
             elif isinstance(item, float) and (item != item or item in {float("inf"), float("-inf")}):  # noqa: PLR0124 - NaN
                 raise InvalidJobError(what, "contains NaN or infinity, which JSON does not have")
         level = below
+
+
+def refuse_flag(value: object) -> object:
+    """Raise ValueError (for pydantic, which would take it for 1 or 0) for true and false where a number is wanted."""
+    if isinstance(value, bool):
+        message = "is true or false, and no number"
+        raise ValueError(message)  # noqa: TRY004 - pydantic passes a TypeError on
+    return value
 
 
 def refuse_unstorable(text: str) -> None:
