@@ -120,6 +120,16 @@ class UnsupportedKernelError(JobwardenError):
         )
 
 
+class ErrandFailedError(JobwardenError):
+    """`jobwarden.testing.run_jobs` could not run the jobs; `log` is what the daemon said, line by line."""
+
+    def __init__(self, problem: str, log: str) -> None:
+        """`problem` says what happened; the log is shown below it."""
+        self.problem = problem
+        self.log = log
+        super().__init__(f"the jobs could not be run: {problem}; the daemon said:\n{log}")
+
+
 class FrameError(JobwardenError):
     """Bytes on a socket that are no frame of ours; whoever sent them is not to be trusted further."""
 
