@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from jobwarden.store import schema
+from jobwarden.store.claiming import OUTLOOK
 from jobwarden.store.dialects import dialect_for
 from jobwarden.store.dialects.sqlite_statements import STATEMENTS
 from tests.store.scene import Scene
@@ -15,15 +16,27 @@ from tests.store.scene import Scene
 NODE = {"node_id": "n"}
 ENTRIES = {**NODE, "entries": "[]"}
 TAKEN = {**NODE, "batch": "b", "now": 1}
-TERMS = {"max_attempts": 1, "timeout_ms": 1, "retry_delay": 1, "node_name": "x", "ids": "[]"}
+TERMS = {"max_attempts": 1, "timeout_ms": 1, "retry_delay": 1, "heartbeat_timeout_ms": 1, "node_name": "x", "ids": "[]"}
 
 BY_KEY = "SEARCH job USING INTEGER PRIMARY KEY (rowid=?)"
 EXPECTED: list[tuple[str, Any, dict[str, Any], list[str]]] = [
     (
         "claim",
-        STATEMENTS.choose_ready(2),
-        {**NODE, "terms": '[["a",1,1,1],["b",1,1,1]]', "limit": 5},
+        STATEMENTS.choose_ready(2, 0),
+        {**NODE, "terms": '[["a",1,1,1,1],["b",1,1,1,1]]', "limit": 5, "now": 1},
         ["MERGE (UNION ALL)", "SEARCH job USING INDEX job_claim (job_type=?)", BY_KEY],
+    ),
+    (
+        "claim with limits per node",
+        STATEMENTS.choose_ready(3, 2),
+        {**NODE, "terms": '[["a",1,1,1,1,2],["b",1,1,1,1,2],["c",1,1,1,1,null]]', "limit": 5, "now": 1},
+        ["MERGE (UNION ALL)", "SEARCH job USING INDEX job_claim (job_type=?)", BY_KEY],
+    ),
+    (
+        "outlook",
+        OUTLOOK,
+        {},
+        ["SEARCH job USING INDEX job_expiry (expires_at>?)"],
     ),
     ("take", STATEMENTS.claim_jobs, {**TAKEN, **TERMS}, [BY_KEY]),
     (
@@ -48,8 +61,12 @@ EXPECTED: list[tuple[str, Any, dict[str, Any], list[str]]] = [
     (
         "look",
         STATEMENTS.look,
-        NODE,
-        ["SEARCH job USING INDEX job_due (due_at>?)", "SEARCH job USING INDEX job_wish (node_id=?)"],
+        {**NODE, "now": 1},
+        [
+            "SEARCH job USING INDEX job_due (due_at>?)",
+            "SEARCH job USING INDEX job_expiry (expires_at>?)",
+            "SEARCH job USING INDEX job_wish (node_id=?)",
+        ],
     ),
     ("wishes", STATEMENTS.obey_wishes, {"now": 1}, ["SCAN job USING INDEX job_wish"]),
     ("orphans", STATEMENTS.jobs_to_free, {}, ["SCAN job USING INDEX job_node"]),

@@ -1,16 +1,27 @@
-"""Claiming: promote what is due, choose, take, record. Called by the writer, inside its transaction."""
+"""Claiming: promote what is due, choose, take, record. Called by the writer, inside its transaction.
+
+Where nothing is limited, paused or expiring, all of that costs one tiny read more than if it did not exist.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+from sqlalchemy import func, select, text, update
 
 from jobwarden.jobs.claim import ClaimedJob, TypeTerms
+from jobwarden.jobs.control import EVERYTHING
 from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS, DEFAULT_RETRY_DELAY_SECONDS
 from jobwarden.store import entries
+from jobwarden.store.lanes import NO_LANES, WAITER, Lanes, Waiter, adjust_changed, admit, withdraw
+from jobwarden.store.limits import TYPE, Limits, read_limits
+from jobwarden.store.schema import control, job
+from jobwarden.store.tokens import admit_by_time, next_token_us, take_for
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Connection
 
     from jobwarden.store.statements import Statements
@@ -18,32 +29,125 @@ if TYPE_CHECKING:
 
 _decode = msgspec.json.Decoder(list[ClaimedJob]).decode
 
+MOST_PROMOTED = 500
+OUTLOOK = text("""
+SELECT EXISTS (SELECT 1 FROM control),
+       (SELECT min(expires_at) FROM job WHERE expires_at IS NOT NULL AND started_at IS NULL AND ended_at IS NULL)
+""")
+# Literals, so that job_due and job_node are used.
+_DUE = text("ready IS NULL AND due_at IS NOT NULL AND gate IS NULL")
+_RUNNING = text("status = 'processing'")
+
+
+class _Offer(NamedTuple):
+    """A type of which jobs may be taken; `room` is None for as many as there are."""
+
+    terms: TypeTerms
+    room: int | None
+
 
 def claim_jobs(connection: Connection, sql: Statements, work: Work, claim: Claim) -> list[ClaimedJob]:
     """The jobs that now belong to this claim, in the order of claiming; none if the node's own row is gone."""
-    connection.execute(sql.promote_due, {"now": work.now_us})
-    chosen = _choose(connection, sql, claim, node_id=work.node_id)
+    lanes = _prepare(connection, sql, now_us=work.now_us)
+    offers = _offers(connection, lanes.limits, work, claim)
+    chosen = _choose(connection, sql, offers, work, claim) if offers else []
+    if chosen and lanes.limits.has_rates:
+        allowed = take_for(connection, lanes, [each.id for each in chosen], now_us=work.now_us)
+        chosen = [each for each in chosen if each.id in allowed]
     if chosen:
         taken = {"node_id": work.node_id, "batch": claim.batch, "now": work.now_us}
-        for terms, ids in _by_type(claim, chosen):
+        for terms, ids in _by_type(offers, chosen):
             values = {**taken, **terms, "node_name": work.node_name, "ids": entries.as_json(ids)}
             connection.execute(sql.claim_jobs, values)
         connection.execute(sql.record_processing, taken)
     return chosen
 
 
-def _choose(connection: Connection, sql: Statements, claim: Claim, *, node_id: str) -> list[ClaimedJob]:
-    terms = [(offer.job_type, *_effective(offer).values()) for offer in claim.types]
-    given = {"terms": entries.as_json(terms), "limit": claim.limit, "node_id": node_id}
-    return _decode(connection.execute(sql.choose_ready(len(terms)), given).scalar_one())
+def next_due_us(connection: Connection, seen: Sequence[Any], *, now_us: int) -> int | None:
+    """When the store is worth a look again; `seen` is what the statement `look` saw."""
+    due, expires, resumes, rated, *_rest = seen
+    token = next_token_us(connection, read_limits(connection), now_us=now_us) if rated else None
+    return min((moment for moment in (due, expires, resumes, token) if moment is not None), default=None)
 
 
-def _by_type(claim: Claim, chosen: list[ClaimedJob]) -> list[tuple[dict[str, Any], list[int]]]:
+def _prepare(connection: Connection, sql: Statements, *, now_us: int) -> Lanes:
+    """What time has brought: jobs have expired, pauses are over, jobs are due, lanes have tokens again."""
+    controlled, _expires = connection.execute(OUTLOOK).one()
+    lanes = Lanes.load(connection) if controlled else NO_LANES
+    if any(until is not None and until <= now_us for until in lanes.limits.paused.values()):
+        lanes = _lift_pauses(connection, lanes.limits, now_us=now_us)
+    if lanes.empty:
+        connection.execute(sql.promote_due, {"now": now_us})
+        return lanes
+    _promote(connection, lanes, now_us=now_us)
+    if lanes.limits.has_rates:
+        admit_by_time(connection, lanes, now_us=now_us)
+    return lanes
+
+
+def _lift_pauses(connection: Connection, limits: Limits, *, now_us: int) -> Lanes:
+    """Pauses of which the end has come are taken off, so that lanes admit these types again."""
+    over = [name for name, until in limits.paused.items() if until is not None and until <= now_us]
+    lifted = {"paused_at": None, "paused_until": None, "pause_reason": None, "updated_at": now_us}
+    connection.execute(update(control).where(control.c.paused_until <= now_us).values(lifted))
+    for name in over:
+        adjust_changed(connection, TYPE, name, now_us=now_us)
+    return Lanes.load(connection)
+
+
+def _promote(connection: Connection, lanes: Lanes, *, now_us: int) -> None:
+    """As `promote_due`, but what is limited waits for its lanes to admit it."""
+    due = select(*WAITER).where(_DUE, job.c.due_at <= now_us).order_by(job.c.due_at).limit(MOST_PROMOTED)
+    found = [Waiter(*row) for row in connection.execute(due)]
+    limited = [waiter for waiter in found if lanes.limited(*waiter[1:])]
+    held = {waiter.id for waiter in limited}
+    admit(connection, [waiter.id for waiter in found if waiter.id not in held])
+    withdraw(connection, list(held))
+    lanes.adjust(connection, {waiter[1:] for waiter in limited}, now_us=now_us)
+
+
+def _offers(connection: Connection, limits: Limits, work: Work, claim: Claim) -> list[_Offer]:
+    """The types that are not paused and not at their limit on this node; those with a limit first."""
+    if EVERYTHING in limits.paused:
+        return []
+    bounds = {terms.job_type: _bound(limits, terms) for terms in claim.types}
+    running = _running_here(connection, work.node_id) if any(bound is not None for bound in bounds.values()) else {}
+    offers = []
+    for terms in claim.types:
+        bound = bounds[terms.job_type]
+        room = None if bound is None else bound - running.get(terms.job_type, 0)
+        if terms.job_type not in limits.paused and (room is None or room > 0):
+            offers.append(_Offer(terms, room))
+    return sorted(offers, key=lambda offer: offer.room is None)
+
+
+def _bound(limits: Limits, terms: TypeTerms) -> int | None:
+    """The smaller of what the handler and what an operator allows on one node."""
+    known = [each for each in (terms.max_per_node, limits.per_node.get(terms.job_type)) if each is not None]
+    return min(known, default=None)
+
+
+def _running_here(connection: Connection, node_id: str) -> dict[str, int]:
+    mine = select(job.c.job_type, func.count()).where(_RUNNING, job.c.node_id == node_id).group_by(job.c.job_type)
+    return {row[0]: row[1] for row in connection.execute(mine)}
+
+
+def _choose(
+    connection: Connection, sql: Statements, offers: list[_Offer], work: Work, claim: Claim
+) -> list[ClaimedJob]:
+    terms = [(offer.terms.job_type, *_effective(offer.terms).values(), offer.room) for offer in offers]
+    given = {"terms": entries.as_json(terms), "limit": claim.limit, "node_id": work.node_id, "now": work.now_us}
+    bounded = sum(offer.room is not None for offer in offers)
+    return _decode(connection.execute(sql.choose_ready(len(terms), bounded), given).scalar_one())
+
+
+def _by_type(offers: list[_Offer], chosen: list[ClaimedJob]) -> list[tuple[dict[str, Any], list[int]]]:
     """One UPDATE for each type: an id list with constants costs a third of an UPDATE that joins its values."""
     ids: dict[str, list[int]] = {}
-    for job in chosen:
-        ids.setdefault(job.job_type, []).append(job.id)
-    return [(_effective(offer), ids[offer.job_type]) for offer in claim.types if offer.job_type in ids]
+    for each in chosen:
+        ids.setdefault(each.job_type, []).append(each.id)
+    all_terms = [offer.terms for offer in offers]
+    return [(_effective(terms), ids[terms.job_type]) for terms in all_terms if terms.job_type in ids]
 
 
 def _effective(terms: TypeTerms) -> dict[str, Any]:
@@ -52,4 +156,5 @@ def _effective(terms: TypeTerms) -> dict[str, Any]:
         "max_attempts": DEFAULT_MAX_ATTEMPTS if terms.max_attempts is None else terms.max_attempts,
         "timeout_ms": terms.timeout_ms,
         "retry_delay": DEFAULT_RETRY_DELAY_SECONDS if terms.retry_delay is None else terms.retry_delay,
+        "heartbeat_timeout_ms": terms.heartbeat_timeout_ms,
     }

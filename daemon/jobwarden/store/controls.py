@@ -114,6 +114,7 @@ class Controls:
         values = {"paused_at": now_us, "paused_until": until_us, "pause_reason": reason}
         with self._access.writing() as connection:
             _put(connection, kind, name, values, now_us=now_us)
+            _adjust_paused(connection, kind, name, now_us=now_us)
             return _shown(connection, kind, name, now_us=now_us)
 
     def resume(self, job_type: str | None = None, *, now_us: int) -> bool:
@@ -125,6 +126,7 @@ class Controls:
                 return False
             _put(connection, kind, name, dict.fromkeys(("paused_at", "paused_until", "pause_reason")), now_us=now_us)
             connection.execute(delete(control).where(_key(kind, name), _says_nothing()))
+            _adjust_paused(connection, kind, name, now_us=now_us)
             return before["paused_until"] is None or before["paused_until"] > now_us
 
     def list(self, *, now_us: int | None = None) -> _ControlList:
@@ -152,6 +154,8 @@ def _paused_scope(job_type: str | None) -> tuple[ControlScope, str]:
     if job_type is None:
         return ControlScope.ALL, EVERYTHING
     _check_text("job_type", job_type)
+    if job_type == EVERYTHING:
+        raise InvalidJobError("job_type", "* is no job type; give none to pause everything")
     return ControlScope.TYPE, job_type
 
 
@@ -189,6 +193,12 @@ def _check_number(field: str, value: object, *, least: int) -> None:
         return
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MOST_RUNNING:
         raise InvalidJobError(field, f"must be a whole number from {least} to {MOST_RUNNING}, or none for no limit")
+
+
+def _adjust_paused(connection: Connection, kind: ControlScope, name: str, *, now_us: int) -> None:
+    """Jobs of a paused type leave the places of their groups to others."""
+    if kind is ControlScope.TYPE:
+        adjust_changed(connection, kind, name, now_us=now_us)
 
 
 def _key(kind: ControlScope, name: str) -> ColumnElement[bool]:

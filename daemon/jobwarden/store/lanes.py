@@ -2,6 +2,7 @@
 
 The claim knows nothing of this: it takes what is ready. Claiming moves a job from ready to running and leaves the
 sum of both as it was, so the limit is exact, and nothing that could leak is counted. Running jobs are never touched.
+What is not due waits for its time first, and a job of a paused type waits outside: neither takes a place.
 
 Next is who has the lowest (claim_rank, due_at, id). A job may stand in two lanes, that of its type and that of its
 group, and needs room in both. One that its other lane holds up does not hold up those behind it, but at most
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import ColumnElement, Select, not_, or_, select, text, update
 
 from jobwarden.jobs.control import EVERYTHING
-from jobwarden.store.limits import TYPE, Lane, Limits, read_controls
+from jobwarden.store.limits import GROUP, TYPE, Lane, Limits, read_limits
 from jobwarden.store.occupancy import Occupancy
 from jobwarden.store.schema import control, job
 
@@ -49,7 +50,7 @@ class Waiter(NamedTuple):
     group_id: str | None
 
 
-_WAITER = (job.c.id, job.c.job_type, job.c.group_id)
+WAITER = (job.c.id, job.c.job_type, job.c.group_id)
 
 
 class Lanes:
@@ -61,7 +62,7 @@ class Lanes:
     @classmethod
     def load(cls, connection: Connection) -> Lanes:
         """Read them; cheap where there are none."""
-        return cls(read_controls(connection).limits)
+        return cls(read_limits(connection))
 
     @property
     def empty(self) -> bool:
@@ -84,16 +85,30 @@ class Lanes:
         """As `adjust`, for lanes by name."""
         if not lanes:
             return 0
-        connection.execute(_LOCK)
+        lock_lanes(connection)
         occupancy = Occupancy(connection, self.limits, now_us=now_us)
-        wanted = set(lanes)
+        wanted = set(lanes) | self._withdraw_paused(connection, lanes)
         wanted |= self._withdraw(connection, occupancy, wanted)
         # Types first: they see the waiters of all groups in one order.
-        ordered = sorted(wanted, key=lambda each: (each.scope != TYPE, each.name))
+        open_lanes = [lane for lane in wanted if lane.scope == GROUP or lane.name not in self.limits.paused]
+        ordered = sorted(open_lanes, key=lambda each: (each.scope != TYPE, each.name))
         return sum(self._admit(connection, occupancy, lane) for lane in ordered)
 
     def _lanes_of(self, jobs: Iterable[tuple[str, str | None]]) -> set[Lane]:
         return {lane for each in set(jobs) for lane in self.limits.lanes_of(*each)}
+
+    def _withdraw_paused(self, connection: Connection, lanes: Collection[Lane]) -> set[Lane]:
+        """A job of a paused type must not hold a place of its group; the lanes of those that did."""
+        names, paused = sorted(lane.name for lane in lanes if lane.scope == GROUP), sorted(self.limits.paused)
+        if not names or not paused:
+            return set()
+        freed: set[Lane] = set()
+        for first in range(0, len(names), _CHUNK):
+            query = select(*WAITER).where(_GROUPED, _READY, job.c.group_id.in_(names[first : first + _CHUNK]))
+            held = connection.execute(query.where(job.c.job_type.in_(paused))).all()
+            withdraw(connection, [row.id for row in held])
+            freed |= self._lanes_of((row.job_type, row.group_id) for row in held)
+        return freed
 
     def _withdraw(self, connection: Connection, occupancy: Occupancy, lanes: set[Lane]) -> set[Lane]:
         """Take the last of the ready jobs out of lanes that have too many; the other lanes that these stood in."""
@@ -103,7 +118,7 @@ class Lanes:
             surplus = -occupancy.room(lane)
             if surplus > 0:
                 last = connection.execute(_ready_of(lane).limit(surplus)).all()
-                _change(connection, [row.id for row in last], _WITHDRAW)
+                withdraw(connection, [row.id for row in last])
                 freed |= self._lanes_of((row.job_type, row.group_id) for row in last)
                 occupancy.forget()
         return freed
@@ -111,12 +126,12 @@ class Lanes:
     def _admit(self, connection: Connection, occupancy: Occupancy, lane: Lane) -> int:
         """Make the next waiters of this lane ready for which all their lanes have room; how many."""
         number = 0
-        full: set[str] = set()
+        full = set(self.limits.paused) if lane.scope == GROUP else set()
         while (room := occupancy.room(lane)) > 0 and len(full) < MOST_FULL:
             found = [Waiter(*row[:3]) for row in connection.execute(_waiters_of(lane, full, limit=room))]
             known = len(full)
             admitted = self._fitting(occupancy, lane, found, full)
-            _change(connection, admitted, _ADMIT)
+            admit(connection, admitted)
             number += len(admitted)
             if len(found) < room or len(full) == known:
                 break
@@ -137,12 +152,31 @@ class Lanes:
         return fitting
 
 
+NO_LANES = Lanes(Limits())
+"""For a store without controls."""
+
+
+def lock_lanes(connection: Connection) -> None:
+    """Nobody else counts until this transaction ends."""
+    connection.execute(_LOCK)
+
+
+def admit(connection: Connection, ids: Sequence[int]) -> None:
+    """These may be claimed."""
+    _change(connection, ids, _ADMIT)
+
+
+def withdraw(connection: Connection, ids: Sequence[int]) -> None:
+    """These wait in their lanes."""
+    _change(connection, ids, _WITHDRAW)
+
+
 def adjust_changed(connection: Connection, scope: str, name: str, *, now_us: int) -> None:
-    """A control was set or cleared: withdraw at once what is beyond a new limit, release what no longer is."""
+    """A control was set, cleared, paused or resumed: withdraw what is now beyond a limit, release what no longer is."""
     lanes = Lanes.load(connection)
     limits = lanes.limits
     rows, limited = _rows_of(scope, name), limits.condition()
-    pairs = select(job.c.job_type, job.c.group_id).where(rows)
+    pairs = select(job.c.job_type, job.c.group_id).where(rows, limited)
     touched: set[tuple[str, str | None]] = set()
     for standing in (_READY, _GATED):
         touched |= {(row[0], row[1]) for row in connection.execute(pairs.where(standing).distinct())}
@@ -160,7 +194,7 @@ def _rows_of(scope: str, name: str) -> ColumnElement[bool]:
 def _ready_of(lane: Lane) -> Select[tuple[int, str, str | None]]:
     """The ready jobs of a lane, the last first."""
     last_first = [column.desc() for column in _ORDER]
-    query = select(*_WAITER).where(_READY).order_by(*last_first)
+    query = select(*WAITER).where(_READY).order_by(*last_first)
     if lane.scope == TYPE:
         return query.where(job.c.job_type == lane.name)
     return query.where(_GROUPED, job.c.group_id == lane.name)
@@ -168,7 +202,7 @@ def _ready_of(lane: Lane) -> Select[tuple[int, str, str | None]]:
 
 def _waiters_of(lane: Lane, full: Collection[str], *, limit: int) -> Select[Any]:
     """The next waiters of a lane, without those of other lanes that are known to be full."""
-    query = select(*_WAITER, job.c.claim_rank, job.c.due_at).order_by(*_ORDER)
+    query = select(*WAITER, job.c.claim_rank, job.c.due_at).order_by(*_ORDER)
     if lane.scope == TYPE:
         query = query.where(_GATED, job.c.job_type == lane.name)
     else:

@@ -43,36 +43,51 @@ class Limit(NamedTuple):
         return self.max_running is not None or self.rate is not None
 
 
-class Pause(NamedTuple):
-    """A type, or everything (None), of which no job is to be started."""
+class ControlRow(NamedTuple):
+    """What of a control matters for jobs."""
 
-    job_type: str | None
-    until_us: int | None
+    scope: str
+    name: str
+    max_running: int | None
+    max_per_node: int | None
+    rate: int | None
+    rate_seconds: float | None
+    paused_at: int | None
+    paused_until: int | None
+
+    @property
+    def limit(self) -> Limit:
+        """Its limits over all nodes."""
+        known = self.rate is not None and self.rate_seconds is not None
+        return Limit(self.max_running, Rate.of(self.rate or 0, self.rate_seconds or 0) if known else None)
 
 
 class Limits:
     """All controls, read at once."""
 
-    def __init__(self, rows: Iterable[tuple[str, str, int | None, int | None, int | None, float | None]] = ()) -> None:
-        """`rows`: scope, name, max_running, max_per_node, rate, rate_seconds."""
+    def __init__(self, rows: Iterable[ControlRow] = ()) -> None:
         self._types: dict[str, Limit] = {}
         self._groups: dict[str, Limit] = {}
         self._default: Limit | None = None
         self.per_node: dict[str, int] = {}
         """Type -> how many of its jobs may run on one node."""
-        for scope, name, max_running, max_per_node, rate, rate_seconds in rows:
-            whole = None if rate is None or rate_seconds is None else Rate.of(rate, rate_seconds)
-            self._enter(scope, name, Limit(max_running, whole))
-            if scope == TYPE and max_per_node is not None:
-                self.per_node[name] = max_per_node
+        self.paused: dict[str, int | None] = {}
+        """Type -> the moment at which its pause is over, None for no such moment; `*` stands for all types."""
+        for row in rows:
+            self._enter(row)
 
-    def _enter(self, scope: str, name: str, limit: Limit) -> None:
-        if scope == TYPE and limit.limits:
-            self._types[name] = limit
-        elif scope == GROUP and name == EVERYTHING:
+    def _enter(self, row: ControlRow) -> None:
+        limit = row.limit
+        if row.scope == GROUP and row.name == EVERYTHING:
             self._default = limit if limit.limits else None
-        elif scope == GROUP:
-            self._groups[name] = limit
+        elif row.scope == GROUP:
+            self._groups[row.name] = limit
+        elif row.paused_at is not None:
+            self.paused[row.name] = row.paused_until
+        if row.scope == TYPE and limit.limits:
+            self._types[row.name] = limit
+        if row.scope == TYPE and row.max_per_node is not None:
+            self.per_node[row.name] = row.max_per_node
 
     @property
     def empty(self) -> bool:
@@ -90,11 +105,10 @@ class Limits:
             found.append(Lane(GROUP, group_id))
         return found
 
-    def cross(self, lane: Lane) -> bool:
-        """Whether jobs of this lane may stand in another one as well."""
-        if lane.scope == GROUP:
-            return bool(self._types)
-        return self._default is not None or any(limit.limits for limit in self._groups.values())
+    @property
+    def has_rates(self) -> bool:
+        """Whether anything has a rate."""
+        return bool(self.rated) or self.default_rated
 
     @property
     def rated(self) -> list[Lane]:
@@ -106,10 +120,6 @@ class Limits:
     def default_rated(self) -> bool:
         """Whether each group without a control of its own has a rate."""
         return self._default is not None and self._default.rate is not None
-
-    def has_default(self, group_id: str) -> bool:
-        """Whether `*` stands for this group."""
-        return group_id not in self._groups
 
     def condition(self) -> ColumnElement[bool]:
         """Whether a row of `job` stands in any lane."""
@@ -129,20 +139,6 @@ class Limits:
 _NO_LIMIT = Limit(None, None)
 
 
-class Controls(NamedTuple):
-    """Limits, and pauses that are or were in force."""
-
-    limits: Limits
-    pauses: list[Pause]
-
-
-def read_controls(connection: Connection) -> Controls:
+def read_limits(connection: Connection) -> Limits:
     """One tiny read."""
-    rows = connection.execute(_READ).all()
-    if not rows:
-        return NO_CONTROLS
-    pauses = [Pause(row[1] if row[0] == TYPE else None, row[7]) for row in rows if row[6] is not None]
-    return Controls(Limits(tuple(row[:6]) for row in rows), pauses)
-
-
-NO_CONTROLS = Controls(Limits(), [])
+    return Limits(ControlRow(*row) for row in connection.execute(_READ))

@@ -65,16 +65,21 @@ class Statements:
     # Claiming.
     promote_due: TextClause
     """(now): make at most 500 jobs ready whose time has come, the longest due first."""
-    choose_ready: Callable[[int], TextClause]
-    """(terms, limit, node_id) -> JSON array of `ClaimedJob`s as this claim will leave them; for n types served."""
+    choose_ready: Callable[[int, int], TextClause]
+    """(terms, limit, node_id, now) -> JSON array of `ClaimedJob`s as this claim will leave them.
+
+    Made for n types, of which the first m give only as many as their terms say (limits per node).
+    """
     claim_jobs: TextClause
-    """(ids, max_attempts, timeout_ms, retry_delay, node_id, node_name, batch, now): jobs of one type."""
+    """(ids, max_attempts, timeout_ms, retry_delay, heartbeat_timeout_ms, node_id, node_name, batch, now): jobs of one
+    type. Their rank is that of their priority again, whatever aging made of it."""
     record_processing: TextClause
     """(node_id, batch, now): one event `processing` for each job of this claim."""
 
     # Looking.
     look: TextClause
-    """(node_id) -> next due time or null, whether the node has a row, JSON array of its `Wish`es."""
+    """(node_id, now) -> next due time, next expiry, end of the next pause (each or null), whether anything has a rate,
+    whether the node has a row, JSON array of its `Wish`es."""
     jobs_to_free: TextClause
     """() -> JSON array of (node_id, owner's name, wish, wish's reason, `ClaimedJob`) of rows without a living node."""
     jobs_by_id: TextClause

@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, select, text, update
 
 from jobwarden.store import entries
-from jobwarden.store.claiming import claim_jobs
+from jobwarden.store.claiming import claim_jobs, next_due_us
 from jobwarden.store.ends import EndWriter, refusals
 from jobwarden.store.entries import storable
 from jobwarden.store.failures import UnstorableError, store_errors
@@ -182,8 +182,9 @@ class Writer:
             self._connection.execute(update(node).where(node.c.id == work.node_id).values(types=storable(work.types)))
 
     def _look(self, work: Work, receipts: Receipts) -> None:
-        seen = self._connection.execute(self._sql.look, {"node_id": work.node_id}).one()
-        receipts.next_due_us = seen[0]
-        receipts.node_missing = not seen[1]
+        given = {"node_id": work.node_id, "now": work.now_us}
+        seen = self._connection.execute(self._sql.look, given).one()
+        receipts.next_due_us = next_due_us(self._connection, seen, now_us=work.now_us)
+        receipts.node_missing = not seen[4]
         if work.read_wishes:
-            receipts.wishes = [Wish(*wish) for wish in _decode_wishes(seen[2])]
+            receipts.wishes = [Wish(*wish) for wish in _decode_wishes(seen[5])]

@@ -18,6 +18,8 @@ SELECT claim_rank, due_at, id, {place} AS place FROM job
 WHERE ready = 1 AND job_type = (:terms -> {place} ->> 0)
 """
 
+_SOME_OF_TYPE = f"SELECT * FROM ({_READY_OF_TYPE} ORDER BY claim_rank, due_at, id LIMIT (:terms -> {{place}} ->> 5))"
+
 _CHOOSE_READY = """
 WITH nearest AS MATERIALIZED ({nearest})
 SELECT json_group_array(json_array(
@@ -25,9 +27,11 @@ SELECT json_group_array(json_array(
     coalesce(job.max_attempts, :terms -> nearest.place ->> 1),
     coalesce(job.timeout_ms, :terms -> nearest.place ->> 2), job.force_kill_on_timeout,
     coalesce(job.retry_delay, :terms -> nearest.place ->> 3), job.retry_backoff, job.retry_delay_max,
-    job.crashes, job.interruptions, job.lost_in_row))
+    job.crashes, job.interruptions, job.lost_in_row,
+    coalesce(job.heartbeat_timeout_ms, :terms -> nearest.place ->> 4)))
 FROM nearest CROSS JOIN job ON job.id = nearest.id
 WHERE EXISTS (SELECT 1 FROM node WHERE node.id = :node_id)
+  AND (job.expires_at IS NULL OR job.expires_at > :now OR job.started_at IS NOT NULL)
 """
 
 
@@ -36,9 +40,12 @@ _LIMBS = 250
 
 
 @cache
-def choose_ready(types: int) -> TextClause:
-    """One limb for each type, each in the order of the claim index: SQLite merges them and stops at the limit."""
-    limbs = [_READY_OF_TYPE.format(place=place) for place in range(types)]
+def choose_ready(types: int, bounded: int = 0) -> TextClause:
+    """One limb for each type, each in the order of the claim index: SQLite merges them and stops at the limit.
+
+    The first `bounded` types give no more than the number at the end of their terms.
+    """
+    limbs = [(_SOME_OF_TYPE if place < bounded else _READY_OF_TYPE).format(place=place) for place in range(types)]
     while len(limbs) > _LIMBS:
         groups = [limbs[start : start + _LIMBS] for start in range(0, len(limbs), _LIMBS)]
         limbs = [f"SELECT * FROM ({_merged(group)})" for group in groups]
@@ -53,6 +60,7 @@ CLAIM_JOBS = """
 UPDATE job SET status = 'processing', fence = fence + 1, attempts = attempts + 1,
     max_attempts = coalesce(max_attempts, :max_attempts), timeout_ms = coalesce(timeout_ms, :timeout_ms),
     retry_delay = coalesce(retry_delay, :retry_delay),
+    heartbeat_timeout_ms = coalesce(heartbeat_timeout_ms, :heartbeat_timeout_ms), claim_rank = -priority,
     last_retried_at = CASE WHEN attempts > 0 THEN :now ELSE last_retried_at END,
     started_at = coalesce(started_at, :now), locked_at = :now, locked_by = :node_name, node_id = :node_id,
     claim_batch = :batch, updated_at = :now,
@@ -68,6 +76,9 @@ FROM job WHERE status = 'processing' AND node_id = :node_id AND claim_batch = :b
 
 LOOK = """
 SELECT (SELECT min(due_at) FROM job WHERE ready IS NULL AND gate IS NULL AND due_at IS NOT NULL),
+       (SELECT min(expires_at) FROM job WHERE expires_at IS NOT NULL AND started_at IS NULL AND ended_at IS NULL),
+       (SELECT min(paused_until) FROM control WHERE paused_until > :now),
+       EXISTS (SELECT 1 FROM control WHERE rate IS NOT NULL),
        EXISTS (SELECT 1 FROM node WHERE id = :node_id),
        (SELECT json_group_array(json_array(id, fence, wish, wish_reason))
         FROM job WHERE wish IS NOT NULL AND node_id = :node_id AND +status = 'processing')
@@ -77,7 +88,7 @@ _CLAIMED_JOB = f"""
 json_array(job.id, job.fence, job.job_type, job.payload, job.attempts,
     coalesce(job.max_attempts, {DEFAULT_MAX_ATTEMPTS}), job.timeout_ms, job.force_kill_on_timeout,
     coalesce(job.retry_delay, {DEFAULT_RETRY_DELAY_SECONDS}), job.retry_backoff, job.retry_delay_max,
-    job.crashes, job.interruptions, job.lost_in_row)
+    job.crashes, job.interruptions, job.lost_in_row, job.heartbeat_timeout_ms)
 """
 
 JOBS_TO_FREE = f"""
