@@ -23,6 +23,7 @@ from jobwarden.store.dialects import Dialect, dialect_for
 from jobwarden.store.failures import store_errors
 from jobwarden.store.feed import Feed
 from jobwarden.store.paging import NEWEST_FIRST, OLDEST_FIRST
+from jobwarden.store.ready import Ready
 from jobwarden.store.upkeep import Upkeep
 from jobwarden.store.writer import Writer
 
@@ -77,6 +78,8 @@ class Store:
         """Expiry, retention, repair."""
         self.feed = Feed(access)
         """Events of all jobs."""
+        self.ready = Ready(access)
+        """What could be claimed this moment."""
         self.url_shown = dialect.url_shown
         """The URL without its password."""
         self.shares_kernel = dialect.shares_kernel
