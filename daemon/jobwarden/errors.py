@@ -42,6 +42,15 @@ class JobStateError(JobwardenError):
         super().__init__(f"job {job_id} is {status}, so it cannot be {wanted}")
 
 
+class NotHeldError(JobwardenError):
+    """A `JobQueue` was to end a job that it does not hold: never dequeued by it, already ended, or taken away."""
+
+    def __init__(self, job_id: int, why: str) -> None:
+        """`why` says what became of it, as far as that is known."""
+        self.job_id = job_id
+        super().__init__(f"job {job_id} is not held by this queue: {why}")
+
+
 class WaitTimeoutError(JobwardenError, TimeoutError):
     """`wait` gave up; the job has not ended yet and goes on."""
 
