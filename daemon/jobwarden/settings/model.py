@@ -91,6 +91,13 @@ class Settings(BaseSettings):
         le=600,
         description="How long a new worker process may take to say that it is ready.",
     )
+    starvation_seconds: float | None = Field(
+        default=300.0,
+        gt=0,
+        le=31_622_400,
+        description="After how long a wait a job goes before higher priorities, one of each type at a time; "
+        "`none` keeps priorities strict.",
+    )
     default_timeout_ms: int | None = Field(
         default=None,
         ge=1,
@@ -194,7 +201,9 @@ class Settings(BaseSettings):
             _refuse("is empty" if "\0" not in value else "contains a NUL character")
         return value
 
-    @field_validator("default_timeout_ms", "retention_completed_days", "retention_ended_days", mode="before")
+    @field_validator(
+        "default_timeout_ms", "starvation_seconds", "retention_completed_days", "retention_ended_days", mode="before"
+    )
     @classmethod
     def _none_in_words(cls, value: object) -> object:
         return None if isinstance(value, str) and value.strip().lower() == "none" else value
