@@ -68,7 +68,25 @@ EXPECTED: list[tuple[str, Any, dict[str, Any], list[str]]] = [
             "SEARCH job USING INDEX job_wish (node_id=?)",
         ],
     ),
-    ("wishes", STATEMENTS.obey_wishes, {"now": 1}, ["SCAN job USING INDEX job_wish"]),
+    ("wishes", STATEMENTS.wished_cancelled, {}, ["SCAN job USING INDEX job_wish"]),
+    (
+        "what follows from ends",
+        STATEMENTS.ended_since,
+        {"floor": 1},
+        [
+            "SEARCH event USING INTEGER PRIMARY KEY (rowid>?)",
+            BY_KEY,
+            "SEARCH edge USING INDEX edge_open (depends_on=?)",
+            "SEARCH barrier USING COVERING INDEX barrier_waits_for (waits_for=?)",
+            "SEARCH tag USING PRIMARY KEY (job_id=?)",
+        ],
+    ),
+    (
+        "barriers",
+        STATEMENTS.find_barriers,
+        {"entries": "[]"},
+        ["SEARCH other USING INDEX tag_live (name=? AND job_id<?)"],
+    ),
     ("orphans", STATEMENTS.jobs_to_free, {}, ["SCAN job USING INDEX job_node"]),
     (
         "own rows",

@@ -9,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from jobwarden.jobs.outcome import FailureReason, JobStatus
 
+FIRST_ERRORS = 1
+LONGEST_HISTORY = 100
+"""An error history keeps the first error and the latest 99; how many there were is in `attempts` and the events."""
+
 
 class HistoryEntry(BaseModel):
     """One line of a job's error history."""

@@ -1,17 +1,27 @@
 """Adding jobs: ids are reserved first, keys decide who is new, then everything is inserted in sets.
 
 Works inside a transaction that its caller began, also on a connection that is not ours. Its first statement writes,
-so that a transaction begun as a reader takes the write lock before it has seen anything.
+so that a transaction begun as a reader takes the write lock before it has seen anything. Jobs with prerequisites are
+inserted as if all of these were still to come; what has ended already is settled right after.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from jobwarden.clock import SECOND_US
-from jobwarden.store import entries
+from jobwarden.clock import SECOND_US, to_us
+from jobwarden.errors import InvalidJobError
+from jobwarden.jobs.options import LAST_MOMENT
+from jobwarden.jobs.outcome import JobStatus
+from jobwarden.store import barriers, edges, entries, prerequisites
+from jobwarden.store.barriers import Place, Waiting
+from jobwarden.store.follow_up import follow_up
+from jobwarden.store.lanes import Lanes
+from jobwarden.store.readiness import NOT_READY, Gate, Readiness, readiness
 from jobwarden.store.schema import key
 
 if TYPE_CHECKING:
@@ -21,53 +31,188 @@ if TYPE_CHECKING:
 
     from jobwarden.jobs.options import JobOptions
     from jobwarden.store.entries import Row
+    from jobwarden.store.prerequisites import References
     from jobwarden.store.statements import Statements
 
 IDEMPOTENCY_TTL_SECONDS = 7 * 86_400
-"""How long a key holds after its job has ended."""
+"""How long a key holds after its job has ended, unless it has a time to live of its own."""
 
 _KEYS_PER_QUERY = 500
+_HELD_BY_PARENTS = Readiness(None, None, Gate.PARENTS)
+_RUN_AT = entries.ADDED.index("run_at") - 1
 
 
 def add_jobs(connection: Connection, sql: Statements, options: Sequence[JobOptions], *, now_us: int) -> list[int]:
     """The ids in the order of `options`; the holder's id where an idempotency key is already held.
 
-    Raises InvalidJobError, before anything is written, for a payload that cannot be stored.
+    A job that repeats a held key changes nothing about the job that holds it, neither its prerequisites nor its
+    payload. Raises InvalidJobError, with nothing written, for a payload that cannot be stored and for prerequisites
+    that do not exist or go in a circle.
     """
     if not options:
         return []
-    rows = [entries.added(option, job_id=0, now_us=now_us) for option in options]
-    last = connection.execute(sql.reserve_ids, {"count": len(options)}).scalar_one()
+    known = _known(options, now_us=now_us)
+    references = prerequisites.references_of(options)
+    keys = _wanted_keys(options, now_us=now_us)
+    last, controlled = connection.execute(sql.reserve_ids, {"count": len(options)}).one()
     first = last - len(options) + 1
-    holders = _hold_keys(connection, sql, options, first=first, now_us=now_us)
-    ids = [
-        job_id if option.idempotency_key is None else holders[option.idempotency_key]
-        for job_id, option in enumerate(options, first)
-    ]
-    new = [place for place, job_id in enumerate(ids) if job_id == first + place]
-    if new:
-        given = {"entries": entries.as_json([(ids[place], *rows[place][1:]) for place in new]), "now": now_us}
-        connection.execute(sql.insert_jobs, given)
-        connection.execute(sql.insert_added_events, {"first": first, "last": last, "now": now_us})
-        _insert_tags(connection, sql, [(ids[place], options[place].tags) for place in new])
+    # Whether prerequisites exist is asked of new jobs only, after the keys were written.
+    undone: AbstractContextManager[object] = connection.begin_nested() if references and keys else nullcontext()
+    with undone:
+        holders = _hold_keys(connection, sql, keys, first=first, now_us=now_us)
+        ids = [
+            job_id if option.idempotency_key is None else holders[option.idempotency_key]
+            for job_id, option in enumerate(options, first)
+        ]
+        new = [place for place, job_id in enumerate(ids) if job_id == first + place]
+        parents = prerequisites.resolve(connection, references, ids, new) if references else {}
+        if new:
+            lanes = Lanes.load(connection) if controlled else None
+            batch = _Batch(connection, sql, options, known, ids, new, parents, lanes, now_us)
+            batch.insert()
+            batch.settle()
     return ids
 
 
-def _hold_keys(
-    connection: Connection, sql: Statements, options: Sequence[JobOptions], *, first: int, now_us: int
-) -> dict[str, int]:
-    """Which job holds each of the keys now; the first of equal keys in one call wins."""
-    wanted: dict[str, int] = {}
-    for job_id, option in enumerate(options, first):
+@dataclass(frozen=True)
+class _Batch:
+    """The new ones of the jobs of one call."""
+
+    connection: Connection
+    sql: Statements
+    options: Sequence[JobOptions]
+    known: list[Row]
+    """Of all jobs, `entries.added`."""
+    ids: list[int]
+    """Of all jobs; the new ones' are consecutive but for gaps."""
+    new: list[int]
+    """Places in the three above."""
+    parents: dict[int, References]
+    lanes: Lanes | None
+    """None if there are no controls."""
+    now_us: int
+    in_lanes: set[Place] = field(default_factory=set)
+
+    def insert(self) -> None:
+        """Jobs, events, tags and open edges."""
+        plain: list[Row] = []
+        full: list[Row] = []
+        for place in self.new:
+            ready, due_at, gate = self._readiness(place)
+            row = (self.ids[place], *self.known[place], ready, due_at)
+            if gate is None and not _is_rare(self.options[place]):
+                plain.append(row)
+            else:
+                full.append((*row, gate, *entries.rare_fields(self.options[place], now_us=self.now_us)))
+        for rows, statement in ((plain, self.sql.insert_jobs), (full, self.sql.insert_jobs_in_full)):
+            if rows:
+                self.connection.execute(statement, {"entries": entries.as_json(rows), "now": self.now_us})
+        ends = {"first": self.ids[self.new[0]], "last": self.ids[self.new[-1]]}
+        self.connection.execute(self.sql.insert_added_events, {**ends, "now": self.now_us})
+        self._insert_tags()
+        edges.insert_edges(self.connection, {self.ids[place]: found for place, found in self.parents.items()})
+
+    def settle(self) -> None:
+        """Prerequisites that have ended already, barriers, lanes."""
+        tagged = [place for place in self.new if self.options[place].depends_on.tags and place not in self.parents]
+        ended: list[int] = []
+        if self.parents or tagged:
+            lanes = Lanes.load(self.connection) if self.lanes is None else self.lanes
+            dependents = [self.ids[place] for place in self.parents]
+            settled = edges.settle_of(self.connection, self.sql, dependents, lanes=lanes, now_us=self.now_us)
+            waiting = [self._waiting(place) for place in tagged]
+            more = barriers.admit(self.connection, self.sql, waiting, lanes=lanes, now_us=self.now_us)
+            ended = settled.ended
+            self.in_lanes.update(settled.touched | more)
+        if ended or self.in_lanes:
+            follow_up(self.connection, self.sql, ended=ended, touched=self.in_lanes, now_us=self.now_us)
+
+    def _readiness(self, place: int) -> Readiness:
+        if place in self.parents:
+            return _HELD_BY_PARENTS
+        option = self.options[place]
+        if option.depends_on.tags:
+            # Its row comes first, then its barrier can be looked for.
+            return NOT_READY
+        limited = self.lanes is not None and self.lanes.limited(option.job_type, option.group_id)
+        if limited:
+            self.in_lanes.add((option.job_type, option.group_id))
+        run_at: int = self.known[place][_RUN_AT]  # type: ignore[assignment]
+        return readiness(JobStatus.PENDING, due_us=run_at, now_us=self.now_us, limited=limited)
+
+    def _waiting(self, place: int) -> Waiting:
+        option = self.options[place]
+        run_at = entries.run_at_us(option, now_us=self.now_us)
+        return Waiting(
+            self.ids[place], option.job_type, option.group_id, run_at, entries.as_json(option.depends_on.tags)
+        )
+
+    def _insert_tags(self) -> None:
+        rows: list[Row] = [
+            (self.ids[place], name, position)
+            for place in self.new
+            if self.options[place].tags
+            for position, name in enumerate(dict.fromkeys(self.options[place].tags))
+        ]
+        if rows:
+            self.connection.execute(self.sql.insert_tags, {"entries": entries.as_json(rows)})
+
+
+def _known(options: Sequence[JobOptions], *, now_us: int) -> list[Row]:
+    rows: list[Row] = []
+    try:
+        for option in options:
+            rows.append(entries.added(option, now_us=now_us))  # noqa: PERF401 - how many there are names the culprit
+    except InvalidJobError as error:
+        place = prerequisites.field_of(len(rows), error.field, batch=len(options))
+        raise InvalidJobError(place, error.problem) from None
+    return rows
+
+
+def _is_rare(option: JobOptions) -> bool:
+    """Whether it says anything that `insert_jobs` does not write."""
+    return (
+        option.group_id is not None
+        or option.dead_letter_job_type is not None
+        or option.expires_in is not None
+        or option.heartbeat_timeout_ms is not None
+        or bool(option.depends_on.tags)
+    )
+
+
+def _wanted_keys(options: Sequence[JobOptions], *, now_us: int) -> dict[str, tuple[int, int | None]]:
+    """Key -> (place, when it expires by itself); the first of equal keys in one call wins."""
+    wanted: dict[str, tuple[int, int | None]] = {}
+    for place, option in enumerate(options):
         if option.idempotency_key is not None:
-            wanted.setdefault(option.idempotency_key, job_id)
-    if not wanted:
+            wanted.setdefault(option.idempotency_key, (place, _key_expires_us(option, now_us=now_us)))
+        elif option.idempotency_ttl is not None:
+            name = prerequisites.field_of(place, "idempotency_ttl", batch=len(options))
+            raise InvalidJobError(name, "is the time to live of an idempotency_key; give one, or leave it out")
+    return wanted
+
+
+def _key_expires_us(option: JobOptions, *, now_us: int) -> int | None:
+    match option.idempotency_ttl:
+        case None:
+            return None
+        case "forever":
+            return to_us(LAST_MOMENT)
+        case seconds:
+            return now_us + int(seconds * SECOND_US)
+
+
+def _hold_keys(
+    connection: Connection, sql: Statements, keys: dict[str, tuple[int, int | None]], *, first: int, now_us: int
+) -> dict[str, int]:
+    """Which job holds each of the keys now."""
+    if not keys:
         return {}
     # Sorted, so that two bulk adds cannot wait for each other's keys crosswise.
-    rows = sorted(wanted.items())
+    rows = [(name, first + place, expires_us) for name, (place, expires_us) in sorted(keys.items())]
     held_since = now_us - IDEMPOTENCY_TTL_SECONDS * SECOND_US
     connection.execute(sql.hold_keys, {"entries": entries.as_json(rows), "now": now_us, "held_since": held_since})
-    return _holders(connection, list(wanted))
+    return _holders(connection, list(keys))
 
 
 def _holders(connection: Connection, names: list[str]) -> dict[str, int]:
@@ -77,11 +222,3 @@ def _holders(connection: Connection, names: list[str]) -> dict[str, int]:
         query = select(key.c.name, key.c.job_id).where(key.c.name.in_(some))
         found.update((row.name, row.job_id) for row in connection.execute(query))
     return found
-
-
-def _insert_tags(connection: Connection, sql: Statements, tagged: list[tuple[int, list[str]]]) -> None:
-    rows: list[Row] = [
-        (job_id, name, position) for job_id, tags in tagged for position, name in enumerate(dict.fromkeys(tags))
-    ]
-    if rows:
-        connection.execute(sql.insert_tags, {"entries": entries.as_json(rows)})

@@ -14,17 +14,23 @@ from jobwarden.errors import JobStateError, UnknownJobError
 from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS
 from jobwarden.jobs.outcome import FailureReason, JobStatus
 from jobwarden.store.entries import storable
+from jobwarden.store.follow_up import follow_up
+from jobwarden.store.free_ends import end_free_jobs
 from jobwarden.store.readiness import readiness
 from jobwarden.store.schema import event, job
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from jobwarden.store.statements import Statements
+
+_decode_wished = msgspec.json.Decoder(list[tuple[int, str | None]]).decode
+
 CANCELLED = "cancelled"
 ASKED = "asked"
 
 
-def cancel_job(connection: Connection, job_id: int, *, now_us: int, reason: str | None) -> str:
+def cancel_job(connection: Connection, sql: Statements, job_id: int, *, now_us: int, reason: str | None) -> str:
     """CANCELLED for a job that was waiting for its turn, ASKED for a running one (its owner will end it).
 
     Raises UnknownJobError, or JobStateError for a job that has ended.
@@ -36,28 +42,31 @@ def cancel_job(connection: Connection, job_id: int, *, now_us: int, reason: str 
     if found.status == JobStatus.PROCESSING:
         _change(connection, job_id, wish="cancel", wish_reason=reason, wish_at=now_us)
         return ASKED
-    _change(
+    end_free_jobs(
         connection,
-        job_id,
+        sql,
+        {job_id: reason},
         status=JobStatus.CANCELLED,
         failure_reason=FailureReason.CANCELLED,
-        updated_at=now_us,
-        last_cancelled_at=now_us,
-        ended_at=now_us,
-        ready=None,
-        due_at=None,
-        next_attempt_at=None,
-        pending_reason=None,
-        wish=None,
-    )
-    _record(
-        connection,
-        job_id,
-        "cancelled",
         now_us=now_us,
-        metadata=None if reason is None else {"reason": reason},
     )
+    follow_up(connection, sql, ended=[job_id], now_us=now_us)
     return CANCELLED
+
+
+def obey_wishes(connection: Connection, sql: Statements, *, now_us: int) -> None:
+    """Cancel the jobs that somebody wished cancelled while they ran and that have come free in another way."""
+    wished = _decode_wished(connection.execute(sql.wished_cancelled).scalar_one())
+    if wished:
+        ended = end_free_jobs(
+            connection,
+            sql,
+            dict(wished),
+            status=JobStatus.CANCELLED,
+            failure_reason=FailureReason.CANCELLED,
+            now_us=now_us,
+        )
+        follow_up(connection, sql, ended=ended, now_us=now_us)
 
 
 def retry_job(connection: Connection, job_id: int, *, now_us: int) -> None:

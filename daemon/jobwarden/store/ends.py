@@ -43,15 +43,20 @@ class Fenced(Protocol):
         """The attempt's fence."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class EndWriter:
-    """Writes ends under the node that owns the attempts; `node_id` is None only for rows that name no node."""
+    """Writes ends under the node that owns the attempts; `node_id` is None only for rows that name no node.
+
+    What follows from the ends is the caller's to do, once, after the last of them (`follow_up.follow_attempts`).
+    """
 
     connection: Connection
     sql: Statements
     node_id: str | None
     owner: str | None = None
     """Named in the events when the ends are written by somebody else."""
+    floor: int | None = None
+    """The outcome events of what was written are newer than this; None as long as nothing was."""
 
     def write(self, endings: Sequence[Ending]) -> list[Refusal]:
         """Write all; the refused ones. Raises UnstorableError, after which the transaction must be rolled back."""
@@ -93,6 +98,9 @@ class EndWriter:
             accepted = recorded.rowcount
             floor = recorded.lastrowid - accepted
             self.connection.execute(apply, given)
+        if accepted:
+            # A savepoint that was rolled back gave its numbers back: the lowest holds.
+            self.floor = floor if self.floor is None else min(self.floor, floor)
         if accepted == len(endings):
             return []
         return self._refused(endings, floor=floor if accepted else None)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from jobwarden.clock import to_datetime, to_us
+from jobwarden.clock import SECOND_US, to_datetime, to_us
 from jobwarden.errors import InvalidJobError
 from jobwarden.jobs.options import DEEPEST_JSON, JobOptions, encode_json, refuse_depth
 from jobwarden.jobs.outcome import JobStatus, Outcome
+from jobwarden.jobs.record import FIRST_ERRORS, LONGEST_HISTORY
 from jobwarden.store.failures import UnstorableError
 from jobwarden.store.readiness import claim_rank, readiness
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 ATTEMPT = ("job_id", "fence")
 PROGRESS = ("job_id", "fence", "percent")
 PROLONG = ("job_id", "fence", "ms")
-KEY = ("name", "job_id")
+KEY = ("name", "job_id", "expires_at")
 TAG = ("job_id", "name", "position")
 COMPLETION = (
     "job_id",
@@ -70,8 +71,6 @@ ADDED = (
     "priority",
     "claim_rank",
     "run_at",
-    "ready",
-    "due_at",
     "timeout_ms",
     "max_attempts",
     "force_kill_on_timeout",
@@ -80,6 +79,17 @@ ADDED = (
     "retry_delay_max",
     "idempotency_key",
     "metadata",
+    "ready",
+    "due_at",
+)
+ADDED_IN_FULL = (
+    *ADDED,
+    "gate",
+    "heartbeat_timeout_ms",
+    "dead_letter_job_type",
+    "group_id",
+    "expires_at",
+    "depends_on_tags",
 )
 
 _encoder = msgspec.json.Encoder()
@@ -140,19 +150,18 @@ def end(ending: Ending, *, owner: str | None = None) -> Row:
     )
 
 
-def added(options: JobOptions, *, job_id: int, now_us: int) -> Row:
-    """ADDED, for `insert_jobs`. Raises InvalidJobError if payload or metadata cannot be written as JSON."""
-    run_at = now_us if options.run_at is None else to_us(options.run_at)
-    ready, due_at, _gate = readiness(JobStatus.PENDING, due_us=run_at, now_us=now_us)
+def added(options: JobOptions, *, now_us: int, payload: str | None = None) -> Row:
+    """The fields of ADDED that are known before the job has an id and a place: all between the first and `ready`.
+
+    `payload`, if given, is JSON text that replaces that of the options. Raises InvalidJobError if payload or metadata
+    cannot be written as JSON.
+    """
     return (
-        job_id,
         options.job_type,
-        encode_json(options.payload, what="payload"),
+        encode_json(options.payload, what="payload") if payload is None else payload,
         options.priority,
         claim_rank(options.priority),
-        run_at,
-        ready,
-        due_at,
+        run_at_us(options, now_us=now_us),
         options.timeout_ms,
         options.max_attempts,
         int(options.force_kill_on_timeout),
@@ -162,6 +171,30 @@ def added(options: JobOptions, *, job_id: int, now_us: int) -> Row:
         options.idempotency_key,
         encode_json(options.metadata, what="metadata") if options.metadata else None,
     )
+
+
+def run_at_us(options: JobOptions, *, now_us: int) -> int:
+    """Not before this moment."""
+    return now_us if options.run_at is None else to_us(options.run_at)
+
+
+def rare_fields(options: JobOptions, *, now_us: int) -> Row:
+    """The fields of ADDED_IN_FULL that follow `gate`."""
+    return (
+        options.heartbeat_timeout_ms,
+        options.dead_letter_job_type,
+        options.group_id,
+        None if options.expires_in is None else now_us + int(options.expires_in * SECOND_US),
+        as_json(list(dict.fromkeys(options.depends_on.tags))) if options.depends_on.tags else None,
+    )
+
+
+def longer_history(history: str | None, message: str, *, at_us: int) -> str:
+    """An error history (JSON array, or null for none) with one more entry; what `end_jobs` does in SQL."""
+    kept = msgspec.json.decode(history or "[]")
+    if len(kept) >= LONGEST_HISTORY:
+        del kept[FIRST_ERRORS]
+    return as_json([*kept, {"message": message, "timestamp": _moment(at_us)}])
 
 
 def storable(text: str | None) -> str | None:
@@ -216,5 +249,8 @@ def _metadata(ending: Ending, *, owner: str | None) -> dict[str, Any]:
 def _history_item(ending: Ending) -> str | None:
     if ending.error is None:
         return None
-    moment = to_datetime(ending.at_us).isoformat().replace("+00:00", "Z")
-    return as_json({"message": storable(ending.error), "timestamp": moment})
+    return as_json({"message": storable(ending.error), "timestamp": _moment(ending.at_us)})
+
+
+def _moment(at_us: int) -> str:
+    return to_datetime(at_us).isoformat().replace("+00:00", "Z")

@@ -1,18 +1,46 @@
 """What follows, in the same transaction, from jobs that ended or left their lanes: the one place for all verbs.
 
 Called after any statement that ends, edits, removes, frees or revives jobs; never decides about those jobs themselves.
+Of a cascade only the first level is settled here, so that no end of a job stalls its transaction; the repair pass
+(`edges.settle_open_edges`, `barriers.open_barriers`) does the rest.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+from sqlalchemy import select
+
+from jobwarden.store import barriers, dead_letters, edges, tallies
+from jobwarden.store.free_ends import chunks, leave_behind
+from jobwarden.store.lanes import Lanes
+from jobwarden.store.schema import event, job
+
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy import Connection
 
+    from jobwarden.store.barriers import Place
     from jobwarden.store.statements import Statements
+
+
+class _Kind(msgspec.Struct, frozen=True, array_like=True):
+    """The jobs of one type and status that ended, and whether anything at all is to be done about them."""
+
+    job_type: str
+    status: str
+    number: int
+    awaited: int
+    """An open edge or a barrier leads to one of them."""
+    tagged: int
+    lettered: int
+    """One of them has a dead letter type and has failed."""
+
+
+_decode_kinds = msgspec.json.Decoder(list[_Kind]).decode
+_decode_ids = msgspec.json.Decoder(list[int]).decode
 
 
 def follow_up(
@@ -25,6 +53,52 @@ def follow_up(
 ) -> None:
     """Settle dependents and barriers of the `ended` jobs, then adjust the lanes that they or `touched` jobs are in.
 
-    `ended`: ids of jobs that have just ended (their rows say so already). `touched`: (job type, group) of jobs that
-    otherwise came into, or left, what a limit counts.
+    `ended`: ids of jobs that have just ended (their rows say so already) or were removed. `touched`: (job type, group)
+    of jobs that otherwise came into, or left, what a limit counts.
     """
+    lanes = Lanes.load(connection)
+    places: set[Place] = set(touched)
+    if ended:
+        settled = edges.settle(connection, sql, ended, lanes=lanes, now_us=now_us)
+        over = [*ended, *settled.ended]
+        places |= settled.touched | barriers.look_again(connection, sql, over, lanes=lanes, now_us=now_us)
+        if not lanes.empty:
+            places |= places_of(connection, list(ended))
+    if not lanes.empty:
+        lanes.adjust(connection, places, now_us=now_us)
+
+
+def follow_attempts(connection: Connection, sql: Statements, *, floor: int, now_us: int) -> None:
+    """All that follows from the attempts whose outcome events are newer than event `floor`, tallies included.
+
+    For the path of a job: one statement says what is to be done, and for plain jobs nothing is.
+    """
+    limited, found = connection.execute(sql.ended_since, {"floor": floor}).one()
+    kinds = _decode_kinds(found)
+    tallies.note(connection, {(kind.job_type, kind.status): kind.number for kind in kinds})
+    ended: list[int] = []
+    if any(kind.awaited or kind.tagged or kind.lettered for kind in kinds):
+        ended = _decode_ids(connection.execute(sql.ids_ended_since, {"floor": floor}).scalar_one())
+        leave_behind(connection, ended)
+        if any(kind.lettered for kind in kinds):
+            for some in chunks(ended):
+                dead_letters.send(connection, sql, some, now_us=now_us)
+    awaited = ended if any(kind.awaited for kind in kinds) else ()
+    if awaited or limited:
+        touched = _places_since(connection, floor) if limited else ()
+        follow_up(connection, sql, ended=awaited, touched=touched, now_us=now_us)
+
+
+def places_of(connection: Connection, ids: Sequence[int]) -> set[Place]:
+    """(job type, group) of these jobs."""
+    places: set[Place] = set()
+    for some in chunks(ids):
+        query = select(job.c.job_type, job.c.group_id).where(job.c.id.in_(some)).distinct()
+        places.update((row[0], row[1]) for row in connection.execute(query))
+    return places
+
+
+def _places_since(connection: Connection, floor: int) -> set[Place]:
+    ends = select(job.c.job_type, job.c.group_id).join_from(event, job, job.c.id == event.c.job_id)
+    query = ends.where(event.c.id > floor, event.c.outcome.is_not(None)).distinct()
+    return {(row[0], row[1]) for row in connection.execute(query)}

@@ -15,17 +15,20 @@ from jobwarden.jobs.claim import ClaimedJob
 from jobwarden.jobs.ending import AttemptFacts, Ending, end_attempt
 from jobwarden.jobs.outcome import Outcome
 from jobwarden.store.ends import EndWriter
+from jobwarden.store.follow_up import follow_attempts
 from jobwarden.store.schema import node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import Connection
 
     from jobwarden.store.statements import Statements
 
 
-class _Orphan(msgspec.Struct, frozen=True, array_like=True):
+class Orphan(msgspec.Struct, frozen=True, array_like=True):
+    """A job that is processing under a node which is gone."""
+
     node_id: str | None
     owner: str | None
     wish: str | None
@@ -33,7 +36,7 @@ class _Orphan(msgspec.Struct, frozen=True, array_like=True):
     job: ClaimedJob
 
 
-_decode = msgspec.json.Decoder(list[_Orphan]).decode
+_decode = msgspec.json.Decoder(list[Orphan]).decode
 
 
 def free_node(
@@ -49,11 +52,21 @@ def free_node(
     if not _bury(connection, node_id, beat=beat):
         return 0
     orphans = _decode(connection.execute(sql.jobs_to_free).scalar_one())
-    orphans.sort(key=_owner)
-    for (dead, owner), group in groupby(orphans, key=_owner):
-        writer = EndWriter(connection, sql, node_id=dead or None, owner=owner)
-        writer.write([_lost(orphan, now_us=now_us, jitter=jitter()) for orphan in group])
+    end_as_lost(connection, sql, orphans, now_us=now_us, jitter=jitter)
     return len(orphans)
+
+
+def end_as_lost(
+    connection: Connection, sql: Statements, orphans: Sequence[Orphan], *, now_us: int, jitter: Callable[[], float]
+) -> None:
+    """End these attempts, and all that follows from it."""
+    floor: int | None = None
+    for (dead, owner), group in groupby(sorted(orphans, key=_owner), key=_owner):
+        writer = EndWriter(connection, sql, node_id=dead or None, owner=owner, floor=floor)
+        writer.write([_lost(orphan, now_us=now_us, jitter=jitter()) for orphan in group])
+        floor = writer.floor
+    if floor is not None:
+        follow_attempts(connection, sql, floor=floor, now_us=now_us)
 
 
 def _bury(connection: Connection, node_id: str, *, beat: int | None) -> bool:
@@ -66,11 +79,11 @@ def _bury(connection: Connection, node_id: str, *, beat: int | None) -> bool:
     return connection.execute(select(node.c.id).where(node.c.id == node_id)).first() is None
 
 
-def _owner(orphan: _Orphan) -> tuple[str, str]:
+def _owner(orphan: Orphan) -> tuple[str, str]:
     return orphan.node_id or "", orphan.owner or ""
 
 
-def _lost(orphan: _Orphan, *, now_us: int, jitter: float) -> Ending:
+def _lost(orphan: Orphan, *, now_us: int, jitter: float) -> Ending:
     cancelled = orphan.wish == "cancel"
     return end_attempt(
         orphan.job,
@@ -83,7 +96,7 @@ def _lost(orphan: _Orphan, *, now_us: int, jitter: float) -> Ending:
     )
 
 
-def _sentence(orphan: _Orphan) -> str:
+def _sentence(orphan: Orphan) -> str:
     if orphan.wish == "cancel":
         return orphan.wish_reason or "cancelled while it ran"
     return f"the node {orphan.owner or 'without a name'} is gone; nobody saw how this attempt ended"

@@ -22,15 +22,20 @@ class Statements:
 
     # Adding.
     reserve_ids: TextClause
-    """(count) -> the last of `count` ids that nobody else will get. Takes the write lock."""
+    """(count) -> the last of `count` ids that nobody else gets; whether there are controls. Takes the write lock."""
     hold_keys: TextClause
     """(entries, now, held_since): give each key to its entry's job unless an unexpired one has it."""
     insert_jobs: TextClause
-    """(entries, now)."""
+    """(entries, now): plain jobs."""
+    insert_jobs_in_full: TextClause
+    """(entries, now): jobs with options that few have. Each column that is read costs every job of a set."""
     insert_added_events: TextClause
     """(first, last, now): one event `added` for each job with an id in this range."""
     insert_tags: TextClause
     """(entries)."""
+    find_barriers: TextClause
+    """(entries of (job id, JSON array of tags)) -> (job id, the last earlier job that has not ended and carries all of
+    the tags); no row for a job without one."""
 
     # Ending attempts. The event goes first: it sees the row as the attempt left it.
     record_completions: TextClause
@@ -43,6 +48,12 @@ class Statements:
     """(entries, node_id)."""
     accepted_ends: TextClause
     """(floor) -> JSON array of the (job id, fence)s whose outcome events are newer than event `floor`."""
+    ended_since: TextClause
+    """(floor) -> whether there are controls; JSON array of (job type, status, number, whether anything waits for one,
+    whether one has tags, whether one has a dead letter to come) of jobs that ended in outcome events newer than
+    `floor`."""
+    ids_ended_since: TextClause
+    """(floor) -> JSON array of the ids of these jobs."""
     settled: TextClause
     """(entries) -> JSON array of those (job id, fence)s that the job still has and that are no longer processing."""
 
@@ -57,10 +68,8 @@ class Statements:
     """(entries, node_id, now): one event `prolonged` for each attempt that still runs."""
     give_back: TextClause
     """(entries, node_id, now) -> the (job id, fence)s that were given back."""
-    record_obeyed_wishes: TextClause
-    """(now): events `cancelled` for jobs that somebody wished cancelled while they ran and that are free now."""
-    obey_wishes: TextClause
-    """(now)."""
+    wished_cancelled: TextClause
+    """() -> JSON array of (job id, reason) of free jobs that somebody wished cancelled while they ran."""
 
     # Claiming.
     promote_due: TextClause

@@ -152,7 +152,7 @@ class Store:
         Raises UnknownJobError, or JobStateError for a job that has ended.
         """
         with self._writing() as connection:
-            answer = cancel_job(connection, job_id, now_us=now_us, reason=reason)
+            answer = cancel_job(connection, self._sql, job_id, now_us=now_us, reason=reason)
         self._access.ring_nodes()
         return answer
 

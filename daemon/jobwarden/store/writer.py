@@ -12,10 +12,12 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, select, text, update
 
 from jobwarden.store import entries
+from jobwarden.store.changing import obey_wishes
 from jobwarden.store.claiming import claim_jobs, next_due_us
 from jobwarden.store.ends import EndWriter, refusals
 from jobwarden.store.entries import storable
 from jobwarden.store.failures import UnstorableError, store_errors
+from jobwarden.store.follow_up import follow_attempts, follow_up, places_of
 from jobwarden.store.freeing import free_node
 from jobwarden.store.rounds import win_round
 from jobwarden.store.schema import job, node
@@ -154,6 +156,8 @@ class Writer:
         else:
             refused = ends.write(work.endings)
         receipts.refused += refused
+        if ends.floor is not None:
+            follow_attempts(self._connection, self._sql, floor=ends.floor, now_us=work.now_us)
 
     def _write_give_backs(self, work: Work, receipts: Receipts) -> None:
         if not work.give_backs:
@@ -162,13 +166,13 @@ class Writer:
         given = {"entries": entries.as_json(rows), "node_id": work.node_id, "now": work.now_us}
         returned = {(row[0], row[1]) for row in self._connection.execute(self._sql.give_back, given)}
         receipts.refused += refusals(self._connection, self._sql, work.give_backs, accepted=returned)
+        touched = places_of(self._connection, [job_id for job_id, _ in returned])
+        follow_up(self._connection, self._sql, touched=touched, now_us=work.now_us)
 
     def _obey_wishes(self, work: Work) -> None:
         """A cancel that was asked for while the job ran holds for a job that came free in another way."""
         if work.give_backs or any(not ending.ended for ending in work.endings):
-            given = {"now": work.now_us}
-            self._connection.execute(self._sql.record_obeyed_wishes, given)
-            self._connection.execute(self._sql.obey_wishes, given)
+            obey_wishes(self._connection, self._sql, now_us=work.now_us)
 
     def _write_report(self, work: Work) -> None:
         if work.report is not None:

@@ -5,6 +5,7 @@ The lines marked `guard` are the fence: for each that is missing, a test fails.
 
 from __future__ import annotations
 
+from jobwarden.jobs.record import FIRST_ERRORS, LONGEST_HISTORY
 from jobwarden.store import entries
 from jobwarden.store.dialects.sqlite_sets import FREED, WITH_ATTEMPTS, with_entries
 
@@ -27,7 +28,7 @@ WHERE job.status = 'processing' AND job.node_id = :node_id
 COMPLETE_JOBS = f"""
 {_WITH_COMPLETIONS}
 UPDATE job SET status = 'completed', completed_at = e.at, ended_at = e.at, updated_at = e.at, output = e.output,
-    progress = CASE WHEN job.progress IS NOT NULL THEN 100 END, lost_in_row = 0,
+    progress = CASE WHEN job.progress IS NOT NULL THEN 100 END, lost_in_row = 0, failure_reason = NULL,
     {FREED}, wish = NULL
 FROM e
 WHERE job.id = e.job_id AND +job.status = 'processing' AND +job.node_id = :node_id
@@ -50,12 +51,16 @@ WHERE job.status = 'processing' AND job.node_id IS :node_id
 END_JOBS = f"""
 {_WITH_ENDS}
 UPDATE job SET status = e.status, updated_at = e.at, output = e.output, ready = e.ready, due_at = e.due_at,
-    next_attempt_at = e.next_attempt_at, failure_reason = coalesce(e.failure_reason, job.failure_reason),
+    next_attempt_at = e.next_attempt_at,
+    failure_reason = CASE WHEN e.status IN ('failed', 'cancelled') THEN e.failure_reason END,
     pending_reason = e.pending_reason, attempts = e.attempts, crashes = e.crashes,
     interruptions = e.interruptions, lost_in_row = e.lost_in_row, fence = job.fence + e.raised,
     ended_at = e.job_ended_at,
     error_history = CASE WHEN e.history_item IS NULL THEN job.error_history
-                    ELSE json_insert(coalesce(job.error_history, '[]'), '$[#]', json(e.history_item)) END,
+                    ELSE json_insert(CASE WHEN json_array_length(job.error_history) >= {LONGEST_HISTORY}
+                                          THEN json_remove(job.error_history, '$[{FIRST_ERRORS}]')
+                                          ELSE coalesce(job.error_history, '[]') END,
+                                     '$[#]', json(e.history_item)) END,
     last_failed_at = CASE WHEN e.status = 'failed' THEN e.at ELSE job.last_failed_at END,
     last_cancelled_at = CASE WHEN e.status = 'cancelled' THEN e.at ELSE job.last_cancelled_at END,
     {FREED}, wish = CASE WHEN e.job_ended_at IS NULL AND job.wish = 'cancel' THEN 'cancel' END
@@ -67,6 +72,24 @@ WHERE job.id = e.job_id AND +job.status = 'processing' AND +job.node_id IS :node
 ACCEPTED_ENDS = (
     "SELECT json_group_array(json_array(job_id, fence)) FROM event WHERE id > :floor AND outcome IS NOT NULL"
 )
+
+ENDED_SINCE = """
+SELECT EXISTS (SELECT 1 FROM control),
+    (SELECT json_group_array(json_array(job_type, status, number, awaited, tagged, lettered)) FROM (
+        SELECT job.job_type, job.status, count(*) AS number,
+            max(EXISTS (SELECT 1 FROM edge WHERE edge.depends_on = job.id AND edge.settled IS NULL)
+                OR EXISTS (SELECT 1 FROM barrier WHERE barrier.waits_for = job.id)) AS awaited,
+            max(EXISTS (SELECT 1 FROM tag WHERE tag.job_id = job.id)) AS tagged,
+            max(job.status = 'failed' AND job.dead_letter_job_type IS NOT NULL) AS lettered
+        FROM event CROSS JOIN job ON job.id = event.job_id
+        WHERE event.id > :floor AND event.outcome IS NOT NULL AND job.ended_at IS NOT NULL
+        GROUP BY job.job_type, job.status))
+"""
+
+IDS_ENDED_SINCE = """
+SELECT json_group_array(job.id) FROM event CROSS JOIN job ON job.id = event.job_id
+WHERE event.id > :floor AND event.outcome IS NOT NULL AND job.ended_at IS NOT NULL
+"""
 
 SETTLED = f"""
 {WITH_ATTEMPTS}
@@ -106,7 +129,8 @@ WHERE job.status = 'processing' AND job.node_id = :node_id
 GIVE_BACK = f"""
 {WITH_ATTEMPTS}
 UPDATE job SET status = 'pending', attempts = job.attempts - 1, fence = job.fence + 1, ready = 1,
-    due_at = job.run_at, started_at = CASE WHEN job.attempts > 1 THEN job.started_at END, updated_at = :now,
+    due_at = job.run_at, started_at = CASE WHEN job.started_at < job.locked_at THEN job.started_at END,
+    failure_reason = NULL, updated_at = :now,
     {FREED}, wish = CASE WHEN job.wish = 'cancel' THEN 'cancel' END
 FROM e
 WHERE job.id = e.job_id AND +job.status = 'processing' AND +job.node_id = :node_id
@@ -114,19 +138,7 @@ WHERE job.id = e.job_id AND +job.status = 'processing' AND +job.node_id = :node_
 RETURNING id, fence - 1
 """
 
-_WISHED_CANCELLED = """
-wish = 'cancel' AND (status IN ('pending', 'waiting') OR (status = 'failed' AND next_attempt_at IS NOT NULL))
-"""
-
-RECORD_OBEYED_WISHES = f"""
-INSERT INTO event (job_id, type, at, metadata)
-SELECT id, 'cancelled', :now, CASE WHEN wish_reason IS NOT NULL THEN json_object('reason', wish_reason) END
-FROM job INDEXED BY job_wish WHERE {_WISHED_CANCELLED}
-"""
-
-OBEY_WISHES = f"""
-UPDATE job INDEXED BY job_wish SET status = 'cancelled', failure_reason = 'cancelled', last_cancelled_at = :now,
-    ended_at = :now, updated_at = :now, ready = NULL, due_at = NULL, next_attempt_at = NULL, pending_reason = NULL,
-    wish = NULL
-WHERE {_WISHED_CANCELLED}
+WISHED_CANCELLED = """
+SELECT json_group_array(json_array(id, wish_reason)) FROM job INDEXED BY job_wish WHERE wish IS NOT NULL
+  AND wish = 'cancel' AND (status IN ('pending', 'waiting') OR (status = 'failed' AND next_attempt_at IS NOT NULL))
 """
