@@ -21,6 +21,8 @@ class Entries(msgspec.Struct, kw_only=True):
     look: bool = False
     """Read wishes: somebody rang."""
     report: str | None = None
+    types_published: str | None = None
+    """A generation became current: the types that the node's row is to name."""
     free_nodes: list[str] = []
     reconcile: bool = False
 
@@ -35,6 +37,7 @@ class Entries(msgspec.Struct, kw_only=True):
         self.types = other.types or self.types
         self.look |= other.look
         self.report = other.report or self.report
+        self.types_published = other.types_published or self.types_published
         self.reconcile |= other.reconcile
 
     def __len__(self) -> int:
@@ -44,4 +47,5 @@ class Entries(msgspec.Struct, kw_only=True):
     @property
     def empty(self) -> bool:
         """Whether no transaction is needed."""
-        return not (len(self) or self.look or self.report or self.free_nodes or self.reconcile)
+        asked = self.look or self.report or self.types_published or self.free_nodes or self.reconcile
+        return not (len(self) or asked)

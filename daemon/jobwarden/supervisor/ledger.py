@@ -243,6 +243,7 @@ class Ledger(threading.Thread):
             give_backs=entries.give_backs,
             claim=claim,
             report=entries.report,
+            types=entries.types_published,
             read_wishes=entries.look or claim is not None or entries.report is not None,
         )
 

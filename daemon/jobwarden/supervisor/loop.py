@@ -25,6 +25,7 @@ from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.entries import Entries
 from jobwarden.supervisor.killer import KILL_LEVEL, Killer, Removal
 from jobwarden.supervisor.nursery import Nursery
+from jobwarden.supervisor.publishing import published_types
 from jobwarden.supervisor.report import report_of
 from jobwarden.wire.page import ALIVE, TRUSTED_UNTIL
 
@@ -280,6 +281,7 @@ class Loop:
 
     def _note_served(self, effect: do.NoteServed) -> None:
         self._report_at_ns, self._report_is_news = 0, True
+        self._entries.types_published = published_types(self.pool.generations.handlers)
         self.nursery.serve_generation(effect.generation)
         events.emit(
             events.GenerationServed(
