@@ -6,12 +6,12 @@ A token that went to a job which was given back unstarted is returned. Nothing h
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import select, text
 
 from jobwarden.store.lanes import Lanes, lock_lanes, withdraw
-from jobwarden.store.limits import GROUP, TYPE, Lane
+from jobwarden.store.limits import GROUP, TYPE, Lane, read_limits
 from jobwarden.store.schema import job
 from jobwarden.store.starts import return_tokens, starts_of, take_tokens
 
@@ -37,6 +37,14 @@ WITH RECURSIVE waiting (name) AS (
 SELECT name FROM waiting WHERE name IS NOT NULL LIMIT :most
 """)
 """From one group to the next over the index: the number of their waiters does not matter."""
+
+
+class Token(NamedTuple):
+    """That a job was started in a lane at `taken_us` (wall microseconds)."""
+
+    lane: Lane
+    rate: Rate
+    taken_us: int
 
 
 def admit_by_time(connection: Connection, lanes: Lanes, *, now_us: int) -> int:
@@ -84,26 +92,21 @@ def take_for(connection: Connection, lanes: Lanes, ids: Sequence[int], *, now_us
     return allowed
 
 
-def tokens_of(connection: Connection, lanes: Lanes, ids: Sequence[int]) -> dict[int, list[tuple[Lane, Rate, int]]]:
-    """Before running jobs are given back: which tokens each took, and when (wall microseconds)."""
-    if not lanes.limits.has_rates:
+def tokens_of(connection: Connection, ids: Sequence[int]) -> dict[int, list[Token]]:
+    """Before running jobs are given back: the tokens that each took."""
+    limits = read_limits(connection)
+    if not limits.has_rates:
         return {}
-    since = {
-        row.id: row.locked_at
-        for first in range(0, len(ids), _CHUNK)
-        for row in connection.execute(
-            select(job.c.id, job.c.locked_at).where(job.c.id.in_(ids[first : first + _CHUNK]))
-        )
-    }
-    rates = _rates_of(connection, lanes.limits, ids)
-    return {
-        job_id: [(lane, rate, since[job_id]) for lane, rate in found.items()]
-        for job_id, found in rates.items()
-        if since.get(job_id) is not None
-    }
+    rates = _rates_of(connection, limits, ids)
+    found: dict[int, list[Token]] = {}
+    for some in _chunks(ids):
+        query = select(job.c.id, job.c.locked_at).where(job.c.id.in_(some), job.c.locked_at.is_not(None))
+        for job_id, taken_us in connection.execute(query):
+            found[job_id] = [Token(lane, rate, taken_us) for lane, rate in rates.get(job_id, {}).items()]
+    return found
 
 
-def return_for(connection: Connection, tokens: Iterable[tuple[Lane, Rate, int]]) -> None:
+def return_for(connection: Connection, tokens: Iterable[Token]) -> None:
     """These jobs were given back unstarted."""
     for (lane, rate, taken_us), number in Counter(tokens).items():
         return_tokens(connection, lane, rate, number=number, taken_us=taken_us)
@@ -125,11 +128,15 @@ def _has_waiters(connection: Connection, lane: Lane) -> bool:
 def _rates_of(connection: Connection, limits: Limits, ids: Sequence[int]) -> dict[int, dict[Lane, Rate]]:
     """Job -> its lanes that have a rate; jobs without any are left out."""
     found: dict[int, dict[Lane, Rate]] = {}
-    for first in range(0, len(ids), _CHUNK):
-        query = select(job.c.id, job.c.job_type, job.c.group_id).where(job.c.id.in_(ids[first : first + _CHUNK]))
+    for some in _chunks(ids):
+        query = select(job.c.id, job.c.job_type, job.c.group_id).where(job.c.id.in_(some))
         for job_id, *place in connection.execute(query):
             rates = {lane: limits.of(lane).rate for lane in limits.lanes_of(*place)}
             known = {lane: rate for lane, rate in rates.items() if rate is not None}
             if known:
                 found[job_id] = known
     return found
+
+
+def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))

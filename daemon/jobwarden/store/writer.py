@@ -21,6 +21,7 @@ from jobwarden.store.follow_up import follow_attempts, follow_up, places_of
 from jobwarden.store.freeing import free_node
 from jobwarden.store.rounds import win_round
 from jobwarden.store.schema import job, node
+from jobwarden.store.tokens import return_for, tokens_of
 from jobwarden.store.transactions import transaction
 from jobwarden.store.work import NodeStart, Receipts, Wish, Work
 
@@ -164,8 +165,10 @@ class Writer:
             return
         rows = [(entry.job_id, entry.fence) for entry in work.give_backs]
         given = {"entries": entries.as_json(rows), "node_id": work.node_id, "now": work.now_us}
+        tokens = tokens_of(self._connection, [entry.job_id for entry in work.give_backs])
         returned = {(row[0], row[1]) for row in self._connection.execute(self._sql.give_back, given)}
         receipts.refused += refusals(self._connection, self._sql, work.give_backs, accepted=returned)
+        return_for(self._connection, [token for job_id, _ in returned for token in tokens.get(job_id, ())])
         touched = places_of(self._connection, [job_id for job_id, _ in returned])
         follow_up(self._connection, self._sql, touched=touched, now_us=work.now_us)
 
