@@ -1,6 +1,8 @@
-"""What applications import: add jobs, look at them, wait for them, cancel and retry them."""
+"""What applications import: add jobs, look at them, follow and change them; or use them as a message queue."""
 
 from jobwarden.client.asynchronous import AsyncClient
 from jobwarden.client.client import Client
+from jobwarden.client.message import MessageJob, MessageStatus
+from jobwarden.client.queue import JobQueue
 
-__all__ = ["AsyncClient", "Client"]
+__all__ = ["AsyncClient", "Client", "JobQueue", "MessageJob", "MessageStatus"]

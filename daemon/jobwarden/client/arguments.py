@@ -5,7 +5,7 @@ Each raises InvalidJobError with the argument's name and the way out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import TypeGuard
 
@@ -22,6 +22,10 @@ LONGEST_REASON = 1_000
 LONGEST_CURSOR = 1_000
 LONGEST_WAIT_SECONDS = 31_622_400.0
 """366 days; None waits without a limit."""
+SHORTEST_LEASE_SECONDS = 1.0
+LONGEST_LEASE_SECONDS = 3_600.0
+MOST_TYPES = 1_000
+LONGEST_ERROR = 10_000
 LARGEST_AGE = 1_000_000.0
 """Days or minutes."""
 
@@ -99,6 +103,14 @@ def checked_age(age: object, *, name: str) -> float:
     return float(age)
 
 
+def checked_lease(seconds: object) -> float:
+    """How long silence counts as life."""
+    if not _is_number(seconds) or not SHORTEST_LEASE_SECONDS <= seconds <= LONGEST_LEASE_SECONDS:
+        limits = f"from {SHORTEST_LEASE_SECONDS:g} to {LONGEST_LEASE_SECONDS:g}"
+        raise InvalidJobError("lease_seconds", f"{_shown(seconds)} is no lease; give seconds {limits}")
+    return float(seconds)
+
+
 def checked_moment(moment: object, *, name: str) -> datetime | None:
     """A moment with a time zone; None is never."""
     if moment is None:
@@ -133,9 +145,56 @@ def checked_lane(job_type: object, group_id: object) -> tuple[str, str]:
     return "group", _name(group_id, name="group_id")
 
 
-def checked_name(value: object, *, name: str) -> str:
-    """A short text that databases take as an identifier."""
-    return _name(value, name=name)
+def checked_types(types: object) -> list[str] | None:
+    """The job types that a consumer wants; None stands for any. A single text would be taken for its letters."""
+    if types is None:
+        return None
+    if isinstance(types, str | bytes | Mapping) or not isinstance(types, Iterable):
+        raise InvalidJobError("types", "is no list of texts; write for example ['report'], or None for any")
+    names = [_name(each, name="types") for each in types]
+    if not 1 <= len(names) <= MOST_TYPES:
+        raise InvalidJobError("types", f"has {len(names)} entries; give 1 to {MOST_TYPES}, or None for any")
+    return list(dict.fromkeys(names))
+
+
+def checked_message_id(value: object) -> int:
+    """A job's id as messages have it: a text of digits."""
+    if not isinstance(value, str) or not value.isascii() or not value.isdecimal() or len(value) > len(str(LARGEST_ID)):
+        raise InvalidJobError("id", f"{_shown(value)} is no id; those of a queue are texts, for example '17'")
+    return checked_id(int(value))
+
+
+def checked_error(error: object) -> str:
+    """Why an attempt failed, for people: a text or an exception; cut if it is long."""
+    text = (str(error) or type(error).__name__) if isinstance(error, BaseException) else error
+    if not isinstance(text, str) or not text:
+        raise InvalidJobError("error", f"{_shown(error)} says nothing; give a text or an exception")
+    return text if len(text) <= LONGEST_ERROR else text[:LONGEST_ERROR] + "…"
+
+
+def checked_retry(retry: object) -> tuple[bool, float | None]:
+    """Whether another attempt may follow, and after how many seconds; None leaves that to the job."""
+    if retry is None:
+        return True, None
+    if not isinstance(retry, Mapping) or not retry.keys() <= {"enabled", "delayMs"}:
+        raise InvalidJobError("retry", 'is no dict of "enabled" and "delayMs"; give for example {"enabled": False}')
+    enabled = checked_flag(retry.get("enabled", True), name="retry.enabled")
+    delay_ms = retry.get("delayMs")
+    if delay_ms is None:
+        return enabled, None
+    most = int(LONGEST_WAIT_SECONDS) * 1_000
+    return enabled, _integer(delay_ms, name="retry.delayMs", least=0, most=most) / 1_000
+
+
+def checked_statuses(statuses: object, *, known: Collection[str]) -> list[str]:
+    """Statuses among those that are possible here."""
+    if isinstance(statuses, str) or not isinstance(statuses, Iterable):
+        raise InvalidJobError("statuses", f"is no list; give some of {', '.join(known)}")
+    names = list(statuses)
+    for each in names:
+        if not isinstance(each, str) or each not in known:
+            raise InvalidJobError("statuses", f"{_shown(each)} is not possible; use {', '.join(known)}")
+    return list(dict.fromkeys(str(each) for each in names))
 
 
 def checked_integer(value: object, *, name: str, least: int, most: int) -> int:
