@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy import delete, exists, or_, select, text
+from sqlalchemy import delete, exists, func, or_, select, text
 
 from jobwarden.clock import SECOND_US
+from jobwarden.jobs.control import ControlScope
 from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store.adding import IDEMPOTENCY_TTL_SECONDS
 from jobwarden.store.removing import delete_jobs
-from jobwarden.store.schema import barrier, edge, event, job, key
+from jobwarden.store.schema import barrier, control, edge, event, job, key, start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,3 +107,15 @@ def remove_idle_keys(connection: Connection, *, after: str, limit: int, now_us: 
     gone = delete(key).where(key.c.name.in_(names), key.c.job_id.in_(holders), key.c.expires_at.is_(None))
     number = connection.execute(gone).rowcount if names else 0
     return number, rows[-1].name if len(rows) == limit else ""
+
+
+def remove_old_slices(connection: Connection, *, now_us: int) -> int:
+    """Remove the counts of starts that no rate of their scope looks at any more; how many."""
+    longest = select(control.c.scope, func.max(control.c.rate_seconds)).group_by(control.c.scope)
+    windows = {scope: seconds or 0.0 for scope, seconds in connection.execute(longest)}
+    number = 0
+    for scope in (ControlScope.TYPE, ControlScope.GROUP):
+        before_us = now_us - int(windows.get(scope, 0.0) * SECOND_US)
+        gone = delete(start).where(start.c.scope == scope, start.c.slice < before_us)
+        number += connection.execute(gone).rowcount
+    return number

@@ -14,7 +14,8 @@ from sqlalchemy import insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from jobwarden.clock import SECOND_US
-from jobwarden.store import retention
+from jobwarden.store import repair, retention, tallies
+from jobwarden.store.aging import lift_starved
 from jobwarden.store.retention import DAY_US, ENDS, Retention
 from jobwarden.store.schema import maintenance
 
@@ -29,10 +30,29 @@ if TYPE_CHECKING:
 BATCH = 200
 """Jobs in one transaction: it holds up claims and outcomes for so long."""
 
+STRETCH = 500
+"""Awaited jobs that one step of the repair pass looks at."""
+
+MOST_STRETCHES = 50
+"""Steps of the repair pass in one round, where nothing is found to repair."""
+
+LANES = 50
+"""Groups whose lanes are looked at in one round."""
+
+LEISURE_US = 60 * SECOND_US
+
 LONGEST_PERIOD_US = 3600 * SECOND_US
 """A round that is due later than this was set by a clock that has since been put right."""
 
 _ROW = "round"
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator may set."""
+
+    retention: Retention = Retention()
+    starvation_seconds: float | None = 300.0
+    """None: priorities are strict (see `aging`)."""
 
 
 class Turn(NamedTuple):
@@ -41,15 +61,21 @@ class Turn(NamedTuple):
     connection: Connection
     sql: Statements
     now_us: int
-    retention: Retention
+    rules: Rules
     marks: Marks
 
 
 class Marks(msgspec.Struct):
-    """Where duties that walk through a table go on in the next round."""
+    """Where duties that walk through a table go on, in this round or in the next."""
 
-    keys: str = ""
     edges: int = 0
+    barriers: int = 0
+    lanes: str = ""
+    keys: str = ""
+    stretches: int = 0
+    """How many stretches of edges and barriers this round has walked."""
+    leisure_us: int = 0
+    """When the duties of leisure were last done."""
 
 
 class Batch(NamedTuple):
@@ -72,9 +98,9 @@ class Duty(NamedTuple):
 class Rounds:
     """One node's part in maintenance; lives as long as the node does."""
 
-    def __init__(self, retention: Retention) -> None:
+    def __init__(self, rules: Rules) -> None:
         """Nothing is to be done until `begin`."""
-        self.retention = retention
+        self.rules = rules
         """May be replaced at any time."""
         self.done: dict[str, int] = {}
         """What the current, or the last, round did: name of the duty -> number."""
@@ -88,11 +114,12 @@ class Rounds:
     def begin(self) -> None:
         """A round was won."""
         self._left = deque(DUTIES)
+        self._marks.stretches = 0
         self.done = {}
 
     def run(self, connection: Connection, sql: Statements, *, now_us: int) -> Batch:
         """One batch, in the caller's transaction; `note` it once that is committed, else `skip`."""
-        turn = Turn(connection, sql, now_us, self.retention, self._marks)
+        turn = Turn(connection, sql, now_us, self.rules, self._marks)
         return self._left[0].batch(turn)
 
     def note(self, batch: Batch) -> bool:
@@ -129,8 +156,54 @@ def win_round(connection: Connection, *, period_us: int, now_us: int) -> bool:
     return True
 
 
-def _expire(turn: Turn) -> Batch:
-    raise NotImplementedError
+def _edges(turn: Turn) -> Batch:
+    marks = turn.marks
+    walk = repair.settle_edges(
+        turn.connection, turn.sql, after_id=marks.edges, stretch=STRETCH, limit=BATCH, now_us=turn.now_us
+    )
+    if not walk.number:
+        marks.edges = walk.end
+    return _walked(marks, walk.number, end=walk.end)
+
+
+def _barriers(turn: Turn) -> Batch:
+    marks = turn.marks
+    walk = repair.open_barriers(turn.connection, turn.sql, after_id=marks.barriers, stretch=STRETCH, now_us=turn.now_us)
+    if not walk.number:
+        marks.barriers = walk.end
+    return _walked(marks, walk.number, end=walk.end)
+
+
+def _walked(marks: Marks, number: int, *, end: int) -> Batch:
+    """What brought something is looked at once more, for what followed from it; the rest of a long walk can wait."""
+    marks.stretches += 1
+    return Batch(number, more=number > 0 or (end > 0 and marks.stretches < MOST_STRETCHES))
+
+
+def _lanes(turn: Turn) -> Batch:
+    number, turn.marks.lanes = repair.fill_lanes(
+        turn.connection, after_group=turn.marks.lanes, stretch=LANES, now_us=turn.now_us
+    )
+    return Batch(number)
+
+
+def _leisure(turn: Turn) -> Batch:
+    """What looks at whole tables, though small ones, and is hardly ever needed."""
+    marks = turn.marks
+    if 0 <= turn.now_us - marks.leisure_us < LEISURE_US:
+        return Batch(0)
+    marks.leisure_us = turn.now_us
+    retention.remove_old_slices(turn.connection, now_us=turn.now_us)
+    return Batch(repair.release_unlimited(turn.connection))
+
+
+def _starved(turn: Turn) -> Batch:
+    return Batch(lift_starved(turn.connection, now_us=turn.now_us, after_seconds=turn.rules.starvation_seconds))
+
+
+def _fold(turn: Turn) -> Batch:
+    tallies.fold(turn.connection)
+    return Batch(0)
 
 
 def _remove(*statuses: JobStatus) -> Callable[[Turn], Batch]:
@@ -139,7 +212,7 @@ def _remove(*statuses: JobStatus) -> Callable[[Turn], Batch]:
     def batch(turn: Turn) -> Batch:
         number = 0
         for status in statuses:
-            days = turn.retention.days(status)
+            days = turn.rules.retention.days(status)
             if days is not None and number < BATCH:
                 number += retention.remove_old_jobs(
                     turn.connection,
@@ -167,7 +240,13 @@ def _idle_keys(turn: Turn) -> Batch:
 
 
 DUTIES = (
+    Duty("settled", _edges, moves_jobs=True),
+    Duty("settled", _barriers, moves_jobs=True),
+    Duty("admitted", _lanes, moves_jobs=True),
+    Duty("admitted", _leisure, moves_jobs=True),
+    Duty("lifted", _starved),
     Duty("removed", _remove(*ENDS)),
     Duty("keys", _expired_keys),
     Duty("keys", _idle_keys),
+    Duty("folded", _fold),
 )

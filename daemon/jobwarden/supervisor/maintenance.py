@@ -16,7 +16,7 @@ from jobwarden.store.rounds import Rounds
 
 if TYPE_CHECKING:
     from jobwarden.clock import Clock
-    from jobwarden.store.retention import Retention
+    from jobwarden.store.rounds import Rules
     from jobwarden.store.writer import Writer
 
 _PAUSES_PER_BATCH = 2
@@ -26,9 +26,9 @@ _PAUSES_PER_BATCH = 2
 class Maintenance:
     """One per ledger."""
 
-    def __init__(self, retention: Retention, *, period_seconds: float, clock: Clock) -> None:
+    def __init__(self, rules: Rules, *, period_seconds: float, clock: Clock) -> None:
         """All nodes of a store together do one round per period."""
-        self._rounds = Rounds(retention)
+        self._rounds = Rounds(rules)
         self._period_us = int(period_seconds * SECOND_US)
         self._period_ns = int(period_seconds * SECOND_NS)
         self._clock = clock
@@ -38,9 +38,9 @@ class Maintenance:
         self.summary: dict[str, object] | None = None
         """The last round of this node, for people; None before the first."""
 
-    def keep(self, retention: Retention) -> None:
+    def change(self, rules: Rules) -> None:
         """From now on; may be called from any thread."""
-        self._rounds.retention = retention
+        self._rounds.rules = rules
 
     def idle_seconds(self) -> float:
         """How long nothing is to be done here."""

@@ -21,6 +21,7 @@ from jobwarden.kernel import adopt_orphans, die_with_parent, hide_memory
 from jobwarden.settings import Settings, load_settings
 from jobwarden.store.bell import Bell
 from jobwarden.store.retention import Retention
+from jobwarden.store.rounds import Rules
 from jobwarden.store.work import NodeStart
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.answer import Answer
@@ -124,7 +125,7 @@ class Service:
         killer = Killer(launcher, mailbox, clock=SYSTEM_CLOCK, stuck_ns=stuck_ns)
         self._killer = killer
         self._maintenance = Maintenance(
-            retention_of(settings),
+            rules_of(settings),
             period_seconds=settings.lease_seconds / BEATS_PER_LEASE,
             clock=SYSTEM_CLOCK,
         )
@@ -226,7 +227,7 @@ class Service:
             for problem in error.problems:
                 events.emit(events.Alerted(text=f"the configuration stays as it was: {problem}"))
             return None
-        self._maintenance.keep(retention_of(settings))
+        self._maintenance.change(rules_of(settings))
         return seen.TermsChanged(terms_of(settings))
 
 
@@ -253,9 +254,12 @@ def terms_of(settings: Settings, *, errand: Errand | None = None) -> PoolTerms:
     )
 
 
-def retention_of(settings: Settings) -> Retention:
-    """How long ended jobs are kept, out of the settings."""
-    return Retention(completed_days=settings.retention_completed_days, ended_days=settings.retention_ended_days)
+def rules_of(settings: Settings) -> Rules:
+    """The rules of maintenance out of the settings."""
+    return Rules(
+        retention=Retention(completed_days=settings.retention_completed_days, ended_days=settings.retention_ended_days),
+        starvation_seconds=settings.starvation_seconds,
+    )
 
 
 def draw_jitter() -> float:

@@ -1,0 +1,106 @@
+"""The repair pass: what should have followed from an end, and did not, follows now.
+
+An end settles the first level of what depends on it, and two transactions that meet may each miss what the other did
+(R11); a lane may have room that nobody noticed. This walks through what waits, some at a time, and looks. Jobs
+without a living node are not its business: the renewal frees them. Each function works in a transaction that its
+caller began, and says how much it changed and where to go on: 0, or "", is the beginning.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import func, not_, or_, select, text, update
+
+from jobwarden.store import barriers, edges
+from jobwarden.store.lanes import Lanes
+from jobwarden.store.schema import barrier, edge, job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import ColumnElement, Connection, Select, TextClause
+
+    from jobwarden.store.statements import Statements
+
+_GATED = text("gate = 'lane'")
+_GATED_IN_GROUP = text("gate = 'lane' AND group_id IS NOT NULL")
+
+
+class Walk(NamedTuple):
+    """One step through what waits."""
+
+    number: int
+    """How many waiting jobs went on, or ended. If any did, the same stretch is worth another look."""
+    end: int
+    """The last number of the stretch; 0 if there is nothing after it."""
+
+
+def settle_edges(
+    connection: Connection, sql: Statements, *, after_id: int, stretch: int, limit: int, now_us: int
+) -> Walk:
+    """Settle at most `limit` open edges to ended or removed jobs, among the next `stretch` awaited jobs."""
+    awaited = select(edge.c.depends_on.label("id")).where(edges.OPEN, edge.c.depends_on > after_id)
+    over, end = _over(connection, awaited, stretch)
+    if not over:
+        return Walk(0, end)
+    lanes = Lanes.load(connection)
+    settled = edges.settle(connection, sql, over, lanes=lanes, now_us=now_us, most=limit)
+    touched = settled.touched | barriers.look_again(connection, sql, settled.ended, lanes=lanes, now_us=now_us)
+    lanes.adjust(connection, touched, now_us=now_us)
+    return Walk(settled.edges, end)
+
+
+def open_barriers(connection: Connection, sql: Statements, *, after_id: int, stretch: int, now_us: int) -> Walk:
+    """Look again for those that wait for a tagged job which has ended or is gone, among the next awaited ones."""
+    holder = job.alias()
+    held = select(barrier.c.waits_for.label("id")).join_from(barrier, holder, holder.c.id == barrier.c.job_id)
+    awaited = held.where(holder.c.gate == "tags", barrier.c.waits_for > after_id)
+    over, end = _over(connection, awaited, stretch)
+    if over:
+        lanes = Lanes.load(connection)
+        touched = barriers.look_again(connection, sql, over, lanes=lanes, now_us=now_us)
+        lanes.adjust(connection, touched, now_us=now_us)
+    return Walk(len(over), end)
+
+
+def _over(connection: Connection, awaited: Select[Any], stretch: int) -> tuple[Sequence[int], int]:
+    """Which of the next awaited jobs have ended or are gone; and the last one looked at, 0 if there are no more."""
+    some = awaited.distinct().order_by("id").limit(stretch).subquery()
+    over = or_(job.c.id.is_(None), job.c.ended_at.is_not(None))
+    query = select(some.c.id, over.label("over")).outerjoin_from(some, job, job.c.id == some.c.id).order_by(some.c.id)
+    rows = connection.execute(query).all()
+    return [row.id for row in rows if row.over], rows[-1].id if len(rows) == stretch else 0
+
+
+def fill_lanes(connection: Connection, *, after_group: str, stretch: int, now_us: int) -> tuple[int, str]:
+    """Admit what the lanes of types, and of the next `stretch` groups, have room for.
+
+    Returns how many jobs became ready, and the group to go on after, "" if there are no more.
+    """
+    types = list(_names(connection, job.c.job_type, _GATED))
+    if not types:
+        return 0, ""
+    groups = list(islice(_names(connection, job.c.group_id, _GATED_IN_GROUP, after=after_group), stretch))
+    # In a group each type counts alike: one that is no lane itself would do, and any does.
+    touched = [*((job_type, None) for job_type in types), *((types[0], group) for group in groups)]
+    number = Lanes.load(connection).adjust(connection, touched, now_us=now_us)
+    return number, groups[-1] if len(groups) == stretch else ""
+
+
+def release_unlimited(connection: Connection) -> int:
+    """Jobs that wait for a lane which is none any more are ready; how many. Looks at all that wait for lanes."""
+    limits = Lanes.load(connection).limits
+    released = update(job).where(_GATED, not_(limits.condition())).values(ready=1, gate=None)
+    return connection.execute(released).rowcount
+
+
+def _names(
+    connection: Connection, column: ColumnElement[Any], standing: TextClause, *, after: str = ""
+) -> Iterator[str]:
+    """The types, or groups, of what waits: from one to the next over an index, however many jobs each has."""
+    lowest = select(func.min(column)).where(standing)
+    while (name := connection.execute(lowest.where(column > after)).scalar()) is not None:
+        yield name
+        after = name

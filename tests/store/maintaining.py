@@ -1,0 +1,41 @@
+"""A daemon's round of maintenance, done at once: for tests that only want to see what it does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import text
+
+from jobwarden.store.access import Access
+from jobwarden.store.retention import Retention
+from jobwarden.store.rounds import Rounds, Rules
+from tests.store.scene import Scene
+
+KEEP_ALL = Retention(completed_days=None, ended_days=None)
+
+
+def maintain(scene: Scene, retention: Retention = KEEP_ALL, *, rounds: Rounds | None = None) -> dict[str, int]:
+    """Do a whole round at the scene's time; what it did."""
+    rounds = rounds or Rounds(Rules(retention=retention))
+    rounds.begin()
+    while not rounds.is_over():
+        scene.writer.step_round(rounds, now_us=scene.now_us)
+    return rounds.done
+
+
+def rows(scene: Scene, query: str, **values: object) -> list[tuple[Any, ...]]:
+    """What a plain look into the database shows."""
+    with access_of(scene).reading() as connection:
+        return [tuple(row) for row in connection.execute(text(query), values)]
+
+
+def tamper(scene: Scene, *statements: str, **values: object) -> None:
+    """Leave the rows as a crash, or a transaction that met another, could leave them."""
+    with access_of(scene).writing(ring=False) as connection:
+        for statement in statements:
+            connection.execute(text(statement), values)
+
+
+def access_of(scene: Scene) -> Access:
+    """The way behind the verbs."""
+    return scene.store.upkeep._access  # noqa: SLF001 - on purpose
