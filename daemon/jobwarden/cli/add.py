@@ -43,6 +43,29 @@ def add_command(
     idempotency_key: Annotated[
         str | None, typer.Option(help="A second job with this key is not added; the first id is printed.")
     ] = None,
+    idempotency_ttl: Annotated[
+        str | None, typer.Option(metavar="SECONDS|5m|forever", help="How long that key holds; else until 7 days after.")
+    ] = None,
+    depends_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID[:cancel|run|fail]",
+            help="Only after this job has completed; what its failure means, else cancel. Repeat it for more.",
+        ),
+    ] = None,
+    depends_on_tag: Annotated[
+        list[str] | None, typer.Option(help="Only when no earlier job with this tag is left; repeat it for more.")
+    ] = None,
+    group: Annotated[str | None, typer.Option(help="Its group, for which limits may be set.")] = None,
+    expires_in: Annotated[
+        str | None, typer.Option(metavar="SECONDS|5m", help="Cancelled if it was not started by then.")
+    ] = None,
+    heartbeat_timeout_ms: Annotated[
+        int | None, typer.Option(help="Killed after so many milliseconds without a sign of life.")
+    ] = None,
+    dead_letter: Annotated[
+        str | None, typer.Option(metavar="TYPE", help="Type of the job to add when this one has failed for good.")
+    ] = None,
     metadata: Annotated[str | None, typer.Option(metavar="JSON", help="A JSON object kept with the job.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit code 0 only if completed.")] = False,
     wait_timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most, with --wait.")] = None,
@@ -51,7 +74,7 @@ def add_command(
     config: Config = None,
 ) -> None:
     """Add a job and print its id."""
-    from jobwarden.cli.reading import read_metadata, read_moment, read_payload
+    from jobwarden.cli.reading import read_metadata, read_moment, read_payload, read_seconds
     from jobwarden.client.arguments import checked_seconds
 
     checked_seconds(wait_timeout, name="wait-timeout")
@@ -67,6 +90,12 @@ def add_command(
         "retry_delay_max": retry_delay_max,
         "tags": tag,
         "idempotency_key": idempotency_key,
+        "idempotency_ttl": _time_to_live(idempotency_ttl),
+        "expires_in": read_seconds(expires_in, name="expires-in"),
+        "heartbeat_timeout_ms": heartbeat_timeout_ms,
+        "dead_letter_job_type": dead_letter,
+        "group_id": group,
+        "depends_on": _needs(depends_on, depends_on_tag),
         "metadata": read_metadata(metadata),
     }
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -78,6 +107,20 @@ def add_command(
             from jobwarden.cli.follow import follow
 
             _finish(follow(client, job_id, seconds=wait_timeout), as_json=as_json)
+
+
+def _time_to_live(argument: str | None) -> float | str | None:
+    from jobwarden.cli.reading import read_seconds
+
+    return argument if argument == "forever" else read_seconds(argument, name="idempotency-ttl")
+
+
+def _needs(jobs: list[str] | None, tags: list[str] | None) -> dict[str, object] | None:
+    """What must have happened before, as the options of a job name it."""
+    from jobwarden.cli.reading import read_dependency
+
+    needs: dict[str, object] = {"job_ids": [read_dependency(each) for each in jobs or ()], "tags": tags or []}
+    return needs if jobs or tags else None
 
 
 def _print_id(job_id: int, *, as_json: bool) -> None:

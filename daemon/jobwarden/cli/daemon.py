@@ -6,7 +6,6 @@ each explanation exists once.
 
 from __future__ import annotations
 
-import inspect
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,11 +14,13 @@ import typer
 
 from jobwarden.cli.places import AsJson, Config, DatabaseUrl, find_url
 from jobwarden.cli.printing import print_json, printable
+from jobwarden.cli.signatures import extended, option
 from jobwarden.errors import InvalidJobError, JobwardenError
 from jobwarden.settings import Settings, examine_settings, load_settings
 from jobwarden.settings.describe import default_text
 
 if TYPE_CHECKING:
+    import inspect
     from collections.abc import Callable
 
     from jobwarden.supervisor.terms import Errand
@@ -30,23 +31,17 @@ _METAVARS = {"database_url": "URL", "handlers": "DIR", "state_dir": "DIR", "work
 
 def _with_a_flag_per_setting(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command that takes `**flags` one option per setting; all are text, judged by `Settings`."""
-    own = inspect.signature(command, eval_str=True).parameters.values()
-    kept = [each for each in own if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    signature = inspect.Signature([*kept, *map(_flag, Settings.model_fields)])
-    command.__signature__ = signature  # type: ignore[attr-defined]
-    command.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
-    return command
+    return extended(command, map(_flag, Settings.model_fields))
 
 
 def _flag(name: str) -> inspect.Parameter:
-    option = typer.Option(
+    return option(
+        name,
+        str | None,
         "--" + name.replace("_", "-"),
         metavar=_METAVARS.get(name, "VALUE"),
-        help=f"{Settings.model_fields[name].description} Default: {default_text(name) or 'none'}.",
-        show_default=False,
+        about=f"{Settings.model_fields[name].description} Default: {default_text(name) or 'none'}.",
     )
-    kind = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(name, kind, default=None, annotation=Annotated[str | None, option])
 
 
 @_with_a_flag_per_setting

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jobwarden.cli.filters import filter_of, with_filters
 from jobwarden.cli.places import AsJson, Config, DatabaseUrl, JobId, open_client
 from jobwarden.cli.printing import json_text, moment, print_json, screen, table
 from jobwarden.errors import UnknownJobError
@@ -16,27 +17,37 @@ if TYPE_CHECKING:
 LONGEST_CELL = 60
 
 
+@with_filters
 def list_command(
     *,
-    status: Annotated[str | None, typer.Option(help="Only jobs with this status.", show_default=False)] = None,
-    job_type: Annotated[str | None, typer.Option("--type", help="Only this type.", show_default=False)] = None,
-    tag: Annotated[
-        list[str] | None, typer.Option(help="Only jobs with this tag; repeat it to ask for several.")
-    ] = None,
+    order: Annotated[
+        str, typer.Option(metavar="ORDER", help="id, priority, run_at or created_at; with - in front the other way.")
+    ] = "-id",
     limit: Annotated[int, typer.Option(help="How many at most.")] = 100,
     offset: Annotated[int, typer.Option(help="How many to skip.")] = 0,
+    cursor: Annotated[
+        str | None, typer.Option(help="Go on where the page ended that gave this.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
     database_url: DatabaseUrl = None,
     config: Config = None,
+    **given: Any,
 ) -> None:
     """List jobs, newest first."""
+    from jobwarden.client import arguments
+
+    wanted = filter_of(given)
+    limit, offset = arguments.checked_page(limit, offset)
+    order, cursor = arguments.checked_order(order), arguments.checked_cursor(cursor, name="cursor")
     with open_client(database_url, config) as client:
-        jobs = client.get_jobs(status=status, job_type=job_type, tags=tag, limit=limit, offset=offset)
+        page = client.store.bulk.find(wanted, order=order, limit=limit, offset=offset, cursor=cursor)
     if as_json:
-        print_json({"jobs": [job.model_dump(by_alias=True, mode="json") for job in jobs]})
-    else:
-        headings = ("id", "type", "status", "attempts", "priority", "created", "next", "remark")
-        screen().print(table(headings, map(_row, jobs)))
+        print_json({"jobs": [job.model_dump(by_alias=True, mode="json") for job in page.jobs], "cursor": page.cursor})
+        return
+    headings = ("id", "type", "status", "attempts", "priority", "created", "next", "remark")
+    screen().print(table(headings, map(_row, page.jobs)))
+    if page.cursor:
+        print(f"there are more: --cursor {page.cursor}")
 
 
 def show_command(
@@ -87,7 +98,9 @@ def state_of(job: JobRecord) -> str:
 
 
 def _remark(job: JobRecord) -> str | None:
-    if job.error_history:
+    if job.pending_reason and not job.ended:
+        text = job.pending_reason
+    elif job.error_history:
         text = job.error_history[-1].message
     elif job.pending_reason:
         text = job.pending_reason

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LONGEST_VALUE = 2_000
 
-_MOMENTS = ("created_at", "run_at", "started_at", "next_attempt_at", "completed_at", "last_failed_at")
+_MOMENTS = ("created_at", "run_at", "started_at", "next_attempt_at", "expires_at", "completed_at", "last_failed_at")
 
 
 def portray(job: JobRecord, *, attempts: Sequence[Attempt], events: Sequence[JobEvent]) -> RenderableType:
@@ -50,16 +50,31 @@ def _facts(job: JobRecord) -> Iterator[tuple[str, object]]:
     for name in _MOMENTS:
         if (when := getattr(job, name)) is not None:
             yield name.removesuffix("_at").replace("_", " "), moment(when)
-    for label, text in (("tags", ", ".join(job.tags)), ("idempotency key", job.idempotency_key)):
-        if text:
-            yield label, text
+    yield from _bonds(job)
     if job.timeout_ms is not None:
         yield "timeout", duration(job.timeout_ms / 1_000)
+    if job.heartbeat_timeout_ms is not None:
+        yield "longest silence", duration(job.heartbeat_timeout_ms / 1_000)
     yield "payload", json_text(job.payload, longest=LONGEST_VALUE)
     if job.metadata:
         yield "metadata", json_text(job.metadata, longest=LONGEST_VALUE)
     if job.output is not None:
         yield "output", json_text(job.output, longest=LONGEST_VALUE)
+
+
+def _bonds(job: JobRecord) -> Iterator[tuple[str, object]]:
+    """What ties it to other jobs."""
+    for label, text in (
+        ("tags", ", ".join(job.tags)),
+        ("group", job.group_id),
+        ("after jobs", ", ".join(map(str, job.depends_on_job_ids))),
+        ("after tags", ", ".join(job.depends_on_tags)),
+        ("idempotency key", job.idempotency_key),
+        ("dead letter type", job.dead_letter_job_type),
+        ("dead letter", job.dead_letter_job_id),
+    ):
+        if text:
+            yield label, text
 
 
 def _attempt(attempt: Attempt) -> tuple[object, ...]:

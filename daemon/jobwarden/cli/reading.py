@@ -18,8 +18,12 @@ from jobwarden.errors import InvalidJobError
 LARGEST_TEXT_CHARACTERS = 8 * 1024 * 1024
 """Where reading a payload stops: far above what is accepted, far below what would fill the memory."""
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_FROM_NOW = re.compile(r"\+(\d{1,9}(?:\.\d{1,6})?)([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_LENGTH = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhd])")
+_FROM_NOW = re.compile(rf"([+-]){_LENGTH.pattern}")
+_ID = re.compile(r"\d{1,18}")
+_CONSEQUENCES = {"cancel", "run", "fail"}
+_LONGEST_SHOWN = 60
 
 
 def read_payload(argument: str | None) -> object:
@@ -43,21 +47,45 @@ def read_metadata(argument: str | None) -> dict[str, Any] | None:
     return value
 
 
-def read_moment(argument: str | None) -> datetime | None:
-    """A moment: ISO 8601 with a time zone, or from now as in `+90s`, `+5m`, `+2h`, `+1d`."""
+def read_moment(argument: str | None, *, name: str = "run-at") -> datetime | None:
+    """A moment: ISO 8601 with a time zone, or from now as in `+90s`, `+5m`, `+2h`, or ago as in `-7d`."""
     if argument is None:
         return None
     try:
         if match := _FROM_NOW.fullmatch(argument):
-            later = timedelta(**{_UNITS[match[2]]: float(match[1])})
-            return to_datetime(SYSTEM_CLOCK.now_us()) + later
+            distance = timedelta(seconds=_seconds(match[2], match[3]))
+            now = to_datetime(SYSTEM_CLOCK.now_us())
+            return now + distance if match[1] == "+" else now - distance
         when = datetime.fromisoformat(argument)
     except (ValueError, OverflowError):
-        problem = f"{argument!r} is no moment; write for example +5m, or 2030-01-31T08:00:00Z"
-        raise InvalidJobError("run-at", problem) from None
+        problem = f"{argument[:_LONGEST_SHOWN]!r} is no moment; write for example +5m, or 2030-01-31T08:00:00Z"
+        raise InvalidJobError(name, problem) from None
     if when.tzinfo is None:
-        raise InvalidJobError("run-at", f"{argument!r} has no time zone; add one, for example Z or +02:00")
+        raise InvalidJobError(name, f"{argument!r} has no time zone; add one, for example Z or +02:00")
     return when
+
+
+def read_seconds(argument: str | None, *, name: str) -> float | None:
+    """A length of time: seconds, or as in `90s`, `5m`, `2h`, `1d`."""
+    if argument is None:
+        return None
+    try:
+        if match := _LENGTH.fullmatch(argument):
+            return _seconds(match[1], match[2])
+        return float(argument)
+    except ValueError:
+        problem = f"{argument[:_LONGEST_SHOWN]!r} is no length of time; write for example 300, or 5m"
+        raise InvalidJobError(name, problem) from None
+
+
+def read_dependency(argument: str) -> dict[str, object]:
+    """A prerequisite: a job's id, and after a colon what its failure means: `17`, `17:run`."""
+    job_id, _, consequence = argument.partition(":")
+    if not _ID.fullmatch(job_id) or (":" in argument and consequence not in _CONSEQUENCES):
+        shown = argument[:_LONGEST_SHOWN]
+        problem = f"{shown!r} is no prerequisite; write a job's id, or for example 17:run (cancel, run or fail)"
+        raise InvalidJobError("depends-on", problem)
+    return {"id": int(job_id), **({"on_parent_failure": consequence} if consequence else {})}
 
 
 def parse_json(text: str, *, what: str) -> object:
@@ -70,6 +98,10 @@ def parse_json(text: str, *, what: str) -> object:
         raise InvalidJobError(what, problem) from None
     except (ValueError, RecursionError) as error:
         raise InvalidJobError(what, f"is not JSON that could be stored: {error}") from None
+
+
+def _seconds(number: str, unit: str) -> float:
+    return float(number) * _SECONDS[unit]
 
 
 def _read_file(path: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jobwarden.cli.control import HEADINGS, control_rows
 from jobwarden.cli.printing import duration, moment, printable, table
 from jobwarden.clock import SECOND_US, SYSTEM_CLOCK, to_datetime, to_us
 from jobwarden.jobs import JobStatus
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from jobwarden.jobs.control import Control
     from jobwarden.store.reading import RunningJob
     from jobwarden.store.store import Store
     from jobwarden.store.work import NodeView
@@ -32,6 +34,7 @@ class Situation:
     running: Sequence[RunningJob]
     queue: Mapping[str, Mapping[str, int]]
     """Number of jobs by type and status."""
+    controls: Sequence[Control]
 
     def as_json(self) -> dict[str, object]:
         """The document of `status --json`; times are ISO 8601 UTC, ages in seconds."""
@@ -39,6 +42,7 @@ class Situation:
             "nodes": [self._node_json(node) for node in self.nodes],
             "running": [self._running_json(job) for job in self.running],
             "queue": self.queue,
+            "controls": [control.model_dump(by_alias=True, mode="json") for control in self.controls],
             "problems": list(self.problems()),
         }
 
@@ -52,6 +56,7 @@ class Situation:
         shown = [each for each in (*JobStatus, RETRYING) if any(each in row for row in self.queue.values())]
         counts = [(job_type, *(row.get(each, 0) for each in shown)) for job_type, row in self.queue.items()]
         yield from _chapter("jobs", ("type", *shown), counts)
+        yield from _chapter("limits and pauses", HEADINGS, control_rows(self.controls))
 
     def problems(self) -> Iterator[str]:
         """What somebody should look at, one sentence each."""
@@ -125,7 +130,14 @@ class Situation:
 
 def observe(store: Store) -> Situation:
     """Read what `status` shows."""
-    return Situation(now_us=SYSTEM_CLOCK.now_us(), nodes=store.nodes(), running=store.running(), queue=store.counts())
+    now_us = SYSTEM_CLOCK.now_us()
+    return Situation(
+        now_us=now_us,
+        nodes=store.nodes(),
+        running=store.running(),
+        queue=store.counts(),
+        controls=store.controls.list(now_us=now_us),
+    )
 
 
 def _chapter(title: str, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[RenderableType]:
