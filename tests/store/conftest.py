@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobwarden.store import Store, open_store
+from tests.store import invariants
 from tests.store.scene import Scene
 
 
@@ -28,7 +29,11 @@ def store(url: str) -> Iterator[Store]:
 
 @pytest.fixture
 def scene(store: Store) -> Iterator[Scene]:
-    """A node at work on the store."""
+    """A node at work on the store; afterwards the store is as it always must be."""
     made = Scene(store)
     yield made
     made.writer.close()
+    if made.tampered:
+        return
+    with store._reading() as connection:  # noqa: SLF001 - looks past the verbs
+        invariants.check(connection)

@@ -31,6 +31,7 @@ def rows(scene: Scene, query: str, **values: object) -> list[tuple[Any, ...]]:
 
 def tamper(scene: Scene, *statements: str, **values: object) -> None:
     """Leave the rows as a crash, or a transaction that met another, could leave them."""
+    scene.tampered = True
     with access_of(scene).writing(ring=False) as connection:
         for statement in statements:
             connection.execute(text(statement), values)

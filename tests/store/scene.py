@@ -21,6 +21,8 @@ class Scene:
         self.store = store
         self.writer = store.writer()
         self.now_us = START_US
+        self.tampered = False
+        """Whether the test wrote into the tables past all verbs; then nothing is promised of them."""
         self._batches = 0
         self.register(NODE, NAME)
 

@@ -24,13 +24,13 @@ EXPECTED: list[tuple[str, Any, dict[str, Any], list[str]]] = [
         "claim",
         STATEMENTS.choose_ready(2, 0),
         {**NODE, "terms": '[["a",1,1,1,1],["b",1,1,1,1]]', "limit": 5, "now": 1},
-        ["MERGE (UNION ALL)", "SEARCH job USING INDEX job_claim (job_type=?)", BY_KEY],
+        ["MERGE (UNION ALL)", "SEARCH job USING COVERING INDEX job_claim (job_type=?)", BY_KEY],
     ),
     (
         "claim with limits per node",
         STATEMENTS.choose_ready(3, 2),
         {**NODE, "terms": '[["a",1,1,1,1,2],["b",1,1,1,1,2],["c",1,1,1,1,null]]', "limit": 5, "now": 1},
-        ["MERGE (UNION ALL)", "SEARCH job USING INDEX job_claim (job_type=?)", BY_KEY],
+        ["MERGE (UNION ALL)", "SEARCH job USING COVERING INDEX job_claim (job_type=?)", BY_KEY],
     ),
     (
         "outlook",

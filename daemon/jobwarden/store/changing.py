@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 
 from jobwarden.errors import JobStateError, UnknownJobError
-from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS
 from jobwarden.jobs.outcome import FailureReason, JobStatus
+from jobwarden.store.dependents import revive_dependents
 from jobwarden.store.entries import storable
 from jobwarden.store.follow_up import follow_up
 from jobwarden.store.free_ends import end_free_jobs
-from jobwarden.store.readiness import readiness
-from jobwarden.store.schema import event, job
+from jobwarden.store.reviving import revive_jobs
+from jobwarden.store.schema import job
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -69,42 +69,25 @@ def obey_wishes(connection: Connection, sql: Statements, *, now_us: int) -> None
         follow_up(connection, sql, ended=ended, now_us=now_us)
 
 
-def retry_job(connection: Connection, job_id: int, *, now_us: int) -> None:
+def retry_job(
+    connection: Connection, sql: Statements, job_id: int, *, now_us: int, with_dependents: bool = False
+) -> None:
     """Give the job another attempt, at once; quarantine and its counters are forgotten.
 
-    Raises UnknownJobError, or JobStateError unless it has failed, was cancelled or is retrying.
+    Jobs that ended because of it stay as they are, unless `with_dependents` takes them along. Raises UnknownJobError,
+    or JobStateError unless it has failed, was cancelled or is retrying.
     """
     found = _locked(connection, job_id)
     if found.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
         raise JobStateError(job_id, found.status, "retried")
-    ready, due_at, _gate = readiness(JobStatus.PENDING, due_us=now_us, now_us=now_us)
-    allowed = found.max_attempts or DEFAULT_MAX_ATTEMPTS
-    _change(
-        connection,
-        job_id,
-        status=JobStatus.PENDING,
-        updated_at=now_us,
-        last_retried_at=now_us,
-        ready=ready,
-        due_at=due_at,
-        next_attempt_at=None,
-        ended_at=None,
-        pending_reason=None,
-        max_attempts=found.attempts + 1 if found.attempts >= allowed else found.max_attempts,
-        crashes=0,
-        interruptions=0,
-        lost_in_row=0,
-        wish=None,
-        fence=job.c.fence + 1,
-    )
-    _record(connection, job_id, "retried", now_us=now_us, metadata={"from": found.status})
+    revive_jobs(connection, sql, [job_id], now_us=now_us)
+    if with_dependents:
+        revive_dependents(connection, sql, [job_id], now_us=now_us)
 
 
 class _Seen(NamedTuple):
     status: JobStatus
     ended_at: int | None
-    attempts: int
-    max_attempts: int | None
 
 
 _SEEN = [job.c[name] for name in _Seen._fields]
@@ -119,8 +102,3 @@ def _locked(connection: Connection, job_id: int) -> _Seen:
 
 def _change(connection: Connection, job_id: int, **values: object) -> None:
     connection.execute(update(job).where(job.c.id == job_id).values(**values))
-
-
-def _record(connection: Connection, job_id: int, kind: str, *, now_us: int, metadata: dict[str, str] | None) -> None:
-    text = None if metadata is None else msgspec.json.encode(metadata).decode()
-    connection.execute(insert(event), {"job_id": job_id, "type": kind, "at": now_us, "metadata": text})

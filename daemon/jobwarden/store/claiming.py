@@ -14,6 +14,7 @@ from jobwarden.jobs.claim import ClaimedJob, TypeTerms
 from jobwarden.jobs.control import EVERYTHING
 from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS, DEFAULT_RETRY_DELAY_SECONDS
 from jobwarden.store import entries
+from jobwarden.store.expiring import expire
 from jobwarden.store.lanes import NO_LANES, WAITER, Lanes, Waiter, adjust_changed, admit, withdraw
 from jobwarden.store.limits import TYPE, Limits, read_limits
 from jobwarden.store.schema import control, job
@@ -72,7 +73,9 @@ def next_due_us(connection: Connection, seen: Sequence[Any], *, now_us: int) -> 
 
 def _prepare(connection: Connection, sql: Statements, *, now_us: int) -> Lanes:
     """What time has brought: jobs have expired, pauses are over, jobs are due, lanes have tokens again."""
-    controlled, _expires = connection.execute(OUTLOOK).one()
+    controlled, expires = connection.execute(OUTLOOK).one()
+    if expires is not None and expires <= now_us:
+        expire(connection, sql, now_us)
     lanes = Lanes.load(connection) if controlled else NO_LANES
     if any(until is not None and until <= now_us for until in lanes.limits.paused.values()):
         lanes = _lift_pauses(connection, lanes.limits, now_us=now_us)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from jobwarden.store.statements import Statements
 
 OPEN = text("edge.settled IS NULL")
+MET, MISSED = 1, 2
+"""What `edge.settled` says of a settled edge: the dependent has met its prerequisite's end, or was not there any more
+when it failed."""
 
 
 class Settled(NamedTuple):
@@ -57,10 +60,16 @@ def insert_edges(connection: Connection, prerequisites: Mapping[int, Mapping[int
         connection.execute(insert(edge), rows)
 
 
+def reopen_missed(connection: Connection, ids: Sequence[int]) -> None:
+    """Before these jobs are revived: what failed while they were not there concerns them again."""
+    for some in chunks(ids):
+        connection.execute(update(edge).where(edge.c.job_id.in_(some), edge.c.settled == MISSED).values(settled=None))
+
+
 def settle_of(
     connection: Connection, sql: Statements, dependents: Sequence[int], *, lanes: Lanes, now_us: int
 ) -> Settled:
-    """Settle what the prerequisites of new jobs allow already; those that still wait stay as they are."""
+    """Settle what prerequisites have done already for new or revived jobs; those that still wait stay as they are."""
     found: list[_Edge] = []
     for some in chunks(dependents):
         found += _ripe(connection, edge.c.job_id.in_(some))
@@ -146,7 +155,7 @@ def _settle(connection: Connection, sql: Statements, found: list[_Edge], *, lane
         return Settled(0, [], set())
     # Locked before anything is counted: two prerequisites of one job may end in two transactions at once.
     free = _lock_gated(connection, sorted({each.job_id for each in found}))
-    connection.execute(_SETTLE, [{"dependent": each.job_id, "on": each.depends_on} for each in found])
+    connection.execute(_SETTLE, [_settling(each, held=each.job_id in free) for each in found])
     verdicts = _verdicts(each for each in found if each.job_id in free)
     ended = give_up(connection, sql, verdicts, now_us=now_us)
     left = [job_id for job_id in free if job_id not in verdicts]
@@ -158,8 +167,14 @@ def _settle(connection: Connection, sql: Statements, found: list[_Edge], *, lane
 _SETTLE = (
     update(edge)
     .where(and_(edge.c.job_id == bindparam("dependent"), edge.c.depends_on == bindparam("on")))
-    .values(settled=1)
+    .values(settled=bindparam("how"))
 )
+
+
+def _settling(found: _Edge, *, held: bool) -> dict[str, int]:
+    """A failure that a dependent has not met, because it had ended itself, is kept for its revival."""
+    missed = not held and verdict(found.depends_on, found.status, found.on_failure) is not None
+    return {"dependent": found.job_id, "on": found.depends_on, "how": MISSED if missed else MET}
 
 
 def _verdicts(found: Iterable[_Edge]) -> dict[int, tuple[JobStatus, str]]:

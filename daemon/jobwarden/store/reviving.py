@@ -13,7 +13,8 @@ from sqlalchemy import and_, case, func, insert, select, update
 
 from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS
 from jobwarden.jobs.outcome import JobStatus
-from jobwarden.store import tallies
+from jobwarden.store import edges, tallies
+from jobwarden.store.barriers import Waiting, admit
 from jobwarden.store.cancelling import cancel_jobs
 from jobwarden.store.entries import as_json
 from jobwarden.store.filters import FREE
@@ -42,6 +43,7 @@ class _Job(NamedTuple):
     group_id: str | None
     status: str
     ended_at: int | None
+    depends_on_tags: str | None
 
 
 _COLUMNS = [job.c[name] for name in _Job._fields]
@@ -67,9 +69,12 @@ def revive_jobs(
     for some in chunks(ids):
         query = select(*_COLUMNS).where(job.c.id.in_(some), REVIVABLE).order_by(job.c.id).with_for_update()
         jobs = [_Job(*row) for row in connection.execute(query)]
-        _revive(connection, jobs, lanes, now_us=now_us, fresh=fresh)
+        edges.reopen_missed(connection, [each.id for each in jobs])
+        held = _waiting_for_parents(connection, [each.id for each in jobs])
+        _revive(connection, jobs, held, lanes, now_us=now_us, fresh=fresh)
         _undo_ends(connection, [each for each in jobs if each.ended_at is not None])
         _record(connection, jobs, told or {}, now_us=now_us)
+        _pass_gates(connection, sql, jobs, held, lanes, now_us=now_us)
         revived += jobs
     follow_up(connection, sql, touched={(each.job_type, each.group_id) for each in revived}, now_us=now_us)
     return [each.id for each in revived]
@@ -104,9 +109,25 @@ def _cancel_unstarted(connection: Connection, sql: Statements, originals: Mappin
     cancel_jobs(connection, sql, unstarted, now_us=now_us)
 
 
-def _revive(connection: Connection, jobs: Sequence[_Job], lanes: Lanes, *, now_us: int, fresh: bool) -> None:
+def _pass_gates(
+    connection: Connection, sql: Statements, jobs: Sequence[_Job], held: set[int], lanes: Lanes, *, now_us: int
+) -> None:
+    """Prerequisites that ended meanwhile are met, barriers are looked for again."""
+    settled = edges.settle_of(connection, sql, sorted(held), lanes=lanes, now_us=now_us)
+    tagged = [
+        Waiting(each.id, each.job_type, each.group_id, now_us, each.depends_on_tags)
+        for each in jobs
+        if each.depends_on_tags is not None and each.id not in held
+    ]
+    admit(connection, sql, tagged, lanes=lanes, now_us=now_us)
+    if settled.ended:
+        follow_up(connection, sql, ended=settled.ended, now_us=now_us)
+
+
+def _revive(
+    connection: Connection, jobs: Sequence[_Job], held: set[int], lanes: Lanes, *, now_us: int, fresh: bool
+) -> None:
     places: dict[Readiness, list[int]] = defaultdict(list)
-    held = _waiting_for_parents(connection, [each.id for each in jobs])
     for each in jobs:
         gate = Gate.PARENTS if each.id in held else None
         limited = lanes.limited(each.job_type, each.group_id)
@@ -129,7 +150,7 @@ def _values(*, now_us: int, fresh: bool) -> dict[str, Any]:
         "expires_at": case((job.c.expires_at > now_us, job.c.expires_at)),
         "fence": job.c.fence + 1,
         **dict.fromkeys(("crashes", "interruptions", "lost_in_row"), 0),
-        **dict.fromkeys(("next_attempt_at", "ended_at", "pending_reason", "wish")),
+        **dict.fromkeys(("next_attempt_at", "ended_at", "pending_reason", "failure_reason", "wish")),
     }
 
 

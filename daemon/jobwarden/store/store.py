@@ -156,10 +156,13 @@ class Store:
         self._access.ring_nodes()
         return answer
 
-    def retry(self, job_id: int, *, now_us: int) -> None:
-        """Run a failed, cancelled or retrying job again, now. Raises UnknownJobError, JobStateError."""
+    def retry(self, job_id: int, *, now_us: int, with_dependents: bool = False) -> None:
+        """Run a failed, cancelled or retrying job again, now; with all that ended because of it, if asked to.
+
+        Raises UnknownJobError, JobStateError.
+        """
         with self._writing() as connection:
-            retry_job(connection, job_id, now_us=now_us)
+            retry_job(connection, self._sql, job_id, now_us=now_us, with_dependents=with_dependents)
         self._access.ring_nodes()
 
     # people

@@ -1,0 +1,50 @@
+"""Expiry: a job that was not started by its `expiresAt` is cancelled, with a reason.
+
+Never started means that `startedAt` is empty: a job that was given back unstarted can expire, one that was interrupted
+or is retrying cannot. Called by the claim before it chooses, and by maintenance.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select, text
+
+from jobwarden.clock import to_datetime
+from jobwarden.jobs.outcome import FailureReason, JobStatus
+from jobwarden.store.follow_up import follow_up
+from jobwarden.store.free_ends import end_free_jobs
+from jobwarden.store.schema import job
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from jobwarden.store.statements import Statements
+
+# A literal, so that the partial index job_expiry is used.
+_EXPIRING = text("expires_at IS NOT NULL AND started_at IS NULL AND ended_at IS NULL")
+
+
+def expire(connection: Connection, sql: Statements, now_us: int, limit: int = 500) -> list[int]:
+    """Cancel at most `limit` jobs whose time is over, the longest over first, and what follows; their ids."""
+    over = select(job.c.id, job.c.expires_at).where(_EXPIRING, job.c.expires_at <= now_us)
+    rows = connection.execute(over.order_by(job.c.expires_at, job.c.id).limit(limit)).all()
+    if not rows:
+        return []
+    ended = end_free_jobs(
+        connection,
+        sql,
+        {
+            row.id: f"not started by {to_datetime(row.expires_at):%Y-%m-%d %H:%M:%S} UTC, when it expired"
+            for row in rows
+        },
+        status=JobStatus.CANCELLED,
+        failure_reason=FailureReason.EXPIRED,
+        now_us=now_us,
+    )
+    follow_up(connection, sql, ended=ended, now_us=now_us)
+    return ended
+
+
+def _reason(expires_us: int) -> str:
+    return f"it expired at {to_datetime(expires_us):%Y-%m-%d %H:%M:%S} UTC and had not been started"
