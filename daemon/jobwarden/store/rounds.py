@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from jobwarden.clock import SECOND_US
 from jobwarden.store import repair, retention, tallies
 from jobwarden.store.aging import lift_starved
+from jobwarden.store.expiring import expire
 from jobwarden.store.retention import DAY_US, ENDS, Retention
 from jobwarden.store.schema import maintenance
 
@@ -156,6 +157,11 @@ def win_round(connection: Connection, *, period_us: int, now_us: int) -> bool:
     return True
 
 
+def _expire(turn: Turn) -> Batch:
+    number = len(expire(turn.connection, turn.sql, turn.now_us, limit=BATCH))
+    return Batch(number, more=number == BATCH)
+
+
 def _edges(turn: Turn) -> Batch:
     marks = turn.marks
     walk = repair.settle_edges(
@@ -240,6 +246,7 @@ def _idle_keys(turn: Turn) -> Batch:
 
 
 DUTIES = (
+    Duty("expired", _expire, moves_jobs=True),
     Duty("settled", _edges, moves_jobs=True),
     Duty("settled", _barriers, moves_jobs=True),
     Duty("admitted", _lanes, moves_jobs=True),
