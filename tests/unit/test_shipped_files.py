@@ -13,6 +13,7 @@ import pytest
 from handlers.archive_directory import DirectoryToArchive, archive_directory
 from handlers.digest_file import PIECE_BYTES, FileToDigest, digest_file
 from jobwarden import FailPermanently, JobContext
+from jobwarden.worker.line import Line
 from tests.support.rights import without_roots_rights
 
 
@@ -77,12 +78,13 @@ def test_archive_that_fails_leaves_the_old_one_and_nothing_else(tmp_path: Path, 
     target = tmp_path / "out.tar.gz"
     target.write_text("old")
 
-    def remove(percent: float) -> None:
-        assert percent > 0
-        (source / "sub" / "b").unlink()
+    class Removing(Line):
+        def progress(self, percent: float) -> None:
+            assert percent > 0
+            (source / "sub" / "b").unlink()
 
     with pytest.raises(FileNotFoundError):
-        archive_directory(DirectoryToArchive(str(source), str(target)), JobContext(send_progress=remove))
+        archive_directory(DirectoryToArchive(str(source), str(target)), JobContext(line=Removing()))
     assert target.read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.tar.gz", "source"]
 

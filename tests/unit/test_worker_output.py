@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from jobwarden import JobContext
 from jobwarden.errors import InvalidJobError
 from jobwarden.jobs.options import DEEPEST_JSON, LARGEST_PAYLOAD_BYTES, encode_json
+from jobwarden.worker import asking
 from jobwarden.worker.context import LARGEST_OUTPUT_BYTES
 from jobwarden.worker.output import DEEPEST_OUTPUT, UnfitOutputError, encode_output
 
@@ -119,25 +120,12 @@ def test_depth_is_allowed_up_to_the_limit(levels: int) -> None:
 def test_outputs_and_payloads_obey_the_same_limits() -> None:
     """The worker repeats the rules for payloads because it must not import pydantic; they must not drift apart."""
     assert (DEEPEST_OUTPUT, LARGEST_OUTPUT_BYTES) == (DEEPEST_JSON, LARGEST_PAYLOAD_BYTES)
+    assert asking.LARGEST_PAYLOAD_BYTES == LARGEST_PAYLOAD_BYTES
     for value in (float("nan"), "\0", "\ud800", nested(DEEPEST_JSON + 1), "x" * LIMIT):
         with pytest.raises(InvalidJobError):
             encode_json(value, what="payload", limit=LIMIT)
         with pytest.raises(UnfitOutputError):
             encode_output(value, limit=LIMIT)
-
-
-def test_progress_is_sent_at_most_every_fifty_milliseconds_and_the_last_one_always() -> None:
-    """A tight loop costs few messages, and none of it hides where the job stopped."""
-    sent: list[float] = []
-    context = JobContext(send_progress=sent.append)
-    for percent in range(101):
-        context.set_progress(percent)
-    assert sent[0] == 0
-    assert len(sent) < 50
-    context.flush_progress()
-    context.flush_progress()
-    assert sent[-1] == 100
-    assert sent == sorted(set(sent))
 
 
 @pytest.mark.parametrize("percent", [-0.1, 100.1, float("nan"), float("inf")])

@@ -99,6 +99,7 @@ class Run(_Message, frozen=True):
     max_attempts: int
     timeout_ms: int | None
     force_kill_on_timeout: bool = False
+    heartbeat_timeout_ms: int | None = None
 
 
 class Answer(_Message, frozen=True):
@@ -106,20 +107,20 @@ class Answer(_Message, frozen=True):
 
     number: int
     value: str | None
-    """Raw JSON text; None with an error."""
+    """Raw JSON text; with an error, an object of what the error carries."""
     error: str | None = None
     """One sentence."""
     error_kind: str = ""
     """The class of the error in `jobwarden.errors`, for the worker to raise the same."""
-    error_field: str = ""
-    """For InvalidJobError: the field; `error` is then the problem."""
 
 
 LARGEST_QUEUED = 65_536
+LARGEST_ASKED = 16 * 1024 * 1024
+"""Bytes of one `Ask`, and of one `Answer`."""
 
 
 class Stop(_Message, frozen=True):
-    """On the talk socket, before the soft signal: end this attempt. `why` is timeout or cancel."""
+    """On the talk socket, before the soft signal: end this attempt. `why` is timeout, stalled or cancel."""
 
     job_id: int
     fence: int
@@ -127,7 +128,10 @@ class Stop(_Message, frozen=True):
 
 
 class Prolonged(_Message, frozen=True):
-    """On the talk socket: the answer to `Prolong`. Not granted: the attempt's limit had passed for good."""
+    """On the talk socket: the answer to `Prolong`, in their order. A granted one takes back an earlier `Stop`.
+
+    Not granted: the attempt has ended, is being killed, or is to end for another reason than its limit.
+    """
 
     job_id: int
     fence: int
@@ -234,7 +238,6 @@ decode_to_template = msgspec.msgpack.Decoder(ToTemplate).decode
 decode_run = msgspec.msgpack.Decoder(Run).decode
 decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode
 decode_talk = msgspec.msgpack.Decoder(ToTalk).decode
-decode_stop = msgspec.msgpack.Decoder(Stop).decode
 decode_prolong = msgspec.msgpack.Decoder(Prolong).decode
 
 

@@ -31,7 +31,6 @@ from jobwarden.worker.rules import LONGEST_DELAY_SECONDS, NO_RULES
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
-    from jobwarden.wire.messages import Stop
     from jobwarden.worker.context import JobContext
     from jobwarden.worker.event_loop import EventLoop
     from jobwarden.worker.loader import LoadedHandler
@@ -90,7 +89,7 @@ class Attempts:
     def _failure(self, error: BaseException, run: Run, rules: RetryRules) -> Failure:
         """Print the traceback where the attempt's output goes, name the error, and say what follows from it."""
         try:
-            failure = _classify(error, self._stop.stopped((run.job_id, run.fence)))
+            failure = _classify(error, stopped=self._stop.talk.ever_stopped((run.job_id, run.fence)))
             if failure.kind != INVALID_PAYLOAD:
                 _print_traceback(error)
             if failure.kind == HANDLER_ERROR and rules is not NO_RULES and not isinstance(error, RetryLater):
@@ -108,7 +107,7 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
-def _classify(error: BaseException, stop: Stop | None) -> Failure:
+def _classify(error: BaseException, *, stopped: bool) -> Failure:
     text = clean(str(error))
     named = clean(f"{type(error).__name__}: {error}" if text else type(error).__name__)
     match error:
@@ -118,7 +117,7 @@ def _classify(error: BaseException, stop: Stop | None) -> Failure:
             return Failure(PERMANENT, text or "the handler said that trying again is of no use")
         case RetryLater():
             return Failure(HANDLER_ERROR, text, retry_after=min(max(0.0, error.after_seconds), LONGEST_DELAY_SECONDS))
-        case JobStopped() if stop is not None:
+        case JobStopped() if stopped:
             return Failure(CANCELLED if isinstance(error, JobCancelled) else TIMEOUT, named)
         case _:
             return Failure(HANDLER_ERROR, named)

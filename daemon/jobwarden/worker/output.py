@@ -35,6 +35,7 @@ class UnfitOutputError(FailPermanently):
 
     def __init__(self, *, problem: str) -> None:
         """`problem` completes a sentence that begins with the word output."""
+        self.problem = problem
         super().__init__(f"output: {problem}")
 
 

@@ -10,7 +10,6 @@ import os
 import resource
 import select
 import socket
-import threading
 from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
@@ -19,12 +18,10 @@ from setproctitle import setproctitle
 from jobwarden.clock import SYSTEM_CLOCK
 from jobwarden.errors import FrameError
 from jobwarden.wire.exits import EXIT_BROKEN_WIRE, EXIT_UNTRUSTED
-from jobwarden.wire.frames import FrameReader, frame
 from jobwarden.wire.messages import (
     LARGEST_QUEUED,
     Done,
     Hello,
-    Progress,
     Run,
     decode_run,
     encode,
@@ -34,8 +31,11 @@ from jobwarden.worker.attempt import Attempts
 from jobwarden.worker.capture import Capture
 from jobwarden.worker.children import left_behind
 from jobwarden.worker.context import JobContext
+from jobwarden.worker.control import Control
+from jobwarden.worker.exchange import Exchange
 from jobwarden.worker.settling import settle
 from jobwarden.worker.stop import SoftStop
+from jobwarden.worker.talk import Talk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from jobwarden.worker.loader import LoadedHandler
     from jobwarden.worker.settling import Birth
 
-_RECEIVE_BYTES = 65_536
 _DONTWAIT = socket.MSG_DONTWAIT
 _MICROSECONDS = 1_000_000
 
@@ -56,11 +55,12 @@ def live(birth: Birth, *, handlers: Mapping[str, LoadedHandler], page: SharedPag
     capture.install()
     control = socket.socket(fileno=own["control"])
     control.settimeout(None)
-    stop = SoftStop(socket.socket(fileno=own["talk"]))
+    stop = SoftStop(Talk(socket.socket(fileno=own["talk"])))
     attempts = Attempts(handlers, stop=stop, max_output_bytes=birth.max_output_bytes)
-    worker = Worker(birth, control=control, queue=socket.socket(fileno=own["queue"]), page=page)
+    exchange = Exchange(Control(control), stop=stop)
+    worker = Worker(birth, exchange=exchange, queue=socket.socket(fileno=own["queue"]), page=page)
     try:
-        worker.serve(attempts, stop=stop, capture=capture)
+        worker.serve(attempts, capture=capture)
     except (BrokenPipeError, ConnectionResetError):  # the supervisor is gone or has given us up
         os._exit(0)
     except (OSError, FrameError, msgspec.MsgspecError):  # garbage, or a handler closed our descriptors
@@ -70,39 +70,40 @@ def live(birth: Birth, *, handlers: Mapping[str, LoadedHandler], page: SharedPag
 class Worker:
     """The loop around the attempts."""
 
-    def __init__(self, birth: Birth, *, control: socket.socket, queue: socket.socket, page: SharedPage) -> None:
+    def __init__(self, birth: Birth, *, exchange: Exchange, queue: socket.socket, page: SharedPage) -> None:
         self._birth = birth
-        self._control = control
+        self._exchange = exchange
+        self._control = exchange.control
+        self._stop = exchange.stop
         self._queue = queue
         self._page = page
-        self._reader = FrameReader()
-        self._sending = threading.Lock()
         self._buffer = memoryview(bytearray(LARGEST_QUEUED + 1))
         self._poll = select.poll()
         self._poll.register(queue, select.POLLIN)
-        self._poll.register(control, select.POLLIN)
+        self._poll.register(exchange.control, select.POLLIN)
         self._idle_title = f"jobwarden: worker g{birth.generation} [idle]"
-        self._running: Run | None = None
-        self._pid = os.getpid()
+        self._pid = exchange.pid
         self._cpu_seconds = 0.0
 
-    def serve(self, attempts: Attempts, *, stop: SoftStop, capture: Capture) -> NoReturn:
+    def serve(self, attempts: Attempts, *, capture: Capture) -> NoReturn:
         """Say hello, then one job after the other until the control socket ends."""
         setproctitle(self._idle_title)
-        self._send(encode(Hello(slot=self._birth.slot, pid=self._pid)))
+        self._control.send(encode(Hello(slot=self._birth.slot, pid=self._pid)))
         self._usage()
         retire = False
         while not retire:
             run = self._take()
             if self._page[TRUSTED_UNTIL] <= SYSTEM_CLOCK.boottime_ns():
                 os._exit(EXIT_UNTRUSTED)
-            done = self._perform(run, attempts=attempts, stop=stop, capture=capture)
-            self._send(encode(done))
+            done = self._perform(run, attempts=attempts, capture=capture)
+            self._control.send(encode(done))
             retire = done.retire
         self._await_death()
 
     def _take(self) -> Run:
         while True:
+            if self._control.runs:  # came while the last job asked for something
+                return self._control.runs.popleft()
             try:
                 size = self._queue.recv_into(self._buffer, 0, _DONTWAIT)
             except BlockingIOError:
@@ -118,34 +119,19 @@ class Worker:
         """Until a job is in the queue (None), or a large one has come on the control stream."""
         setproctitle(self._idle_title)
         ready = [descriptor for descriptor, _ in self._poll.poll()]
-        return self._read_control() if self._control.fileno() in ready else None
+        return self._control.next_run() if self._control.fileno() in ready else None
 
-    def _read_control(self) -> Run | None:
-        while True:
-            data = self._control.recv(_RECEIVE_BYTES)
-            if not data:
-                os._exit(0)
-            messages = self._reader.feed(data)
-            if len(messages) > 1:
-                text = "two jobs at once on the stream"
-                raise FrameError(text)
-            if messages:
-                return decode_run(messages[0])
-            if not self._reader.pending:
-                return None
-
-    def _perform(self, run: Run, *, attempts: Attempts, stop: SoftStop, capture: Capture) -> Done:
+    def _perform(self, run: Run, *, attempts: Attempts, capture: Capture) -> Done:
         setproctitle(f"jobwarden: worker g{self._birth.generation} {run.job_type} #{run.job_id}")
         context = self._context_of(run)
-        self._running = run
-        started_ns = SYSTEM_CLOCK.monotonic_ns()
+        started_ns = self._exchange.since_ns
         output, failure = attempts.run(run, context)
         ended_ns = SYSTEM_CLOCK.monotonic_ns()
         if os.getpid() != self._pid:
             os._exit(0)  # a child that the handler forked and let return: the worker is its parent
         context.flush_progress()
-        self._running = None
-        stop.restore()
+        self._exchange.end()
+        self._stop.restore()
         children = left_behind()
         cpu_us, peak_rss_kb = self._usage()
         return Done(
@@ -159,7 +145,7 @@ class Worker:
             output=output,
             failure=failure,
             left_behind=children,
-            retire=bool(children) or stop.stopped((run.job_id, run.fence)) is not None,
+            retire=bool(children) or self._stop.talk.ever_stopped((run.job_id, run.fence)),
         )
 
     def _context_of(self, run: Run) -> JobContext:
@@ -170,17 +156,9 @@ class Worker:
             max_attempts=run.max_attempts,
             timeout_ms=run.timeout_ms,
             max_output_bytes=self._birth.max_output_bytes,
-            send_progress=lambda percent: self._send_progress(run, percent),
+            heartbeat_timeout_ms=run.heartbeat_timeout_ms,
+            line=self._exchange.begin(run),
         )
-
-    def _send_progress(self, run: Run, percent: float) -> None:
-        # A thread that outlives its job must not report into the next one.
-        if run is self._running:
-            self._send(encode(Progress(fence=run.fence, percent=percent)))
-
-    def _send(self, message: bytes) -> None:
-        with self._sending:
-            self._control.sendall(frame(message))
 
     def _usage(self) -> tuple[int, int]:
         """CPU time since the last call in microseconds, and the peak of resident memory so far in kilobytes."""
@@ -192,6 +170,5 @@ class Worker:
     def _await_death(self) -> NoReturn:
         """A retired worker takes no job; the supervisor kills it with what it left behind."""
         setproctitle(f"jobwarden: worker g{self._birth.generation} [retired]")
-        while self._control.recv(_RECEIVE_BYTES):
-            pass
+        self._control.await_end()
         os._exit(0)
