@@ -51,9 +51,7 @@ def test_an_impossible_length_is_garbage_and_not_a_message_of_that_size() -> Non
         (messages.Forked(1, 2), messages.decode_from_template),
         (messages.ForkFailed(1, "e"), messages.decode_from_template),
         (messages.Loaded(1, "h", [], [], []), messages.decode_from_template),
-        (messages.Run(1, 2, "t", "null", 1, 3, None), messages.decode_to_worker),
-        (messages.Run(1, 2, "t", "null", 1, 3, 5, True, 500), messages.decode_run),  # noqa: FBT003 - fields
-        (messages.Answer(3, "[1]"), messages.decode_to_worker),
+        (messages.Run(1, 2, "t", "null", 1, 3, None, heartbeat_timeout_ms=5), messages.decode_to_worker),
         (messages.Answer(3, None, "no", "UnknownJobError"), messages.decode_to_worker),
         (messages.Stop(1, 2, "timeout"), messages.decode_talk),
         (messages.Prolonged(1, 2, granted=True), messages.decode_talk),
