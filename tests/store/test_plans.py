@@ -45,7 +45,7 @@ EXPECTED: list[tuple[str, Any, dict[str, Any], list[str]]] = [
         TAKEN,
         ["SEARCH job USING INDEX job_node (node_id=? AND claim_batch=?)"],
     ),
-    ("promote", STATEMENTS.promote_due, {"now": 1}, [BY_KEY, "SEARCH job USING INDEX job_due (due_at<?)"]),
+    ("promote", STATEMENTS.promote_due, {"now": 1}, [BY_KEY, "SEARCH job USING COVERING INDEX job_due (due_at<?)"]),
     ("completion event", STATEMENTS.record_completions, ENTRIES, [BY_KEY]),
     ("completion", STATEMENTS.complete_jobs, ENTRIES, [BY_KEY]),
     ("end event", STATEMENTS.record_endings, ENTRIES, [BY_KEY]),
@@ -63,7 +63,7 @@ EXPECTED: list[tuple[str, Any, dict[str, Any], list[str]]] = [
         STATEMENTS.look,
         {**NODE, "now": 1},
         [
-            "SEARCH job USING INDEX job_due (due_at>?)",
+            "SEARCH job USING COVERING INDEX job_due (due_at>?)",
             "SEARCH job USING INDEX job_expiry (expires_at>?)",
             "SEARCH job USING INDEX job_wish (node_id=?)",
         ],

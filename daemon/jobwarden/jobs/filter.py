@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from jobwarden.clock import to_us
+from jobwarden.errors import InvalidJobError
 from jobwarden.jobs.mistakes import invalid_job
 from jobwarden.jobs.options import (
     FIRST_MOMENT,
@@ -168,6 +169,8 @@ class JobChanges(BaseModel):
     @classmethod
     def parse(cls, **fields: object) -> JobChanges:
         """Make changes from keyword arguments; raises InvalidJobError, also if nothing is changed."""
+        if not fields:
+            raise InvalidJobError("changes", "name nothing; say what to change, for example priority=5")
         try:
             return cls.model_validate(fields)
         except ValidationError as error:

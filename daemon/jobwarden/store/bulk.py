@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store import counting, paging
 from jobwarden.store.cancelling import ask_to_cancel, cancel_jobs
 from jobwarden.store.editing import edit_job, edit_jobs
-from jobwarden.store.filters import FREE, NOT_RUNNING, RUNNING
+from jobwarden.store.filters import FREE_STATE, NOT_RUNNING, in_states
 from jobwarden.store.matching import Changed, count_running, matching_ids
 from jobwarden.store.paging import Page
 from jobwarden.store.removing import remove_job, remove_jobs
-from jobwarden.store.reviving import DEAD_LETTERED, REVIVABLE, replay_dead_letters, revive_jobs
+from jobwarden.store.reviving import DEAD_LETTERED, replay_dead_letters, revive_jobs
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from jobwarden.store.access import Access
 
 __all__ = ["Bulk", "Changed", "Page"]
+
+_REVIVABLE = (JobStatus.FAILED, JobStatus.CANCELLED)
 
 
 class Bulk:
@@ -64,7 +67,11 @@ class Bulk:
         """Edit all that match and are pending, waiting or retrying. Raises InvalidJobError, and then edits none."""
         with self._access.writing() as connection:
             ids = edit_jobs(
-                connection, self._access.sql, matching_ids(connection, wanted, FREE), changes, now_us=now_us
+                connection,
+                self._access.sql,
+                matching_ids(connection, wanted, in_states(FREE_STATE)),
+                changes,
+                now_us=now_us,
             )
             return Changed(ids, count_running(connection, wanted))
 
@@ -76,8 +83,8 @@ class Bulk:
         `ids` are those that have ended now; `running` counts the others, which end when their owners have stopped them.
         """
         with self._access.writing() as connection:
-            free = matching_ids(connection, wanted, FREE)
-            busy = matching_ids(connection, wanted, RUNNING)
+            free = matching_ids(connection, wanted, in_states(FREE_STATE))
+            busy = matching_ids(connection, wanted, in_states(JobStatus.PROCESSING))
             if running:
                 ask_to_cancel(connection, busy, reason=reason, now_us=now_us)
             ids = cancel_jobs(connection, self._access.sql, dict.fromkeys(free, reason), now_us=now_us)
@@ -90,9 +97,9 @@ class Bulk:
         `dry_run` changes nothing and tells which they would be.
         """
         if dry_run:
-            return self._ids(wanted, REVIVABLE)
+            return self._ids(wanted, in_states(*_REVIVABLE))
         with self._access.writing() as connection:
-            ids = matching_ids(connection, wanted, REVIVABLE)
+            ids = matching_ids(connection, wanted, in_states(*_REVIVABLE))
             return revive_jobs(connection, self._access.sql, ids, now_us=now_us)
 
     def replay_dead_letters(self, wanted: JobFilter, *, now_us: int, dry_run: bool = False) -> list[int]:
@@ -102,9 +109,9 @@ class Bulk:
         ended stays. `dry_run` changes nothing.
         """
         if dry_run:
-            return self._ids(wanted, DEAD_LETTERED)
+            return self._ids(wanted, in_states(JobStatus.FAILED), DEAD_LETTERED)
         with self._access.writing() as connection:
-            ids = matching_ids(connection, wanted, DEAD_LETTERED)
+            ids = matching_ids(connection, wanted, in_states(JobStatus.FAILED), DEAD_LETTERED)
             return replay_dead_letters(connection, self._access.sql, ids, now_us=now_us)
 
     # removing
@@ -127,6 +134,6 @@ class Bulk:
         self._access.ring_waiters()
         return Changed(ids, running)
 
-    def _ids(self, wanted: JobFilter, among: ColumnElement[bool]) -> list[int]:
+    def _ids(self, wanted: JobFilter, *among: ColumnElement[bool]) -> list[int]:
         with self._access.reading() as connection:
-            return matching_ids(connection, wanted, among)
+            return matching_ids(connection, wanted, *among)

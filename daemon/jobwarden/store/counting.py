@@ -14,7 +14,7 @@ from sqlalchemy import and_, func, literal_column, select
 from jobwarden.jobs.filter import ENDED, RETRYING
 from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store.filters import RUNNING, conditions
-from jobwarden.store.schema import job
+from jobwarden.store.schema import job, tally
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Select
@@ -41,7 +41,7 @@ LIVE = (
     _group(RUNNING),
 )
 """One query per partial index: job_claim, job_due, job_gated, job_node."""
-PAST = _group(job.c.ended_at.is_not(None))
+PAST = select(tally.c.job_type, tally.c.status, func.sum(tally.c.number)).group_by(tally.c.job_type, tally.c.status)
 
 
 def count_jobs(connection: Connection) -> dict[str, dict[str, int]]:

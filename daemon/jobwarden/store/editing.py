@@ -16,7 +16,7 @@ from jobwarden.errors import InvalidJobError, JobStateError, UnknownJobError
 from jobwarden.jobs.filter import JobChanges
 from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS, encode_json
 from jobwarden.jobs.outcome import JobStatus
-from jobwarden.store import entries
+from jobwarden.store import barriers, entries
 from jobwarden.store.filters import FREE
 from jobwarden.store.follow_up import follow_up
 from jobwarden.store.lanes import Lanes
@@ -83,7 +83,7 @@ def edit_jobs(
             _replace_tags(connection, sql, [each.id for each in jobs], changes.tags or [])
         _record(connection, jobs, changes, now_us=now_us)
         edited += jobs
-    _follow_up(connection, sql, edited, changes, now_us=now_us)
+    _follow_up(connection, sql, edited, changes, lanes, now_us=now_us)
     return [each.id for each in edited]
 
 
@@ -170,11 +170,13 @@ def _record(connection: Connection, jobs: Sequence[_Job], changes: JobChanges, *
 
 
 def _follow_up(
-    connection: Connection, sql: Statements, edited: Sequence[_Job], changes: JobChanges, *, now_us: int
+    connection: Connection, sql: Statements, edited: Sequence[_Job], changes: JobChanges, lanes: Lanes, *, now_us: int
 ) -> None:
     touched: set[tuple[str, str | None]] = set()
     if not _CHANGE_PLACE.isdisjoint(changes.model_fields_set):
         touched = {(each.job_type, each.group_id) for each in edited}
     if "group_id" in changes.model_fields_set:
         touched |= {(each.job_type, changes.group_id) for each in edited}
+    if "tags" in changes.model_fields_set:
+        touched |= barriers.look_again(connection, sql, [each.id for each in edited], lanes=lanes, now_us=now_us)
     follow_up(connection, sql, touched=touched, now_us=now_us)

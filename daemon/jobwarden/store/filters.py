@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
     from jobwarden.jobs.filter import JobFilter, MomentRange, NumberRange
 
+FREE_STATE = "free"
 RUNNING: ColumnElement[bool] = job.c.status == literal_column("'processing'")
 """As the partial index `job_node` says it."""
 NOT_RUNNING: ColumnElement[bool] = job.c.status != literal_column("'processing'")
+"""Free, or ended."""
 FREE: ColumnElement[bool] = and_(job.c.ended_at.is_(None), NOT_RUNNING)
 """Pending, waiting or retrying: neither running nor ended."""
 
@@ -38,7 +40,7 @@ def conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
     if wanted.job_type is not None:
         found.append(job.c.job_type.in_(wanted.job_type))
     if wanted.status is not None:
-        found.append(or_(false(), *(_STATES[state]() for state in dict.fromkeys(wanted.status))))
+        found.append(in_states(*wanted.status))
     if wanted.group_id is not None:
         found.append(job.c.group_id == wanted.group_id)
     found += _bounds(job.c.priority, wanted.priority)
@@ -47,6 +49,11 @@ def conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
     if wanted.tags is not None:
         found.append(_tagged(list(dict.fromkeys(wanted.tags)), wanted.tag_mode))
     return found
+
+
+def in_states(*states: str) -> ColumnElement[bool]:
+    """In one of these states (of a filter, or FREE_STATE); for looking up. `FREE` and the like are for guarding."""
+    return or_(false(), *(_STATES[state]() for state in dict.fromkeys(states)))
 
 
 def _bounds(column: Any, limits: NumberRange | MomentRange | None) -> list[ColumnElement[bool]]:
@@ -94,7 +101,7 @@ def _carriers(names: Sequence[str]) -> Select[Any]:
     return select(tag.c.job_id).where(tag.c.name.in_(names))
 
 
-def _live(status: str) -> ColumnElement[bool]:
+def _live(status: str | None = None) -> ColumnElement[bool]:
     """A live job that does not run is in one of three partial indexes, each of which holds the status."""
     places: list[Select[Any]] = []
     for place in ("ready", "timed", "gated"):
@@ -104,8 +111,15 @@ def _live(status: str) -> ColumnElement[bool]:
             "timed": and_(live.c.ready.is_(None), live.c.due_at.is_not(None), live.c.gate.is_(None)),
             "gated": live.c.gate.is_not(None),
         }
-        places.append(select(live.c.id).where(here[place], live.c.status == literal_column(f"'{status}'")))
+        chosen = select(live.c.id).where(here[place])
+        places.append(chosen if status is None else chosen.where(live.c.status == literal_column(f"'{status}'")))
     return job.c.id.in_(union_all(*places))
+
+
+def _running() -> ColumnElement[bool]:
+    """Spelled as a subquery, or a list in the order of ids would read all jobs until it has found enough."""
+    busy = job.alias("busy")
+    return job.c.id.in_(select(busy.c.id).where(busy.c.status == literal_column("'processing'")))
 
 
 def _ended(status: str) -> ColumnElement[bool]:
@@ -119,10 +133,11 @@ def _ended(status: str) -> ColumnElement[bool]:
 _STATES: dict[str, Callable[[], ColumnElement[bool]]] = {
     JobStatus.PENDING: lambda: _live("pending"),
     JobStatus.WAITING: lambda: _live("waiting"),
-    JobStatus.PROCESSING: lambda: RUNNING,
+    JobStatus.PROCESSING: _running,
     JobStatus.COMPLETED: lambda: job.c.status == literal_column("'completed'"),
     JobStatus.FAILED: lambda: or_(_ended("failed"), _live("failed")),
     JobStatus.CANCELLED: lambda: _ended("cancelled"),
     RETRYING: lambda: _live("failed"),
     ENDED: lambda: job.c.ended_at.is_not(None),
+    FREE_STATE: _live,
 }

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from sqlalchemy import func, select
 
-from jobwarden.store.filters import RUNNING, conditions
+from jobwarden.jobs.outcome import JobStatus
+from jobwarden.store.filters import conditions, in_states
 from jobwarden.store.schema import job
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def matching_ids(connection: Connection, wanted: JobFilter, *more: ColumnElement
 
 def count_running(connection: Connection, wanted: JobFilter) -> int:
     """How many running jobs match."""
-    query = select(func.count()).select_from(job).where(*conditions(wanted), RUNNING)
+    query = select(func.count()).select_from(job).where(*conditions(wanted), in_states(JobStatus.PROCESSING))
     return connection.execute(query).scalar_one()
 
 

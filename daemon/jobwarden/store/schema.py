@@ -113,10 +113,20 @@ _WISHED = text("wish IS NOT NULL")
 _ENDED = text("ended_at IS NOT NULL")
 
 # The only two that hold ended jobs are the key and job_history (R18).
-Index("job_claim", job.c.job_type, job.c.claim_rank, job.c.due_at, job.c.id, job.c.status, sqlite_where=_READY)
+# The columns of the condition stand in the index too: SQLite looks at them again, and would fetch each row for it.
+Index(
+    "job_claim",
+    job.c.job_type,
+    job.c.claim_rank,
+    job.c.due_at,
+    job.c.id,
+    job.c.status,
+    job.c.ready,
+    sqlite_where=_READY,
+)
 """Serves `choose_ready`: the first rows of each served type, read from the index alone. With the status, counts."""
-Index("job_due", job.c.due_at, job.c.job_type, job.c.status, sqlite_where=_TIMED)
-"""Serves `promote_due` and the next due time in `look`; with the other two columns, counts."""
+Index("job_due", job.c.due_at, job.c.job_type, job.c.status, job.c.ready, job.c.gate, sqlite_where=_TIMED)
+"""Serves `promote_due` and the next due time in `look`; with the other columns, counts."""
 Index("job_gated", job.c.gate, job.c.job_type, job.c.status, sqlite_where=_GATED)
 """Serves counts, and the repair pass over what waits for something other than time."""
 _NEXT = (job.c.claim_rank, job.c.due_at, job.c.id)

@@ -31,8 +31,12 @@ def _remake_job_indexes() -> None:
     for name in ("job_claim", "job_due", "job_history"):
         op.drop_index(name, "job")
     for name, columns, where in (
-        ("job_claim", ["job_type", "claim_rank", "due_at", "id", "status"], "ready = 1"),
-        ("job_due", ["due_at", "job_type", "status"], "ready IS NULL AND due_at IS NOT NULL AND gate IS NULL"),
+        ("job_claim", ["job_type", "claim_rank", "due_at", "id", "status", "ready"], "ready = 1"),
+        (
+            "job_due",
+            ["due_at", "job_type", "status", "ready", "gate"],
+            "ready IS NULL AND due_at IS NOT NULL AND gate IS NULL",
+        ),
         ("job_gated", ["gate", "job_type", "status"], "gate IS NOT NULL"),
         ("job_lane_type", ["job_type", "claim_rank", "due_at", "id", "group_id"], "gate = 'lane'"),
         (
