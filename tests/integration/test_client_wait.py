@@ -130,6 +130,40 @@ def test_a_failure_that_will_be_retried_is_no_end(client: Client, node: PlayedNo
     assert client.wait(job_id, LIMIT_SECONDS).status is JobStatus.FAILED
 
 
+def test_a_job_that_is_retried_as_it_ends_is_waited_for(
+    client: Client, node: PlayedNode, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the cheap look and the reading of the record somebody may retry the job: it has not ended then."""
+    job_id = client.add_job("digest")
+    node.fail(node.take_one(), error="no", permanent=True)
+    original, retried = waiting.look, threading.Event()
+
+    def look(store: Store, job_id: int) -> bool:
+        ended = original(store, job_id)
+        if ended and not retried.is_set():
+            client.retry_job(job_id)
+            retried.set()
+        return ended
+
+    monkeypatch.setattr(waiting, "look", look)
+    waiter = pool.submit(client.wait, job_id, LIMIT_SECONDS)
+    assert retried.wait(LIMIT_SECONDS)
+    node.complete(node.take_one(), output="1")
+    assert waiter.result(LIMIT_SECONDS).status is JobStatus.COMPLETED
+
+
+def test_a_job_that_is_removed_while_somebody_waits_is_unknown(
+    client: Client, pool: ThreadPoolExecutor, looked: threading.Event
+) -> None:
+    """The waiter is told, and does not wait for ever."""
+    job_id = client.add_job("digest")
+    waiter = pool.submit(client.wait, job_id, LIMIT_SECONDS)
+    assert looked.wait(LIMIT_SECONDS)
+    client.remove_job(job_id)
+    with pytest.raises(UnknownJobError):
+        waiter.result(LIMIT_SECONDS)
+
+
 def test_waiting_ends_when_the_time_is_over(client: Client) -> None:
     """The error is also a TimeoutError, and says that the job goes on."""
     job_id = client.add_job("digest")

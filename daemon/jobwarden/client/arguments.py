@@ -26,8 +26,6 @@ SHORTEST_LEASE_SECONDS = 1.0
 LONGEST_LEASE_SECONDS = 3_600.0
 MOST_TYPES = 1_000
 LONGEST_ERROR = 10_000
-LARGEST_AGE = 1_000_000.0
-"""Days or minutes."""
 
 
 def checked_url(url: object) -> str | None:
@@ -94,13 +92,6 @@ def checked_seconds(seconds: object, *, name: str) -> float | None:
         limit = f"{LONGEST_WAIT_SECONDS:.0f}"
         raise InvalidJobError(name, f"{_shown(seconds)} is no time to wait; give seconds from 0 to {limit}, or None")
     return float(seconds)
-
-
-def checked_age(age: object, *, name: str) -> float:
-    """How old something must be, in the unit that the argument's name says."""
-    if not _is_number(age) or not 0 <= age <= LARGEST_AGE:
-        raise InvalidJobError(name, f"{_shown(age)} is no age; give a number from 0 to {LARGEST_AGE:.0f}")
-    return float(age)
 
 
 def checked_lease(seconds: object) -> float:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Changing(Connected):
-    """Verbs that change jobs. Those over many work in steps, each a transaction: what is changed stays changed."""
+    """Verbs that change jobs. Each is one transaction: all of it happens, or nothing."""
 
     def edit_job(self, job_id: int, **changes: Any) -> JobRecord:
         """Change a job that is neither running nor ended; it is returned as it is then.
@@ -69,8 +69,8 @@ class Changing(Connected):
     ) -> Changed:
         """Cancel all jobs that match and have not ended; without a filter, all.
 
-        Running ones are left alone and counted, unless `running`: then they are asked to stop, as by `cancel_job`,
-        and are among the ids.
+        `Changed.ids` are those that have ended now. `Changed.running` counts the running ones that matched; they are
+        left alone, or with `running` asked to stop as by `cancel_job`.
         """
         reason = arguments.checked_reason(reason)
         found = checked_filter(jobs, fields)

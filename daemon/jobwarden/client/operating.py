@@ -71,11 +71,11 @@ class Operating(Connected):
 
     def cleanup_old_jobs(self, days: float) -> int:
         """Remove jobs that ended more than `days` ago, with their history; how many. A retrying job has not ended."""
-        return self.store.upkeep.cleanup_old_jobs(arguments.checked_age(days, name="days"), now_us=now_us())
+        return self.store.upkeep.cleanup_old_jobs(days, now_us=now_us())
 
     def cleanup_old_job_events(self, days: float) -> int:
         """Remove events older than `days` of jobs that have ended; how many."""
-        return self.store.upkeep.cleanup_old_job_events(arguments.checked_age(days, name="days"), now_us=now_us())
+        return self.store.upkeep.cleanup_old_job_events(days, now_us=now_us())
 
     def reclaim_stuck_jobs(self, minutes: float) -> Reclaimed:
         """Give jobs that have been running for more than `minutes`, and past their own limit, another start.
@@ -83,4 +83,4 @@ class Operating(Connected):
         `Reclaimed.freed` belonged to nodes that are gone; the nodes that have `Reclaimed.asked` were told to kill
         and requeue them. A living job is never freed by its age.
         """
-        return self.store.upkeep.reclaim_stuck_jobs(arguments.checked_age(minutes, name="minutes"), now_us=now_us())
+        return self.store.upkeep.reclaim_stuck_jobs(minutes, now_us=now_us())
