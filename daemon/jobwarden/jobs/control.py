@@ -51,6 +51,8 @@ class ReasonKind(StrEnum):
     ENDED = "ended"
     RUNNING = "running"
     EXPIRED = "expired"
+    EXPIRES = "expires"
+    """No reason, but worth knowing: it will be cancelled if it has not been started by then."""
     NOT_DUE = "not_due"
     WAITS_FOR_JOB = "waits_for_job"
     WAITS_FOR_TAGS = "waits_for_tags"

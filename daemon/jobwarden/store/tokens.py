@@ -16,7 +16,7 @@ from jobwarden.store.schema import job
 from jobwarden.store.starts import return_tokens, starts_of, take_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sqlalchemy import Connection
 
