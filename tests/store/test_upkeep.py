@@ -13,7 +13,7 @@ from sqlalchemy import text
 from jobwarden.clock import SECOND_US
 from jobwarden.errors import InvalidJobError
 from jobwarden.jobs import JobOptions, JobStatus, Outcome
-from jobwarden.store import Store, Wish, open_store, rounds
+from jobwarden.store import Store, Wish, open_store, retention, rounds
 from jobwarden.store.life import hold_node, lock_path
 from jobwarden.store.retention import Retention
 from jobwarden.store.rounds import BATCH, LONGEST_PERIOD_US, Duty, Rounds, Rules
@@ -195,10 +195,10 @@ def test_a_revived_job_keeps_the_history_that_it_has_then(scene: Scene) -> None:
     scene.end(job)
     access = access_of(scene)
     with access.reading() as connection:
-        found = rounds.retention.old_events(connection, after_id=0, before_us=scene.now_us, limit=10)
+        found = retention.old_events(connection, after_id=0, before_us=scene.now_us, limit=10)
     scene.store.retry(job.id, now_us=scene.now_us)
     with access.writing() as connection:
-        assert rounds.retention.remove_events(connection, found) == 0
+        assert retention.remove_events(connection, found) == 0
     assert scene.event_types(job.id) == ["added", "processing", "failed", "retried"]
 
 

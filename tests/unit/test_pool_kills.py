@@ -245,6 +245,37 @@ def test_a_wish_to_requeue_interrupts_at_no_cost() -> None:
     assert (ending.outcome, ending.status, ending.attempts) == (Outcome.INTERRUPTED, JobStatus.PENDING, 0)
 
 
+def test_who_asked_is_quoted() -> None:
+    """The words of a wish are the words of the end; a second wish changes neither."""
+    world = serving(workers=1)
+    slot, job = world.start()
+    world.tell(seen.Wished(job.id, job.fence, "requeue", "it ran for too long"))
+    world.tell(seen.Wished(job.id, job.fence, "cancel", "too late"))
+    world.pass_time(2 * SECOND_NS)
+    (ending,) = endings(world.end(slot))
+    assert (ending.outcome, ending.error) == (Outcome.INTERRUPTED, "it ran for too long")
+
+
+def test_a_job_in_the_backlog_that_is_to_be_requeued_is_given_back() -> None:
+    """It has not been started: nothing was interrupted."""
+    world = serving(workers=1)
+    world.start()
+    job_id = world.add("slow")
+    world.claim(job_id)
+    assert do.GiveBackJob(job_id, 1) in world.tell(seen.Wished(job_id, 1, "requeue"))
+    assert not world.pool.intake.backlog
+
+
+def test_a_wish_that_nobody_knows_changes_nothing() -> None:
+    """A newer client may write one; the job goes on, however often it is read, and ends as it would have."""
+    world = serving(workers=1)
+    slot, job = world.start()
+    for _ in range(3):
+        assert world.tell(seen.Wished(job.id, job.fence, "levitate")) == []
+    world.finish(slot)
+    assert [ending.outcome for ending in endings(world.hear(slot))] == [Outcome.SUCCEEDED]
+
+
 def test_a_death_past_the_trust_window_is_an_interruption() -> None:
     """The keeper's kill, or a worker that refuses to start, is nobody's crash."""
     world = serving(workers=1)

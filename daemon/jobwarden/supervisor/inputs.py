@@ -163,6 +163,8 @@ class Wished(_Input, frozen=True):
     job_id: int
     fence: int
     wish: str
+    reason: str | None = None
+    """Their words."""
 
 
 class LeaseLost(_Input, frozen=True):

@@ -280,7 +280,7 @@ class Ledger(threading.Thread):
             if not refusal.settled:
                 self._mailbox.post(LeaseLost(refusal.job_id, refusal.fence))
         for wish in receipts.wishes:
-            self._mailbox.post(Wished(wish.job_id, wish.fence, wish.wish))
+            self._mailbox.post(Wished(wish.job_id, wish.fence, wish.wish, wish.reason))
         for job_id, _fence, sentence in receipts.unstorable:
             events.emit(events.Alerted(text=f"job {job_id}: {sentence}"))
         self._next_due_us = receipts.next_due_us

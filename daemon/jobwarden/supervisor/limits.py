@@ -37,6 +37,7 @@ class Limits:
         slot.head_since_ns = slot.sign_ns = now.ns
         slot.progress = None
         slot.stalled_ns = 0
+        slot.told = None
         slot.prolonged = slot.final = False
         limit_ms = slot.in_flight[0].timeout_ms
         slot.limit_ns = None if limit_ms is None else now.ns + limit_ms * _MS_NS

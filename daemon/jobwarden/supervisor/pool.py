@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _TEND = -3
 _TEND_EVERY_NS = 50_000_000
 
+_WISHES = {"cancel": Outcome.CANCELLED, "requeue": Outcome.INTERRUPTED}
+"""What a client may ask of a running job, and how that ends the attempt."""
+
 
 class Pool:
     """Feed it facts, perform its effects."""
@@ -162,15 +165,23 @@ class Pool:
             self._leaving.give_back_backlog()
 
     def _wished(self, fact: seen.Wished, now: seen.Moment) -> None:
-        why = Outcome.CANCELLED if fact.wish == "cancel" else Outcome.INTERRUPTED
+        why = _WISHES.get(fact.wish)
+        if why is None:  # of a newer version's client: nothing that we can do
+            return
         slot = self._running(fact.job_id, fact.fence)
         if slot is not None:
+            if slot.why is None:
+                slot.told = fact.reason
             self.workers.stop(slot, why, now)
             return
         job = self.intake.drop((fact.job_id, fact.fence))
-        if job is not None:
-            error = "cancelled before it was started"
-            self._out.append(do.Record(end_attempt(job, why, error=error, now_us=now.us, jitter=self._jitter())))
+        if job is None:
+            return
+        if why is Outcome.INTERRUPTED:
+            self._out.append(do.GiveBackJob(job.id, job.fence))
+            return
+        error = fact.reason or "cancelled before it was started"
+        self._out.append(do.Record(end_attempt(job, why, error=error, now_us=now.us, jitter=self._jitter())))
 
     def _lease_lost(self, fact: seen.LeaseLost, _now: seen.Moment) -> None:
         slot = self._running(fact.job_id, fact.fence)

@@ -75,6 +75,7 @@ class Slot:
         "stalled_ns",
         "state",
         "stuck",
+        "told",
         "until_ns",
         "why",
         "why_of",
@@ -97,6 +98,8 @@ class Slot:
         """The outcome that the pool has decided for the running attempt, if any."""
         self.why_of: tuple[int, int] | None = None
         """The attempt about which it was decided: a kill addresses an attempt, not a process (R9)."""
+        self.told: str | None = None
+        """The words of whoever asked for the end of the running attempt, if somebody did."""
         self.limit_ns: int | None = None
         """When the running attempt has passed its limit; `prolonged` if the attempt itself has moved that moment."""
         self.prolonged = False

@@ -41,7 +41,7 @@ def judge_report(job: ClaimedJob, done: Done, slot: Slot, *, now: Moment, jitter
     if failure is None:
         return complete(job, output=done.output, now_us=now.us, facts=facts)
     if slot.why in {Outcome.CANCELLED, Outcome.INTERRUPTED} and done.retire:
-        return _decided(job, slot.why, now=now, jitter=jitter, facts=facts)
+        return _decided(job, slot.why, slot, now=now, jitter=jitter, facts=facts)
     return end_attempt(
         job,
         Outcome.FAILED,
@@ -71,9 +71,9 @@ def judge_death(job: ClaimedJob, slot: Slot, *, stack_dump: str | None, now: Mom
     if slot.why is Outcome.TIMED_OUT:
         return _timed_out(job, slot, now=now, jitter=jitter, facts=facts)
     if slot.why is not None:
-        return _decided(job, slot.why, now=now, jitter=jitter, facts=facts)
+        return _decided(job, slot.why, slot, now=now, jitter=jitter, facts=facts)
     if slot.died is not None and slot.died.fenced:
-        return _decided(job, Outcome.INTERRUPTED, now=now, jitter=jitter, facts=facts)
+        return _decided(job, Outcome.INTERRUPTED, slot, now=now, jitter=jitter, facts=facts)
     return end_attempt(job, Outcome.CRASHED, error=_cause(slot), now_us=now.us, jitter=jitter, facts=facts)
 
 
@@ -96,9 +96,11 @@ def _what_passed(job: ClaimedJob, slot: Slot) -> str:
     return f"passed its limit of {job.timeout_ms} ms"
 
 
-def _decided(job: ClaimedJob, why: Outcome, *, now: Moment, jitter: float, facts: AttemptFacts) -> Ending:
-    error = "cancelled while it ran" if why is Outcome.CANCELLED else "interrupted; the attempt is not counted"
-    return end_attempt(job, why, error=error, now_us=now.us, jitter=jitter, facts=facts)
+def _decided(
+    job: ClaimedJob, why: Outcome, slot: Slot, *, now: Moment, jitter: float, facts: AttemptFacts
+) -> Ending:
+    plain = "cancelled while it ran" if why is Outcome.CANCELLED else "interrupted; the attempt is not counted"
+    return end_attempt(job, why, error=slot.told or plain, now_us=now.us, jitter=jitter, facts=facts)
 
 
 def _cause(slot: Slot) -> str:
