@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, delete, insert, select, text, update
 
 from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store import dead_letters, entries, tallies
-from jobwarden.store.reading import is_free
+from jobwarden.store.filters import FREE
 from jobwarden.store.schema import barrier, event, job, tag
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
 
 def _free(ids: Sequence[int]) -> Any:
     columns = (job.c.id, job.c.job_type, job.c.error_history)
-    return select(*columns).where(job.c.id.in_(ids), is_free()).order_by(job.c.id).with_for_update()
+    return select(*columns).where(job.c.id.in_(ids), FREE).order_by(job.c.id).with_for_update()
 
 
 def _end(

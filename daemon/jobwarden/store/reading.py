@@ -11,11 +11,9 @@ import msgspec
 from sqlalchemy import RowMapping, Select, select, text
 
 from jobwarden.clock import to_datetime
-from jobwarden.jobs.filter import RETRYING as RETRYING  # noqa: PLC0414 - until the client takes it from there
 from jobwarden.jobs.history import Attempt, JobEvent
 from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS, DEFAULT_RETRY_DELAY_SECONDS
 from jobwarden.jobs.record import JobRecord
-from jobwarden.store.filters import FREE
 from jobwarden.store.readiness import Gate
 from jobwarden.store.schema import edge, event, job, node, tag
 from jobwarden.store.work import NodeView, ServedType
@@ -23,7 +21,7 @@ from jobwarden.store.work import NodeView, ServedType
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import Connection
 
 _INSTANTS = frozenset(
     {
@@ -77,11 +75,6 @@ def job_by_id(connection: Connection, job_id: int) -> JobRecord | None:
     """The record, or None."""
     found = records(connection, RECORDS.where(job.c.id == job_id))
     return found[0] if found else None
-
-
-def is_free() -> ColumnElement[bool]:
-    """Not running and not ended."""
-    return FREE
 
 
 def records(connection: Connection, query: Select[Any]) -> list[JobRecord]:
