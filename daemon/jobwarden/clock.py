@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 SECOND_US = 1_000_000
 SECOND_NS = 1_000_000_000
 MILLISECOND_NS = 1_000_000
+MILLISECOND_US = 1_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
