@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from sqlalchemy import func, select, text, update
+from sqlalchemy import delete, func, select, text, update
 
 from jobwarden.jobs.claim import ClaimedJob, TypeTerms
 from jobwarden.jobs.control import EVERYTHING
@@ -16,7 +16,7 @@ from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS, DEFAULT_RETRY_DELAY_SEC
 from jobwarden.store import entries
 from jobwarden.store.expiring import expire
 from jobwarden.store.lanes import NO_LANES, WAITER, Lanes, Waiter, adjust_changed, admit, withdraw
-from jobwarden.store.limits import TYPE, Limits, read_limits
+from jobwarden.store.limits import TYPE, Limits, read_limits, says_nothing
 from jobwarden.store.schema import control, job
 from jobwarden.store.tokens import admit_by_time, next_token_us, take_for
 
@@ -93,6 +93,7 @@ def _lift_pauses(connection: Connection, limits: Limits, *, now_us: int) -> Lane
     over = [name for name, until in limits.paused.items() if until is not None and until <= now_us]
     lifted = {"paused_at": None, "paused_until": None, "pause_reason": None, "updated_at": now_us}
     connection.execute(update(control).where(control.c.paused_until <= now_us).values(lifted))
+    connection.execute(delete(control).where(says_nothing()))
     for name in over:
         adjust_changed(connection, TYPE, name, now_us=now_us)
     return Lanes.load(connection)

@@ -17,6 +17,7 @@ from jobwarden.jobs.control import EVERYTHING, Control, ControlScope, Explanatio
 from jobwarden.jobs.options import LONGEST_SECONDS, refuse_unstorable
 from jobwarden.store.explaining import explain_job
 from jobwarden.store.lanes import adjust_changed
+from jobwarden.store.limits import says_nothing
 from jobwarden.store.schema import control
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Controls:
             if before is None or before["paused_at"] is None:
                 return False
             _put(connection, kind, name, dict.fromkeys(("paused_at", "paused_until", "pause_reason")), now_us=now_us)
-            connection.execute(delete(control).where(_key(kind, name), _says_nothing()))
+            connection.execute(delete(control).where(_key(kind, name), says_nothing()))
             _adjust_paused(connection, kind, name, now_us=now_us)
             return before["paused_until"] is None or before["paused_until"] > now_us
 
@@ -203,12 +204,6 @@ def _adjust_paused(connection: Connection, kind: ControlScope, name: str, *, now
 
 def _key(kind: ControlScope, name: str) -> ColumnElement[bool]:
     return and_(control.c.scope == str(kind), control.c.name == name)
-
-
-def _says_nothing() -> ColumnElement[bool]:
-    """A group's row without limits does say something: `*` does not hold for it."""
-    limits = [control.c[field].is_(None) for field in _LIMITS]
-    return and_(control.c.scope != str(ControlScope.GROUP), control.c.paused_at.is_(None), *limits)
 
 
 def _row(connection: Connection, kind: ControlScope, name: str) -> RowMapping | None:

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, false, or_, text
 
 from jobwarden.jobs.control import EVERYTHING, ControlScope
 from jobwarden.jobs.rate import Rate
-from jobwarden.store.schema import job
+from jobwarden.store.schema import control, job
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -137,6 +137,12 @@ class Limits:
 
 
 _NO_LIMIT = Limit(None, None)
+
+
+def says_nothing() -> ColumnElement[bool]:
+    """A control that may go. A group's without limits says something: `*` does not hold for it."""
+    limits = [control.c[name].is_(None) for name in ("max_running", "max_per_node", "rate")]
+    return and_(control.c.scope != GROUP, control.c.paused_at.is_(None), *limits)
 
 
 def read_limits(connection: Connection) -> Limits:
