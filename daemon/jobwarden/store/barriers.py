@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import bindparam, delete, insert, or_, select, text, update
+from sqlalchemy import bindparam, delete, insert, select, text, update
 
 from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store import entries
 from jobwarden.store.free_ends import chunks
-from jobwarden.store.lanes import Lanes
 from jobwarden.store.readiness import Gate, readiness
 from jobwarden.store.schema import barrier, job
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from jobwarden.store.lanes import Lanes
     from jobwarden.store.statements import Statements
 
 Place = tuple[str, str | None]
@@ -99,18 +99,6 @@ def look_again(
         query = _held().where(barrier.c.waits_for.in_(some)).limit(MOST_AT_ONCE)
         touched |= admit(connection, sql, _all(connection, query), lanes=lanes, now_us=now_us)
     return touched
-
-
-def open_barriers(connection: Connection, sql: Statements, now_us: int, limit: int = 500) -> int:
-    """The repair pass: barriers whose job has ended or is gone; how many were looked at. Call until 0."""
-    other = job.alias()
-    over = or_(other.c.id.is_(None), other.c.ended_at.is_not(None))
-    query = _held().outerjoin(other, other.c.id == barrier.c.waits_for).where(over).limit(limit)
-    jobs = _all(connection, query)
-    if jobs:
-        lanes = Lanes.load(connection)
-        lanes.adjust(connection, admit(connection, sql, jobs, lanes=lanes, now_us=now_us), now_us=now_us)
-    return len(jobs)
 
 
 def _held() -> Any:

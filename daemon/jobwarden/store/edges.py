@@ -2,7 +2,7 @@
 
 A prerequisite that completed settles its edges; one that ended failed or cancelled, or was removed, cancels the
 dependent, fails it or lets it run, as each edge says. A failure that will be retried settles nothing. Never follows a
-cascade: what it ends itself is found by the repair pass (`settle_open_edges`), or by the caller.
+cascade: what it ends itself is followed up by its caller, or found by the repair pass (`repair.settle_edges`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from jobwarden.jobs.outcome import FailureReason, JobStatus, OnParentFailure
 from jobwarden.store import barriers
 from jobwarden.store.barriers import MOST_AT_ONCE, WAITING, Place, Waiting
 from jobwarden.store.free_ends import chunks, end_free_jobs
-from jobwarden.store.lanes import Lanes
 from jobwarden.store.schema import edge, job
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from jobwarden.store.lanes import Lanes
     from jobwarden.store.statements import Statements
 
 OPEN = text("edge.settled IS NULL")
@@ -91,18 +91,6 @@ def settle(
         if len(found) < most:
             found += _ripe(connection, edge.c.depends_on.in_(some), limit=most - len(found))
     return _settle(connection, sql, found, lanes=lanes, now_us=now_us)
-
-
-def settle_open_edges(connection: Connection, sql: Statements, now_us: int, limit: int = 500) -> int:
-    """The repair pass: any open edge whose prerequisite has ended or is gone; how many. Call until 0."""
-    found = _ripe(connection, limit=limit)
-    if not found:
-        return 0
-    lanes = Lanes.load(connection)
-    settled = _settle(connection, sql, found, lanes=lanes, now_us=now_us)
-    touched = settled.touched | barriers.look_again(connection, sql, settled.ended, lanes=lanes, now_us=now_us)
-    lanes.adjust(connection, touched, now_us=now_us)
-    return settled.edges
 
 
 def with_open_edges(connection: Connection, ids: Sequence[int]) -> set[int]:

@@ -2,7 +2,7 @@
 
 Called after any statement that ends, edits, removes, frees or revives jobs; never decides about those jobs themselves.
 Of a cascade only the first level is settled here, so that no end of a job stalls its transaction; the repair pass
-(`edges.settle_open_edges`, `barriers.open_barriers`) does the rest.
+(`repair`) does the rest.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from jobwarden.store.free_ends import chunks
 from jobwarden.store.schema import job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from sqlalchemy import Connection
 
@@ -35,21 +35,25 @@ def references_of(options: Sequence[JobOptions]) -> dict[int, References]:
 
 
 def resolve(
-    connection: Connection, references: dict[int, References], ids: Sequence[int], new: Iterable[int]
+    connection: Connection, references: dict[int, References], ids: Sequence[int], new: Sequence[int]
 ) -> dict[int, References]:
     """Place -> the prerequisites' ids, of those places that are `new`. Raises InvalidJobError for unknown ids.
 
     `ids` are those of the whole batch: a reference to a job whose key is held means its holder.
     """
     resolved: dict[int, References] = {}
+    older: dict[int, int] = {}
+    to_come = {ids[place] for place in new}
     for place in new:
         if place in references:
             resolved[place] = {}
             for reference, on_failure in references[place].items():
                 target = reference if reference > 0 else ids[-reference - 1]
+                if reference > 0 or target not in to_come:
+                    older.setdefault(target, place)
                 if resolved[place].setdefault(target, on_failure) != on_failure:
                     raise _twice(place, target, batch=len(ids))
-    _refuse_unknown(connection, resolved, ids)
+    _refuse_unknown(connection, older, batch=len(ids))
     return resolved
 
 
@@ -93,15 +97,14 @@ def _refuse_cycles(references: dict[int, References], options: Sequence[JobOptio
         raise InvalidJobError(_field(place, len(options)), f"{problem}, so it could never run")
 
 
-def _refuse_unknown(connection: Connection, resolved: dict[int, References], ids: Sequence[int]) -> None:
-    wanted = sorted({each for found in resolved.values() for each in found} - set(ids))
-    known: set[int] = set(ids)
-    for some in chunks(wanted):
+def _refuse_unknown(connection: Connection, wanted: dict[int, int], *, batch: int) -> None:
+    """`wanted`: id -> a place that names it."""
+    known: set[int] = set()
+    for some in chunks(sorted(wanted)):
         known.update(connection.execute(select(job.c.id).where(job.c.id.in_(some))).scalars())
-    for place, found in resolved.items():
-        for each in found:
-            if each not in known:
-                raise InvalidJobError(_field(place, len(ids)), f"there is no job {each} in this store")
+    for job_id, place in wanted.items():
+        if job_id not in known:
+            raise InvalidJobError(_field(place, batch), f"there is no job {job_id} in this store")
 
 
 def _field(place: int, batch: int) -> str:
