@@ -356,5 +356,5 @@ def test_the_asynchronous_client_has_the_same_verbs() -> None:
     assert list(inspect.signature(AsyncClient.events).parameters) == list(inspect.signature(Client.events).parameters)
 
 
-INNER = {"track", "report"}
+INNER = {"track", "report", "add_at"}
 """Methods of `Client` that only its own room uses."""

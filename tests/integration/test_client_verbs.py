@@ -77,7 +77,7 @@ def test_many_jobs_are_edited_by_filter(client: Client, node: PlayedNode) -> Non
     running = node.take_one().id
     changed = client.edit_jobs({"job_type": "digest"}, {"priority": 4})
     assert (running in changed.ids, len(changed.ids), changed.running) == (False, 2, 1)
-    assert client.edit_jobs(JobFilter(priority=4), JobChanges(priority=6)).ids == changed.ids
+    assert client.edit_jobs(JobFilter.parse(priority=4), JobChanges(priority=6)).ids == changed.ids
     assert client.count_jobs(priority=6) == 2
 
 
@@ -135,7 +135,7 @@ def test_limits_and_pauses_are_set_read_and_taken_away(client: Client) -> None:
     until = to_datetime(SYSTEM_CLOCK.now_us()) + timedelta(hours=1)
     assert client.pause("report", reason="repairs", until=until).pause_reason == "repairs"
     client.pause()
-    shown = {(each.scope, each.name): each for each in client.get_controls()}
+    shown = {(str(each.scope), each.name): each for each in client.get_controls()}
     assert shown["type", "report"].max_running == 2
     assert (shown["type", "report"].max_per_node, shown["type", "report"].paused_until) == (None, until)
     assert shown["group", "*"].rate == 10

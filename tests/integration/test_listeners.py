@@ -9,6 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,14 @@ def listeners_threads() -> list[threading.Thread]:
     return [each for each in threading.enumerate() if each.name == "jobwarden-listeners"]
 
 
+def hear(heard: Heard, name: str, data: dict[str, Any]) -> None:
+    heard.put({**data, "name": name})
+
+
 def test_each_transition_is_heard_with_its_job(client: Client, node: PlayedNode, heard: Heard) -> None:
     """By name, with jobId and jobType; a failure with error and willRetry, progress with its number."""
     for name in ("added", "processing", "completed", "failed", "cancelled", "retried", "progress"):
-        client.on(f"job:{name}", lambda data, name=name: heard.put({**data, "name": name}))
+        client.on(f"job:{name}", partial(hear, heard, name))
     job_id = client.add_job("digest")
     job = node.take_one()
     node.progress(job, 40)

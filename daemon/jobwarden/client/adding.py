@@ -41,7 +41,7 @@ class Adding(Connected):
         CommitUnknownError if the answer to the commit was lost.
         """
         job = JobOptions.parse(job_type=job_type, payload=payload, **options)
-        (job_id,) = self._add([job], connection=connection, single=True)
+        (job_id,) = self._add([job], now_us(), connection=connection, single=True)
         return job_id
 
     def add_jobs(self, jobs: Iterable[JobOptions], *, connection: Connection | None = None) -> list[int]:
@@ -49,15 +49,21 @@ class Adding(Connected):
 
         In `depends_on.job_ids`, -(i+1) is the i-th of these jobs.
         """
-        return self._add(arguments.checked_jobs(jobs), connection=connection)
+        return self._add(arguments.checked_jobs(jobs), now_us(), connection=connection)
 
-    def _add(self, jobs: list[JobOptions], *, connection: Connection | None, single: bool = False) -> list[int]:
+    def add_at(self, at_us: int, job: JobOptions) -> int:
+        """Add one job at a moment from which its caller has counted already."""
+        return self._add([job], at_us, connection=None, single=True)[0]
+
+    def _add(
+        self, jobs: list[JobOptions], at_us: int, *, connection: Connection | None, single: bool = False
+    ) -> list[int]:
         if not jobs:
             return []
         store = self.store if connection is None else self._store_beside(connection)
         if self._schemas is not None:
             self._schemas.check(store, jobs, single=single)
-        ids = store.add(jobs, now_us=now_us(), connection=connection)
+        ids = store.add(jobs, now_us=at_us, connection=connection)
         if connection is not None:
             ring_nodes_after(connection, store.bell)
         return ids

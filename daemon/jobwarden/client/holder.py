@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 BEATS_PER_LEASE = 5
 CANCEL = "cancel"
+_LEAVE_SECONDS = 10.0
 
 _TAKEN_AWAY = "it was taken away, because this process was taken for dead; another one may be working on it"
 NEVER_TAKEN = "it was not dequeued here, or has been ended already"
@@ -74,12 +75,15 @@ class Holder:
         self._beat = threading.Thread(target=self._renew, name="jobwarden-queue", daemon=True)
         self._beat.start()
 
-    def take(self, types: Sequence[str]) -> ClaimedJob | None:
-        """Claim the next ready job of these types; None if there is none, or if `gone`."""
+    def take(self, types: Sequence[str] | None) -> ClaimedJob | None:
+        """Claim the next ready job of these types, None: of any; None if there is none, or if `gone`."""
         with self._lock:
-            if self.gone or not types:
+            if self.gone:
                 return None
             self._give_back_unknown()
+            types = self._store.ready.types(now_us=SYSTEM_CLOCK.now_us()) if types is None else types
+            if not types:
+                return None
             claim = Claim(batch=secrets.token_hex(8), limit=1, types=tuple(TypeTerms(job_type=each) for each in types))
             try:
                 claimed = self._do(claim=claim, types=self._published(types)).claimed
@@ -144,6 +148,7 @@ class Holder:
                 row_is_there = False
             finally:
                 self._sign_off(row_is_there=row_is_there)
+        self._beat.join(_LEAVE_SECONDS)
         if self._store.bell:
             self._store.bell.ring_nodes()
 

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from jobwarden.clock import to_us
+from jobwarden.clock import MILLISECOND_US, to_us
 from jobwarden.jobs.outcome import JobStatus
 
 if TYPE_CHECKING:
     from jobwarden.jobs import JobRecord
-
-_MILLISECOND_US = 1_000
 
 
 class MessageStatus(StrEnum):
@@ -71,7 +69,7 @@ def message_of(job: JobRecord, *, now_us: int) -> MessageJob:
         priority=job.priority,
         attempts=job.attempts,
         max_attempts=job.max_attempts,
-        delay=max(to_us(job.run_at) - to_us(job.created_at), 0) // _MILLISECOND_US,
+        delay=max(to_us(job.run_at) - to_us(job.created_at), 0) // MILLISECOND_US,
         created_at=job.created_at,
         process_at=_process_at(job),
         completed_at=job.completed_at if status is MessageStatus.COMPLETED else None,

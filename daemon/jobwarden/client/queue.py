@@ -6,9 +6,9 @@ The same jobs as those of `Client`, in the view of `message`. What it dequeues i
 from __future__ import annotations
 
 import os
+import re
 import threading
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from jobwarden.client import arguments
@@ -16,9 +16,9 @@ from jobwarden.client.client import Client
 from jobwarden.client.connected import now_us
 from jobwarden.client.holder import CANCEL, NEVER_TAKEN, Holder, jitter
 from jobwarden.client.message import MessageStatus, message_of
-from jobwarden.clock import to_datetime
+from jobwarden.clock import MILLISECOND_US, to_datetime
 from jobwarden.errors import InvalidJobError, NotHeldError
-from jobwarden.jobs import JobStatus, Outcome, complete, end_attempt
+from jobwarden.jobs import JobOptions, JobStatus, Outcome, complete, end_attempt
 from jobwarden.jobs.options import LONGEST_SECONDS, encode_json
 
 if TYPE_CHECKING:
@@ -79,18 +79,18 @@ class JobQueue:
         A second one with the same `idempotency_key` is not added, the first one's id is returned.
         """
         delay = arguments.checked_integer(delay, name="delay", least=0, most=LONGEST_DELAY_MS)
-        run_at = to_datetime(now_us()) + timedelta(milliseconds=delay) if delay else None
+        at_us = now_us()
         with _own_names():
-            job_id = self._client.add_job(
-                type,
-                data,
+            job = JobOptions.parse(
+                job_type=type,
+                payload=data,
                 priority=priority,
-                run_at=run_at,
+                run_at=to_datetime(at_us + delay * MILLISECOND_US) if delay else None,
                 max_attempts=max_attempts,
                 metadata={} if metadata is None else metadata,
                 idempotency_key=idempotency_key,
             )
-        return str(job_id)
+            return str(self._client.add_at(at_us, job))
 
     # consuming
 
@@ -102,7 +102,7 @@ class JobQueue:
         wanted = arguments.checked_types(types)
         while True:
             holder = self._own_holder()
-            taken = holder.take(self._store.ready.types(now_us=now_us()) if wanted is None else wanted)
+            taken = holder.take(wanted)
             if taken is not None:
                 return self.get_job(str(taken.id))
             # Nothing: because somebody took this node for dead, or because a dead one still has it?
@@ -203,8 +203,12 @@ class JobQueue:
         """The node of this process; registered at the first need, and again after it was taken for dead."""
         store = self._store
         with self._own_lock():
-            if self._holder is None or self._holder.gone or self._holder.owner_pid != os.getpid():
-                self._holder = Holder(store, lease_seconds=self._lease_seconds)
+            holder = self._holder
+            if holder is not None and holder.owner_pid == os.getpid():
+                if not holder.gone:
+                    return holder
+                holder.close()
+            self._holder = Holder(store, lease_seconds=self._lease_seconds)
             return self._holder
 
     def _own_lock(self) -> threading.Lock:
@@ -241,7 +245,6 @@ def _own_names() -> Iterator[None]:
     try:
         yield
     except InvalidJobError as error:
-        field = _PUBLIC_NAMES.get(error.field)
-        if field is None:
-            raise
+        name = re.split(r"[.\[]", error.field)[0]
+        field = _PUBLIC_NAMES.get(name, name) + error.field.removeprefix(name)
         raise InvalidJobError(field, error.problem) from None
