@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ GOOD = JobStatus.PENDING
 GONE = JobStatus.CANCELLED
 
 
-def _child(scene: Scene, *parents: int, on_failure: str = "cancel", **fields: object) -> int:
+def _child(scene: Scene, *parents: int, on_failure: str = "cancel", **fields: Any) -> int:
     named = [{"id": each, "onParentFailure": on_failure} for each in parents]
     return scene.add(depends_on={"jobIds": named}, **fields)
 

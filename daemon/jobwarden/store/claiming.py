@@ -64,10 +64,10 @@ def claim_jobs(connection: Connection, sql: Statements, work: Work, claim: Claim
     return chosen
 
 
-def next_due_us(connection: Connection, seen: Sequence[Any], *, now_us: int) -> int | None:
+def next_due_us(connection: Connection, sql: Statements, seen: Sequence[Any], *, now_us: int) -> int | None:
     """When the store is worth a look again; `seen` is what the statement `look` saw."""
     due, expires, resumes, rated, *_rest = seen
-    token = next_token_us(connection, read_limits(connection), now_us=now_us) if rated else None
+    token = next_token_us(connection, sql, read_limits(connection), now_us=now_us) if rated else None
     return min((moment for moment in (due, expires, resumes, token) if moment is not None), default=None)
 
 
@@ -84,7 +84,7 @@ def _prepare(connection: Connection, sql: Statements, *, now_us: int) -> Lanes:
         return lanes
     _promote(connection, lanes, now_us=now_us)
     if lanes.limits.has_rates:
-        admit_by_time(connection, lanes, now_us=now_us)
+        admit_by_time(connection, sql, lanes, now_us=now_us)
     return lanes
 
 

@@ -84,6 +84,9 @@ class Statements:
     type. Their rank is that of their priority again, whatever aging made of it."""
     record_processing: TextClause
     """(node_id, batch, now): one event `processing` for each job of this claim."""
+    waiting_groups: TextClause
+    """(most): names of groups that have waiters in lanes, in order. Steps over the index from one to the next: how many
+    waiters each has does not matter."""
 
     # Looking.
     look: TextClause

@@ -191,7 +191,7 @@ class Writer:
     def _look(self, work: Work, receipts: Receipts) -> None:
         given = {"node_id": work.node_id, "now": work.now_us}
         seen = self._connection.execute(self._sql.look, given).one()
-        receipts.next_due_us = next_due_us(self._connection, seen, now_us=work.now_us)
+        receipts.next_due_us = next_due_us(self._connection, self._sql, seen, now_us=work.now_us)
         receipts.node_missing = not seen[4]
         if work.read_wishes:
             receipts.wishes = [Wish(*wish) for wish in _decode_wishes(seen[5])]

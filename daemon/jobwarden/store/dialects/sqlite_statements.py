@@ -41,6 +41,7 @@ STATEMENTS = Statements(
     choose_ready=claiming.choose_ready,
     claim_jobs=text(claiming.CLAIM_JOBS),
     record_processing=text(claiming.RECORD_PROCESSING),
+    waiting_groups=text(claiming.WAITING_GROUPS),
     look=text(claiming.LOOK),
     jobs_to_free=text(claiming.JOBS_TO_FREE),
     jobs_by_id=text(claiming.JOBS_BY_ID),
