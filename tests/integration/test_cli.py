@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,28 +15,9 @@ from jobwarden.cli.entry import enter
 from jobwarden.client import Client
 from jobwarden.jobs import AttemptFacts, JobStatus
 from tests.support.played_node import NAME, PlayedNode
+from tests.support.shell import Shell
 
 LIMIT_SECONDS = 30
-
-
-class Shell:
-    """Calls commands on one database and keeps what they print."""
-
-    def __init__(self, url: str, capsys: pytest.CaptureFixture[str]) -> None:
-        self._url = url
-        self._capsys = capsys
-        self.stderr = ""
-
-    def call(self, *words: str, code: int = 0) -> str:
-        """Standard output of a command that must end with this code."""
-        self._capsys.readouterr()
-        assert enter([*words, "--database-url", self._url]) == code
-        out, self.stderr = self._capsys.readouterr()
-        return out
-
-    def json(self, *words: str, code: int = 0) -> Any:
-        """The JSON document that a command prints."""
-        return json.loads(self.call(*words, "--json", code=code))
 
 
 @pytest.fixture
@@ -69,10 +50,12 @@ def test_add_prints_the_id(shell: Shell) -> None:
 
 def test_add_takes_every_option_of_a_job(shell: Shell) -> None:
     """Each flag arrives in the record."""
+    shell.call("add", "digest", "--tag", "early")
     words = (
         "--priority=-3 --run-at 2030-01-31T08:00:00Z --timeout-ms 5000 --force-kill-on-timeout --max-attempts 7 "
         "--retry-delay 1.5 --no-retry-backoff --retry-delay-max 9 --tag a --tag b --idempotency-key k "
-        '--metadata {"team":1}'
+        "--idempotency-ttl forever --group g --expires-in 5m --heartbeat-timeout-ms 900 --dead-letter failed_digest "
+        '--depends-on 1:run --depends-on-tag early --metadata {"team":1}'
     )
     job_id = shell.json("add", "digest", "[1, 2]", *words.split())["id"]
     job = shell.json("show", str(job_id))["job"]
@@ -85,7 +68,31 @@ def test_add_takes_every_option_of_a_job(shell: Shell) -> None:
     }
     assert (job["maxAttempts"], job["retryDelay"], job["retryBackoff"], job["retryDelayMax"]) == (7, 1.5, False, 9)
     assert (job["tags"], job["idempotencyKey"], job["metadata"]) == (["a", "b"], "k", {"team": 1})
+    assert (job["groupId"], job["deadLetterJobType"], job["heartbeatTimeoutMs"]) == ("g", "failed_digest", 900)
+    assert (job["dependsOnJobIds"], job["dependsOnTags"]) == ([1], ["early"])
+    assert _seconds_between(job["createdAt"], job["expiresAt"]) == 300
     assert shell.call("add", "digest", "--idempotency-key", "k") == f"{job_id}\n"
+
+
+def _seconds_between(earlier: str, later: str) -> float:
+    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
+
+
+@pytest.mark.parametrize("words", ["90", "90s", "1.5m"])
+def test_a_length_of_time_has_a_unit_or_is_in_seconds(shell: Shell, words: str) -> None:
+    """As for `--expires-in` and `--idempotency-ttl`."""
+    shell.call("add", "digest", "--expires-in", words, "--idempotency-key", "k", "--idempotency-ttl", words)
+    job = shell.json("show", "1")["job"]
+    assert _seconds_between(job["createdAt"], job["expiresAt"]) == 90
+
+
+def test_a_prerequisite_that_fails_has_the_consequence_that_was_asked_for(shell: Shell) -> None:
+    """`--depends-on ID` cancels the dependent, `ID:run` runs it, `ID:fail` fails it."""
+    shell.call("add", "digest")
+    for consequence in ("", ":run", ":fail"):
+        shell.call("add", "report", "--depends-on", f"1{consequence}")
+    shell.call("cancel", "1")
+    assert [shell.json("show", each)["job"]["status"] for each in "234"] == ["cancelled", "pending", "failed"]
 
 
 @pytest.mark.parametrize(("words", "seconds"), [("+90s", 90), ("+5m", 300), ("+2h", 7_200), ("+1d", 86_400)])
@@ -208,6 +215,7 @@ def test_status_shows_daemons_slots_and_queues(shell: Shell, client: Client, nod
     (daemon,) = answer["nodes"]
     assert (daemon["name"], daemon["report"]["slots"]) == (NAME, [slot])
     assert answer["problems"] == [f"{NAME}: bad.py: no", f"{NAME}: worker 99 was killed but does not die"]
+    assert answer["controls"] == []
     text = shell.call("status")
     for words in (NAME, "tree", "busy", "report", "processing", "bad.py: no"):
         assert words in text

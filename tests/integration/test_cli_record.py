@@ -33,7 +33,7 @@ JOB: dict[str, Any] = {
     "pendingReason": None,
     "errorHistory": [{"message": ERROR, "timestamp": "TIME"}],
     "timeoutMs": 5000,
-    "failureReason": "handler_error",
+    "failureReason": None,
     "completedAt": "TIME",
     "startedAt": "TIME",
     "lastRetriedAt": "TIME",

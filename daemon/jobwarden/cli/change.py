@@ -34,7 +34,11 @@ def cancel_command(
     config: Config = None,
     **given: Any,
 ) -> None:
-    """Cancel a job that has not ended, or all that a filter finds; a running one is told to stop and then killed."""
+    """Cancel jobs that have not ended.
+
+    One job, or all that a filter finds. One that runs is told to stop and then killed; a filter leaves those that run
+    alone without --running.
+    """
     wanted = one_or_many(job_id, given, everything=everything, command="cancel")
     one = isinstance(wanted, int)
     refuse_without_wait(wait_timeout, wait=wait)
@@ -48,8 +52,8 @@ def cancel_command(
     if as_json:
         print_json({"ids": changed.ids, "running": changed.running})
     else:
-        verb = "cancelled or asked to stop" if running else "cancelled"
-        print(changed_sentence(verb, ids=len(changed.ids), running=changed.running))
+        fate = "asked to stop" if running else "left alone"
+        print(changed_sentence("cancelled", ids=len(changed.ids), running=changed.running, fate=fate))
 
 
 def _cancel_one(
@@ -84,7 +88,10 @@ def retry_command(
     config: Config = None,
     **given: Any,
 ) -> None:
-    """Make a failed or cancelled job run again now, or all that a filter finds."""
+    """Make failed or cancelled jobs run again.
+
+    One job, or all that a filter finds; they are ready at once.
+    """
     wanted = one_or_many(job_id, given, everything=everything, command="retry")
     one = isinstance(wanted, int)
     _refuse("dry-run", dry_run and one, "is for a filter; write for example --id 17")
@@ -109,7 +116,10 @@ def replay_command(
     config: Config = None,
     **given: Any,
 ) -> None:
-    """Make jobs that have left a dead letter run again now: one, or all that a filter finds."""
+    """Run again what has left a dead letter.
+
+    One job, or all that a filter finds. The dead letters themselves stay.
+    """
     wanted = one_or_many(job_id, given, everything=everything, command="replay")
     with open_client(database_url, config) as client:
         found = _named(wanted) if isinstance(wanted, int) else wanted

@@ -32,7 +32,10 @@ def pause_command(
     database_url: DatabaseUrl = None,
     config: Config = None,
 ) -> None:
-    """Start no further job of a type, or no job at all, on any daemon; what runs goes on."""
+    """Start no further job, of a type or at all.
+
+    On any daemon, also after restarts, until `resume` or --until. What runs goes on.
+    """
     from jobwarden.cli.reading import read_moment
 
     when = read_moment(until, name="until")
@@ -47,7 +50,7 @@ def pause_command(
 def resume_command(
     job_type: AnyType = None, *, as_json: AsJson = False, database_url: DatabaseUrl = None, config: Config = None
 ) -> None:
-    """End the pause of a type, or the pause of everything."""
+    """End the pause of a type or of everything."""
     with open_client(database_url, config) as client:
         resumed = client.resume(job_type)
     if as_json:
@@ -73,7 +76,11 @@ def limit_command(
     database_url: DatabaseUrl = None,
     config: Config = None,
 ) -> None:
-    """Limit how many jobs of a type or group run at once, or start in a time; what is not given stays."""
+    """Limit a type or a group.
+
+    How many of its jobs run at once over all daemons or on each (types only), and how many start in a time. What is not
+    given stays as it is.
+    """
     lane = _lane(scope, name)
     limits = _given_limits({"max_running": max_running, "max_per_node": max_per_node, "rate": rate}, per)
     if clear == bool(limits):
@@ -109,7 +116,7 @@ def _print_cleared(lane: str, *, cleared: bool, as_json: bool) -> None:
 
 
 def controls_command(*, as_json: AsJson = False, database_url: DatabaseUrl = None, config: Config = None) -> None:
-    """List all limits and pauses that hold now."""
+    """List limits and pauses."""
     with open_client(database_url, config) as client:
         controls = client.get_controls()
     if as_json:

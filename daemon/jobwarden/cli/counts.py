@@ -7,7 +7,7 @@ from jobwarden.cli.printing import print_json, screen, table
 
 
 def counts_command(*, as_json: AsJson = False, database_url: DatabaseUrl = None, config: Config = None) -> None:
-    """Count jobs by type and status; quick, however many there are."""
+    """Count jobs by type and status."""
     with open_client(database_url, config) as client:
         counts = client.counts()
     if as_json:

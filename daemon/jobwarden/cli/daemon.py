@@ -62,10 +62,10 @@ def run_command(
     config: Config = None,
     **flags: str | None,
 ) -> None:
-    """Run the daemon in the foreground, until it gets SIGTERM or SIGINT.
+    """Run the daemon in the foreground.
 
-    With --once or --burst it processes what is ready, prints {"processed": N} on standard output, and ends with 0,
-    also if jobs failed; 1 says that the handlers or the database cannot be used.
+    It ends with SIGTERM or SIGINT. With --once or --burst it runs what is ready, prints {"processed": N} on standard
+    output, and ends with 0, also if jobs failed; 1 says that the handlers or the database cannot be used.
     """
     errand = _errand(once=once, burst=burst, limit=limit, types=job_type or [])
     settings = load_settings(config=config, flags=flags)
@@ -97,7 +97,10 @@ def _errand(*, once: bool, burst: bool, limit: int | None, types: list[str]) -> 
 
 @_with_a_flag_per_setting
 def check_command(*, config: Config = None, as_json: AsJson = False, **flags: str | None) -> None:
-    """Check configuration and handlers, and list all problems; exit code 1 if there is one."""
+    """Check configuration and handlers.
+
+    All problems are listed; exit code 1 if there is one.
+    """
     settings, problems = examine_settings(config=config, flags=flags)
     problems += _unsupported(settings)
     served: list[HandlerInfo] = []
@@ -113,7 +116,10 @@ def check_command(*, config: Config = None, as_json: AsJson = False, **flags: st
 
 
 def migrate_command(*, as_json: AsJson = False, database_url: DatabaseUrl = None, config: Config = None) -> None:
-    """Create the tables or bring them to this version's schema."""
+    """Bring the tables to this version's schema.
+
+    Creates them if there are none.
+    """
     from jobwarden.store.dialects import dialect_for
     from jobwarden.store.store import Store
 

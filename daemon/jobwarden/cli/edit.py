@@ -68,7 +68,11 @@ def edit_command(
     config: Config = None,
     **given: Any,
 ) -> None:
-    """Change a job that is neither running nor ended, or all that a filter (--where-..., --type, --status) finds."""
+    """Change jobs that have not begun.
+
+    One job, or all that a filter finds (--where-tag, --where-group, --where-priority, --where-run-at, --type ...). What
+    is running or has ended is left alone.
+    """
     from jobwarden.cli.reading import read_moment, read_payload
 
     where = {name.removeprefix("where_"): value for name, value in given.items()}

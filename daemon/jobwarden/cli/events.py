@@ -27,7 +27,10 @@ def events_command(
     database_url: DatabaseUrl = None,
     config: Config = None,
 ) -> None:
-    """Print what happened to all jobs as JSON lines; each has a cursor, to go on after it another time."""
+    """Print what happened to all jobs.
+
+    One JSON object on each line. Each has a cursor, with which --after goes on another time.
+    """
     if limit is not None and limit < 1:
         raise InvalidJobError("limit", f"{limit} is not possible; give an integer from 1 on")
     left = limit

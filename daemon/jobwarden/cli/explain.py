@@ -9,7 +9,10 @@ from jobwarden.cli.printing import moment, print_json, printable
 def explain_command(
     job_id: JobId, *, as_json: AsJson = False, database_url: DatabaseUrl = None, config: Config = None
 ) -> None:
-    """Tell why a job is not running now, and the next moment at which it may."""
+    """Tell why a job is not running.
+
+    And the next moment at which it may.
+    """
     with open_client(database_url, config) as client:
         explanation = client.explain(job_id)
     if as_json:

@@ -85,9 +85,9 @@ def one_or_many(job_id: int | None, given: dict[str, Any], *, everything: bool, 
     return job_id
 
 
-def changed_sentence(verb: str, *, ids: int, running: int = 0) -> str:
+def changed_sentence(verb: str, *, ids: int, running: int = 0, fate: str = "left alone") -> str:
     """What a command did to many jobs, for people: `3 jobs cancelled, 1 running job left alone`."""
-    rest = f", {_jobs(running, 'running ')} left alone" if running else ""
+    rest = f", {_jobs(running, 'running ')} {fate}" if running else ""
     return f"{_jobs(ids)} {verb}{rest}"
 
 

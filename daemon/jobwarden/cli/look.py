@@ -53,7 +53,10 @@ def list_command(
 def show_command(
     job_id: JobId, *, as_json: AsJson = False, database_url: DatabaseUrl = None, config: Config = None
 ) -> None:
-    """Show all that is known about a job: record, attempts, errors, events, what it printed."""
+    """Show all that is known about a job.
+
+    Record, attempts, errors, events, and what it printed.
+    """
     with open_client(database_url, config) as client:
         job = client.get_job(job_id)
         if job is None:

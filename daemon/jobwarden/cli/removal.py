@@ -15,7 +15,10 @@ from jobwarden.errors import InvalidJobError
 def remove_command(
     job_id: JobId, *, as_json: AsJson = False, database_url: DatabaseUrl = None, config: Config = None
 ) -> None:
-    """Remove a job that is not running, with its attempts and events."""
+    """Remove a job that is not running.
+
+    With its attempts and events.
+    """
     with open_client(database_url, config) as client:
         client.remove_job(job_id)
     if as_json:
@@ -34,7 +37,10 @@ def clear_command(
     config: Config = None,
     **given: Any,
 ) -> None:
-    """Remove all jobs that a filter finds, with their attempts and events; running ones are left alone."""
+    """Remove all jobs that a filter finds.
+
+    With their attempts and events. Those that run are left alone.
+    """
     wanted = demanded_filter(given, everything=everything, command="clear")
     with open_client(database_url, config) as client:
         if not yes:

@@ -21,7 +21,10 @@ def cleanup_command(
     database_url: DatabaseUrl = None,
     config: Config = None,
 ) -> None:
-    """Remove jobs that ended so many days ago, with their history; one that will be retried has not ended."""
+    """Remove what ended long ago.
+
+    Jobs with their history. One that will be retried has not ended. Daemons do the same by themselves.
+    """
     with open_client(database_url, config) as client:
         remove = client.cleanup_old_job_events if events else client.cleanup_old_jobs
         removed = remove(older_than)
@@ -42,7 +45,11 @@ def reclaim_command(
     database_url: DatabaseUrl = None,
     config: Config = None,
 ) -> None:
-    """Free jobs of daemons that are gone, and ask living ones to kill and requeue what is past its own limit."""
+    """Take back jobs that run for too long.
+
+    Those of daemons that are gone are freed. Daemons that live are asked to kill and requeue theirs, unless the job is
+    still within its own limit.
+    """
     with open_client(database_url, config) as client:
         reclaimed = client.reclaim_stuck_jobs(older_than)
     if as_json:
