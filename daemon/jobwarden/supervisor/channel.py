@@ -40,8 +40,8 @@ class Channel:
         """The page's SWEEP_BEGAN word at birth: a later sweep explains a SIGKILL."""
         self.control, self._worker_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._queue, self._queue_back = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._talk, self._worker_talk = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for own in (self.control, self._queue, self._talk):
+        self.talk, self._worker_talk = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for own in (self.control, self._queue, self.talk):
             own.settimeout(0)
         capture, self._worker_capture = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(capture, False)
@@ -71,7 +71,11 @@ class Channel:
     def send(self, job: ClaimedJob) -> None:
         """Put the job into the worker's queue; a large one goes on the control stream (BlockingIOError: queue full)."""
         message = messages.encode(
-            messages.Run(job.id, job.fence, job.job_type, job.payload, job.attempts, job.max_attempts, job.timeout_ms)
+            messages.Run(
+                *(job.id, job.fence, job.job_type, job.payload, job.attempts, job.max_attempts, job.timeout_ms),
+                force_kill_on_timeout=job.force_kill_on_timeout == 1,
+                heartbeat_timeout_ms=job.heartbeat_timeout_ms,
+            )
         )
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its death is seen through the pidfd
             if len(message) > messages.LARGEST_QUEUED or not self._queued(message):
@@ -88,17 +92,22 @@ class Channel:
             return False
         return True
 
+    def answer(self, answer: messages.Answer) -> None:
+        """Send the answer to what the worker's job asked, behind whatever is still on its way."""
+        self._unsent += frame(messages.encode(answer))
+        self.flush()
+
     def kill(self) -> None:
         """End the worker alone, at once; what follows is seen through its pidfd."""
         self.signal(signal.SIGKILL)
 
     @property
     def unsent(self) -> bool:
-        """Whether a large job did not fit into the stream's buffer: `flush` when the stream takes more."""
+        """Whether something did not fit into the stream's buffer: `flush` when the stream takes more."""
         return bool(self._unsent)
 
     def flush(self) -> bool:
-        """Send what is left of large jobs; True when nothing is left."""
+        """Send what is left of large jobs and answers; True when nothing is left."""
         while self._unsent:
             try:
                 sent = self.control.send(self._unsent)
@@ -126,8 +135,31 @@ class Channel:
     def stop_softly(self, attempt: tuple[int, int], why: str) -> None:
         """Say which attempt is meant, then signal."""
         with contextlib.suppress(OSError):  # a full or broken talk socket: the hard kill does not wait for it
-            self._talk.send(messages.encode(messages.Stop(*attempt, why)))
+            self.talk.send(messages.encode(messages.Stop(*attempt, why)))
         self.signal(SOFT_SIGNAL)
+
+    def hear_talk(self) -> list[messages.Prolong]:
+        """What the worker asks on the talk socket. Raises FrameError for garbage, EOFError at its end."""
+        found: list[messages.Prolong] = []
+        while True:
+            try:
+                data = self.talk.recv(_READ_BYTES)
+            except BlockingIOError:
+                return found
+            except ConnectionResetError:
+                raise EOFError from None
+            if not data:
+                raise EOFError
+            try:
+                found.append(messages.decode_prolong(data))
+            except ValueError as error:
+                text = f"worker {self.pid} wrote no message of ours: {error}"
+                raise FrameError(text) from error
+
+    def answer_prolong(self, attempt: tuple[int, int], *, granted: bool) -> None:
+        """Say whether the limit of this attempt was moved."""
+        with contextlib.suppress(OSError):  # it reads nothing, or is gone: then it needs no answer
+            self.talk.send(messages.encode(messages.Prolonged(*attempt, granted)))
 
     def signal(self, number: signal.Signals) -> None:
         """Signal the worker through its pidfd; nothing if it is dead."""
@@ -154,7 +186,7 @@ class Channel:
     def close(self) -> None:
         """Give all descriptors back."""
         self._close_worker_ends()
-        for own in (self.control, self._queue, self._queue_back, self._talk):
+        for own in (self.control, self._queue, self._queue_back, self.talk):
             own.close()
         os.close(self.capture.descriptor)
         os.close(self.dump)

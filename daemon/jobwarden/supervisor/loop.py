@@ -17,11 +17,13 @@ import msgspec
 
 from jobwarden import events
 from jobwarden.clock import MILLISECOND_NS, SECOND_NS
+from jobwarden.errors import JobwardenError
 from jobwarden.jobs.outcome import Outcome
 from jobwarden.store.bell import Bell
 from jobwarden.store.work import GiveBack, ProgressNote, ProlongNote
 from jobwarden.supervisor import effects as do
 from jobwarden.supervisor import inputs as seen
+from jobwarden.supervisor.clerk import refusal
 from jobwarden.supervisor.entries import Entries
 from jobwarden.supervisor.killer import KILL_LEVEL, Killer, Removal
 from jobwarden.supervisor.nursery import Nursery
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobwarden.clock import Clock
+    from jobwarden.supervisor.clerk import Clerk
     from jobwarden.supervisor.launcher import Launcher
     from jobwarden.supervisor.ledger import Ledger
     from jobwarden.supervisor.mailbox import Mailbox
@@ -43,6 +46,7 @@ _LONGEST_TURN_NS = SECOND_NS // 2
 _REPORT_EVERY_NS = SECOND_NS
 _LOOK_EVERY_NS = 2 * MILLISECOND_NS
 """The store is looked at once per 2 ms at most, however often the doorbell rings."""
+_ASKED_TOO_LATE = "this attempt of the job is not running any more, so nothing is done for it"
 KEEPER_LOST = signal.SIGUSR1
 """The supervisor's parent-death signal: the keeper is gone."""
 EXIT_KEEPER_LOST = 71
@@ -60,6 +64,7 @@ class Loop:
         ledger: Ledger,
         launcher: Launcher,
         killer: Killer,
+        clerk: Clerk,
         mailbox: Mailbox,
         page: SharedPage,
         clock: Clock,
@@ -79,6 +84,7 @@ class Loop:
         self._report_is_news = False
         self._ledger = ledger
         self._killer = killer
+        self._clerk = clerk
         self._mailbox = mailbox
         self._page = page
         self._clock = clock
@@ -96,6 +102,9 @@ class Loop:
             do.Dispatch: self._dispatch,
             do.TakeBack: self._take_back,
             do.StopSoftly: self._stop_softly,
+            do.AnswerProlong: self._answer_prolong,
+            do.AskStore: lambda it: self._clerk.submit(it.slot, it.number, it.verb, it.arguments),
+            do.RefuseAsk: lambda it: self.nursery.answer(it.slot, refusal(it.number, JobwardenError(_ASKED_TOO_LATE))),
             do.KillTree: self._kill_tree,
             do.SweepTree: self._sweep_tree,
             do.Record: self._record,
@@ -198,6 +207,8 @@ class Loop:
             if isinstance(fact, seen.Cleared):
                 self.nursery.forget(fact.slot)
             self._facts.append(fact)
+        for slot, answer in self._mailbox.take_answers():
+            self.nursery.answer(slot, answer)
 
     def _hear_doorbell(self) -> None:
         if self._doorbell is not None:
@@ -253,6 +264,11 @@ class Loop:
 
     def _stop_softly(self, effect: do.StopSoftly) -> None:
         self.nursery.channels[effect.slot].stop_softly(effect.attempt, effect.why)
+
+    def _answer_prolong(self, effect: do.AnswerProlong) -> None:
+        channel = self.nursery.channels.get(effect.slot)
+        if channel is not None:
+            channel.answer_prolong(effect.attempt, granted=effect.granted)
 
     def _kill_tree(self, effect: do.KillTree) -> None:
         channel = self.nursery.channels[effect.slot]

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from jobwarden.wire.page import SharedPage
 
 _SIGKILL = 9
+_MOST_READS = 8
+"""Of one worker's stream in a row; one read takes what its buffer holds."""
 
 
 class Nursery:
@@ -162,6 +164,7 @@ class Nursery:
         channel.born(forked.pid, os.pidfd_open(forked.pid) if pidfd is None else pidfd)
         channel.sweep_seen = self._page[SWEEP_BEGAN]
         self._watch(channel.control, partial(self._hear_worker, channel))
+        self._watch(channel.talk, partial(self._hear_talk, channel))
         self._watch(channel.capture.descriptor, partial(self._hear_capture, channel))
         self._watch(channel.pidfd or 0, partial(self._see_worker_dead, channel))
         self._feed(seen.Born(forked.slot, forked.pid))
@@ -175,6 +178,16 @@ class Nursery:
         if channel.reaped:
             raise BlockingIOError
         channel.send(job)
+        self._send_the_rest(channel)
+
+    def answer(self, slot: int, answer: messages.Answer) -> None:
+        """Send what the slot's job has asked for; nothing if it is gone."""
+        channel = self.channels.get(slot)
+        if channel is not None and not channel.reaped:
+            channel.answer(answer)
+            self._send_the_rest(channel)
+
+    def _send_the_rest(self, channel: Channel) -> None:
         if channel.unsent:
             self._await(channel, selectors.EVENT_READ | selectors.EVENT_WRITE)
 
@@ -187,6 +200,24 @@ class Nursery:
         channel.capture.read_some()
         if channel.capture.ended:  # a handler closed everything; an ended pipe is readable for ever
             self._unwatch(channel.capture.descriptor)
+
+    def _hear_talk(self, channel: Channel) -> None:
+        try:
+            found = channel.hear_talk()
+        except FrameError as error:
+            events.emit(events.Alerted(text=f"{error}; it is killed"))
+            self._unwatch(channel.talk)
+            channel.kill()
+            return
+        except EOFError:
+            self._unwatch(channel.talk)
+            return
+        # Whoever asks has written the end of the job before it: the pool must hear of that first.
+        for _ in range(_MOST_READS):
+            if not self._hear_worker(channel):
+                break
+        for each in found:
+            self._feed(seen.ProlongAsked(channel.slot, (each.job_id, each.fence), each.ms))
 
     def _hear_worker(self, channel: Channel) -> bool:
         if channel.unsent and channel.flush():
@@ -210,10 +241,12 @@ class Nursery:
             case messages.Done():
                 captured = channel.capture.cut(message.fence) if message.marked else None
                 self._feed(seen.Reported(channel.slot, message, captured))
-            case messages.Heartbeat() | messages.Ask():  # pragma: no cover - next
-                return
             case messages.Progress():
                 self._feed(seen.ProgressMade(channel.slot, message.fence, message.percent))
+            case messages.Heartbeat():
+                self._feed(seen.Beaten(channel.slot, message.fence))
+            case messages.Ask():
+                self._feed(seen.Asked(channel.slot, message.fence, message.number, message.verb, message.arguments))
             case messages.Hello():
                 self._greet(channel, message)
 
@@ -228,7 +261,7 @@ class Nursery:
         channel.reaped = True
         while self._hear_worker(channel):
             pass
-        for watched in (channel.control, channel.capture.descriptor, channel.pidfd or 0):
+        for watched in (channel.control, channel.talk, channel.capture.descriptor, channel.pidfd or 0):
             self._unwatch(watched)
         self._launcher.known.discard(pid)
         code = os.waitstatus_to_exitcode(status)

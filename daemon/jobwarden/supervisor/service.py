@@ -25,6 +25,7 @@ from jobwarden.store.rounds import Rules
 from jobwarden.store.work import NodeStart
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.answer import Answer
+from jobwarden.supervisor.clerk import Clerk
 from jobwarden.supervisor.handover import Handover, receive
 from jobwarden.supervisor.killer import KILL_LEVEL, Killer
 from jobwarden.supervisor.launcher import Launcher
@@ -139,11 +140,13 @@ class Service:
             bell=self._bell,
             maintenance=self._maintenance,
         )
+        self._clerk = Clerk(self._store, mailbox, clock=SYSTEM_CLOCK, patience_seconds=settings.lock_timeout_seconds)
         self._loop = Loop(
             pool,
             ledger=self._ledger,
             launcher=launcher,
             killer=killer,
+            clerk=self._clerk,
             mailbox=mailbox,
             page=page,
             clock=SYSTEM_CLOCK,
@@ -165,7 +168,7 @@ class Service:
         self._trust.extend()
         sweep_leftovers(self._settings.state_dir, own_node=self._handover.node_id)
         self._join()
-        for thread in (self._trust, self._ledger, self._killer, self._renewal):
+        for thread in (self._trust, self._ledger, self._clerk, self._killer, self._renewal):
             thread.start()
         code = self._loop.run()
         return self._leave(code)
@@ -207,6 +210,7 @@ class Service:
     def _leave(self, code: int) -> int:
         """Write what is left, then give up the node: its last worker is gone."""
         self._page[STOPPING] = 1  # the loop is silent from now on, but not hung
+        self._clerk.finish(timeout_seconds=_LAST_WRITES_SECONDS)
         written = self._ledger.finish(timeout_seconds=_LAST_WRITES_SECONDS)
         self._renewal.leave()
         self._trust.leave()
