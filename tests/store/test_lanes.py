@@ -219,7 +219,7 @@ Leaving = dict[str, Any]
 def test_every_way_out_of_a_place_gives_it_to_the_next_and_leaks_none(scene: Scene, way: str) -> None:
     """However attempts end, ready and running are never above the limit, and all places are used."""
     limit(scene, "group", "g", 2)
-    options = QUICK if way == "retried at once" else {"max_attempts": 1}
+    options: dict[str, Any] = QUICK if way == "retried at once" else {"max_attempts": 1}
     for _ in range(8):
         scene.add(group_id="g", **options)
     for _ in range(12):

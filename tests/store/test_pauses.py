@@ -89,6 +89,6 @@ def test_a_pause_that_cannot_be_is_refused(scene: Scene) -> None:
         ({"job_type": "work", "reason": "x" * 2000}, "reason"),
     ):
         with pytest.raises(InvalidJobError) as refused:
-            controls.pause(**given, now_us=now_us)  # type: ignore[arg-type]
+            controls.pause(**given, now_us=now_us)
         assert refused.value.field == field
     assert controls.list() == []

@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from jobwarden.clock import SECOND_US, to_us
 from jobwarden.errors import InvalidJobError
-from jobwarden.jobs.options import LAST_MOMENT
+from jobwarden.jobs.options import LAST_MOMENT, JobOptions
 from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store import barriers, edges, entries, prerequisites
 from jobwarden.store.barriers import Place, Waiting
@@ -27,15 +27,18 @@ from jobwarden.store.schema import key
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, TextClause
 
-    from jobwarden.jobs.options import JobOptions
     from jobwarden.store.entries import Row
     from jobwarden.store.prerequisites import References
     from jobwarden.store.statements import Statements
 
 IDEMPOTENCY_TTL_SECONDS = 7 * 86_400
 """How long a key holds after its job has ended, unless it has a time to live of its own."""
+
+_RARE = {"group_id", "dead_letter_job_type", "expires_in", "heartbeat_timeout_ms", "depends_on"}
+_PLAIN = frozenset(JobOptions.model_fields) - _RARE
+"""What can be said of a job that `insert_jobs` writes; who says anything else needs `insert_jobs_in_full`."""
 
 _KEYS_PER_QUERY = 500
 _HELD_BY_PARENTS = Readiness(None, None, Gate.PARENTS)
@@ -95,18 +98,10 @@ class _Batch:
 
     def insert(self) -> None:
         """Jobs, events, tags and open edges."""
-        plain: list[Row] = []
-        full: list[Row] = []
-        for place in self.new:
-            ready, due_at, gate = self._readiness(place)
-            row = (self.ids[place], *self.known[place], ready, due_at)
-            if gate is None and not _is_rare(self.options[place]):
-                plain.append(row)
-            else:
-                full.append((*row, gate, *entries.rare_fields(self.options[place], now_us=self.now_us)))
-        for rows, statement in ((plain, self.sql.insert_jobs), (full, self.sql.insert_jobs_in_full)):
-            if rows:
-                self.connection.execute(statement, {"entries": entries.as_json(rows), "now": self.now_us})
+        rare = [place for place in self.new if self.lanes or not self.options[place].model_fields_set <= _PLAIN]
+        plain = self.new if not rare else sorted(set(self.new) - set(rare))
+        self._insert(self.sql.insert_jobs, self._plain_rows(plain))
+        self._insert(self.sql.insert_jobs_in_full, [self._full_row(place) for place in rare])
         ends = {"first": self.ids[self.new[0]], "last": self.ids[self.new[-1]]}
         self.connection.execute(self.sql.insert_added_events, {**ends, "now": self.now_us})
         self._insert_tags()
@@ -127,6 +122,28 @@ class _Batch:
         if ended or self.in_lanes:
             follow_up(self.connection, self.sql, ended=ended, touched=self.in_lanes, now_us=self.now_us)
 
+    def _insert(self, statement: TextClause, rows: list[Row]) -> None:
+        if rows:
+            self.connection.execute(statement, {"entries": entries.as_json(rows), "now": self.now_us})
+
+    def _plain_rows(self, places: list[int]) -> list[Row]:
+        ids, known = self.ids, self.known
+        at_once = readiness(JobStatus.PENDING, due_us=self.now_us, now_us=self.now_us)[:2]
+        # This line runs for each of ten thousand jobs: most of them are due at once.
+        return [
+            (
+                ids[place],
+                *row,
+                *(at_once if (row := known[place])[_RUN_AT] == at_once[1] else self._readiness(place)[:2]),
+            )
+            for place in places
+        ]
+
+    def _full_row(self, place: int) -> Row:
+        ready, due_at, gate = self._readiness(place)
+        rest = entries.rare_fields(self.options[place], now_us=self.now_us)
+        return (self.ids[place], *self.known[place], ready, due_at, gate, *rest)
+
     def _readiness(self, place: int) -> Readiness:
         if place in self.parents:
             return _HELD_BY_PARENTS
@@ -137,15 +154,16 @@ class _Batch:
         limited = self.lanes is not None and self.lanes.limited(option.job_type, option.group_id)
         if limited:
             self.in_lanes.add((option.job_type, option.group_id))
+        return readiness(JobStatus.PENDING, due_us=self._run_at(place), now_us=self.now_us, limited=limited)
+
+    def _run_at(self, place: int) -> int:
         run_at: int = self.known[place][_RUN_AT]  # type: ignore[assignment]
-        return readiness(JobStatus.PENDING, due_us=run_at, now_us=self.now_us, limited=limited)
+        return run_at
 
     def _waiting(self, place: int) -> Waiting:
         option = self.options[place]
-        run_at = entries.run_at_us(option, now_us=self.now_us)
-        return Waiting(
-            self.ids[place], option.job_type, option.group_id, run_at, entries.as_json(option.depends_on.tags)
-        )
+        tags = entries.as_json(option.depends_on.tags)
+        return Waiting(self.ids[place], option.job_type, option.group_id, self._run_at(place), tags)
 
     def _insert_tags(self) -> None:
         rows: list[Row] = [
@@ -159,25 +177,19 @@ class _Batch:
 
 
 def _known(options: Sequence[JobOptions], *, now_us: int) -> list[Row]:
-    rows: list[Row] = []
     try:
-        for option in options:
-            rows.append(entries.added(option, now_us=now_us))  # noqa: PERF401 - how many there are names the culprit
+        return [entries.added(option, now_us=now_us) for option in options]
+    except InvalidJobError:
+        for place, option in enumerate(options):
+            _refuse(option, place, batch=len(options), now_us=now_us)
+        raise
+
+
+def _refuse(option: JobOptions, place: int, *, batch: int, now_us: int) -> None:
+    try:
+        entries.added(option, now_us=now_us)
     except InvalidJobError as error:
-        place = prerequisites.field_of(len(rows), error.field, batch=len(options))
-        raise InvalidJobError(place, error.problem) from None
-    return rows
-
-
-def _is_rare(option: JobOptions) -> bool:
-    """Whether it says anything that `insert_jobs` does not write."""
-    return (
-        option.group_id is not None
-        or option.dead_letter_job_type is not None
-        or option.expires_in is not None
-        or option.heartbeat_timeout_ms is not None
-        or bool(option.depends_on.tags)
-    )
+        raise InvalidJobError(prerequisites.field_of(place, error.field, batch=batch), error.problem) from None
 
 
 def _wanted_keys(options: Sequence[JobOptions], *, now_us: int) -> dict[str, tuple[int, int | None]]:

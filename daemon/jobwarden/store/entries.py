@@ -161,7 +161,7 @@ def added(options: JobOptions, *, now_us: int, payload: str | None = None) -> Ro
         encode_json(options.payload, what="payload") if payload is None else payload,
         options.priority,
         claim_rank(options.priority),
-        run_at_us(options, now_us=now_us),
+        now_us if options.run_at is None else to_us(options.run_at),
         options.timeout_ms,
         options.max_attempts,
         int(options.force_kill_on_timeout),
@@ -171,11 +171,6 @@ def added(options: JobOptions, *, now_us: int, payload: str | None = None) -> Ro
         options.idempotency_key,
         encode_json(options.metadata, what="metadata") if options.metadata else None,
     )
-
-
-def run_at_us(options: JobOptions, *, now_us: int) -> int:
-    """Not before this moment."""
-    return now_us if options.run_at is None else to_us(options.run_at)
 
 
 def rare_fields(options: JobOptions, *, now_us: int) -> Row:

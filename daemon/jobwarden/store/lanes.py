@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, not_, or_, select, text, update
+from sqlalchemy import ColumnElement, Select, and_, not_, or_, select, text, update
 
 from jobwarden.jobs.control import EVERYTHING
 from jobwarden.store.limits import GROUP, TYPE, Lane, Limits, read_limits
@@ -99,13 +99,13 @@ class Lanes:
 
     def _withdraw_paused(self, connection: Connection, lanes: Collection[Lane]) -> set[Lane]:
         """A job of a paused type must not hold a place of its group; the lanes of those that did."""
-        names, paused = sorted(lane.name for lane in lanes if lane.scope == GROUP), sorted(self.limits.paused)
-        if not names or not paused:
+        names = sorted(lane.name for lane in lanes if lane.scope == GROUP)
+        if not names or not self.limits.paused:
             return set()
         freed: set[Lane] = set()
         for first in range(0, len(names), _CHUNK):
             query = select(*WAITER).where(_GROUPED, _READY, job.c.group_id.in_(names[first : first + _CHUNK]))
-            held = connection.execute(query.where(job.c.job_type.in_(paused))).all()
+            held = [row for row in connection.execute(query) if row.job_type in self.limits.paused]
             withdraw(connection, [row.id for row in held])
             freed |= self._lanes_of((row.job_type, row.group_id) for row in held)
         return freed
@@ -175,20 +175,22 @@ def adjust_changed(connection: Connection, scope: str, name: str, *, now_us: int
     """A control was set, cleared, paused or resumed: withdraw what is now beyond a limit, release what no longer is."""
     lanes = Lanes.load(connection)
     limits = lanes.limits
-    rows, limited = _rows_of(scope, name), limits.condition()
-    pairs = select(job.c.job_type, job.c.group_id).where(rows, limited)
-    touched: set[tuple[str, str | None]] = set()
-    for standing in (_READY, _GATED):
-        touched |= {(row[0], row[1]) for row in connection.execute(pairs.where(standing).distinct())}
-    connection.execute(update(job).where(_READY, rows, limited).values(_WITHDRAW))
-    connection.execute(update(job).where(_GATED, rows, not_(limited)).values(_ADMIT))
+    limited = limits.condition()
+    ready, waiting = _rows_of(scope, name)
+    pairs = select(job.c.job_type, job.c.group_id).where(limited).distinct()
+    touched = {(row[0], row[1]) for rows in (ready, waiting) for row in connection.execute(pairs.where(rows))}
+    connection.execute(update(job).where(ready, limited).values(_WITHDRAW))
+    connection.execute(update(job).where(waiting, not_(limited)).values(_ADMIT))
     lanes.adjust(connection, touched, now_us=now_us)
 
 
-def _rows_of(scope: str, name: str) -> ColumnElement[bool]:
+def _rows_of(scope: str, name: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """The ready and the waiting rows that this control is, or was, about."""
     if scope == TYPE:
-        return job.c.job_type == name
-    return job.c.group_id.is_not(None) if name == EVERYTHING else job.c.group_id == name
+        own = job.c.job_type == name
+        return and_(_READY, own), and_(_GATED, own)
+    named = job.c.group_id.is_not(None) if name == EVERYTHING else job.c.group_id == name
+    return and_(_GROUPED, _READY, named), and_(_GATED_IN_GROUP, named)
 
 
 def _ready_of(lane: Lane) -> Select[tuple[int, str, str | None]]:

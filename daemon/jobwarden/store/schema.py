@@ -130,9 +130,9 @@ Index("job_due", job.c.due_at, job.c.job_type, job.c.status, job.c.ready, job.c.
 Index("job_gated", job.c.gate, job.c.job_type, job.c.status, sqlite_where=_GATED)
 """Serves counts, and the repair pass over what waits for something other than time."""
 _NEXT = (job.c.claim_rank, job.c.due_at, job.c.id)
-Index("job_lane_type", job.c.job_type, *_NEXT, job.c.group_id, sqlite_where=_IN_LANE)
-"""Serves the next of a limited type (lanes); with the group, waiters of full groups are looked past cheaply."""
-Index("job_lane_group", job.c.group_id, *_NEXT, job.c.job_type, sqlite_where=_IN_LANE_OF_GROUP)
+Index("job_lane_type", job.c.job_type, *_NEXT, job.c.group_id, job.c.gate, sqlite_where=_IN_LANE)
+"""Serves the next of a limited type (lanes); waiters of full groups are looked past in the index alone."""
+Index("job_lane_group", job.c.group_id, *_NEXT, job.c.job_type, job.c.gate, sqlite_where=_IN_LANE_OF_GROUP)
 """Serves the next of a limited group (lanes), and which groups have waiters."""
 Index("job_group", job.c.group_id, sqlite_where=_GROUPED)
 """Serves the count of a group's jobs that are ready or running (lanes)."""

@@ -22,21 +22,13 @@ if TYPE_CHECKING:
 
     from jobwarden.jobs.rate import Rate
     from jobwarden.store.limits import Limits
+    from jobwarden.store.statements import Statements
 
 _CHUNK = 500
 _MOST_GROUPS = 500
 """Waiting groups that are looked at for a rate that all groups have; the others follow when these have moved."""
 
 _GATED = text("gate = 'lane'")
-_WAITING_GROUPS = text("""
-WITH RECURSIVE waiting (name) AS (
-    SELECT min(group_id) FROM job WHERE gate = 'lane' AND group_id IS NOT NULL
-    UNION ALL
-    SELECT (SELECT min(group_id) FROM job WHERE gate = 'lane' AND group_id IS NOT NULL AND group_id > waiting.name)
-    FROM waiting WHERE waiting.name IS NOT NULL)
-SELECT name FROM waiting WHERE name IS NOT NULL LIMIT :most
-""")
-"""From one group to the next over the index: the number of their waiters does not matter."""
 
 
 class Token(NamedTuple):
@@ -47,15 +39,15 @@ class Token(NamedTuple):
     taken_us: int
 
 
-def admit_by_time(connection: Connection, lanes: Lanes, *, now_us: int) -> int:
+def admit_by_time(connection: Connection, sql: Statements, lanes: Lanes, *, now_us: int) -> int:
     """Time alone gives tokens: admit waiters of lanes with a rate; how many became ready."""
-    return lanes.settle(connection, _rated_with_waiters(connection, lanes.limits), now_us=now_us)
+    return lanes.settle(connection, _rated_with_waiters(connection, sql, lanes.limits), now_us=now_us)
 
 
-def next_token_us(connection: Connection, limits: Limits, *, now_us: int) -> int | None:
+def next_token_us(connection: Connection, sql: Statements, limits: Limits, *, now_us: int) -> int | None:
     """When the first lane that has waiters and no token gets one; None if there is no such lane."""
     moments: list[int] = []
-    lanes = _rated_with_waiters(connection, limits)
+    lanes = _rated_with_waiters(connection, sql, limits)
     for scope in (TYPE, GROUP):
         names = [lane.name for lane in lanes if lane.scope == scope]
         starts = starts_of(connection, scope, names)
@@ -112,10 +104,10 @@ def return_for(connection: Connection, tokens: Iterable[Token]) -> None:
         return_tokens(connection, lane, rate, number=number, taken_us=taken_us)
 
 
-def _rated_with_waiters(connection: Connection, limits: Limits) -> list[Lane]:
+def _rated_with_waiters(connection: Connection, sql: Statements, limits: Limits) -> list[Lane]:
     lanes = [lane for lane in limits.rated if _has_waiters(connection, lane)]
     if limits.default_rated:
-        names = connection.execute(_WAITING_GROUPS, {"most": _MOST_GROUPS}).scalars()
+        names = connection.execute(sql.waiting_groups, {"most": _MOST_GROUPS}).scalars()
         lanes += [Lane(GROUP, name) for name in names if limits.of(Lane(GROUP, name)).rate is not None]
     return list(dict.fromkeys(lanes))
 

@@ -74,6 +74,16 @@ SELECT 'processing', id, fence, attempts, node_id, locked_by, :now
 FROM job WHERE status = 'processing' AND node_id = :node_id AND claim_batch = :batch
 """
 
+WAITING_GROUPS = """
+WITH RECURSIVE waiting (name) AS (
+    SELECT min(group_id) FROM job INDEXED BY job_lane_group WHERE gate = 'lane' AND group_id IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(group_id) FROM job INDEXED BY job_lane_group
+            WHERE gate = 'lane' AND group_id IS NOT NULL AND group_id > waiting.name)
+    FROM waiting WHERE waiting.name IS NOT NULL)
+SELECT name FROM waiting WHERE name IS NOT NULL LIMIT :most
+"""
+
 LOOK = """
 SELECT (SELECT min(due_at) FROM job WHERE ready IS NULL AND gate IS NULL AND due_at IS NOT NULL),
        (SELECT min(expires_at) FROM job WHERE expires_at IS NOT NULL AND started_at IS NULL AND ended_at IS NULL),

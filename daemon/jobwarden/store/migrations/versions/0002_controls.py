@@ -38,10 +38,10 @@ def _remake_job_indexes() -> None:
             "ready IS NULL AND due_at IS NOT NULL AND gate IS NULL",
         ),
         ("job_gated", ["gate", "job_type", "status"], "gate IS NOT NULL"),
-        ("job_lane_type", ["job_type", "claim_rank", "due_at", "id", "group_id"], "gate = 'lane'"),
+        ("job_lane_type", ["job_type", "claim_rank", "due_at", "id", "group_id", "gate"], "gate = 'lane'"),
         (
             "job_lane_group",
-            ["group_id", "claim_rank", "due_at", "id", "job_type"],
+            ["group_id", "claim_rank", "due_at", "id", "job_type", "gate"],
             "gate = 'lane' AND group_id IS NOT NULL",
         ),
         ("job_group", ["group_id"], "group_id IS NOT NULL AND (ready = 1 OR status = 'processing')"),
