@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from jobwarden.clock import SECOND_US, to_datetime
-from jobwarden.jobs import FailureReason, JobFilter, JobOptions, JobStatus, Outcome
-from jobwarden.store import Changed
+from jobwarden.jobs import FailureReason, JobChanges, JobFilter, JobOptions, JobStatus, Outcome
+from jobwarden.store import Changed, cancelling, editing, reviving
+from jobwarden.store.access import Access
+from jobwarden.store.dialects import dialect_for
 from tests.store.scene import Scene
 
 ALL = JobFilter()
@@ -27,6 +30,36 @@ def failed(scene: Scene, **fields: Any) -> int:
     job = scene.add_and_claim(max_attempts=1, **fields)
     scene.end(job)
     return job.id
+
+
+@pytest.fixture
+def access(scene: Scene, url: str) -> Iterator[Access]:
+    """A way to the scene's database below its verbs: what is found may change before it is written."""
+    dialect = dialect_for(url, synchronous="normal", busy_timeout_seconds=1)
+    yield Access(dialect)
+    dialect.close()
+    assert scene.store.url_shown == url
+
+
+def test_each_verb_looks_again_at_what_it_was_told_to_change(scene: Scene, access: Access) -> None:
+    """A job that was claimed, ended or revived since it was found is left alone: the WHERE says so."""
+    done = scene.add_and_claim()
+    scene.complete(done)
+    running = scene.add_and_claim()
+    free = scene.add()
+    found = [done.id, running.id, free]
+    before = {job_id: scene.get(job_id) for job_id in found}
+    now_us = scene.now_us
+    with access.writing() as connection:
+        changes = JobChanges.parse(priority=0, tags=[])
+        assert editing.edit_jobs(connection, access.sql, found, changes, now_us=now_us) == [free]
+        assert reviving.revive_jobs(connection, access.sql, found, now_us=now_us) == []
+        cancelling.ask_to_cancel(connection, [done.id, free], reason="no", now_us=now_us)
+    assert {job_id: scene.get(job_id) for job_id in found} == before | {free: scene.get(free)}
+    assert scene.transact(read_wishes=True).wishes == []
+    with access.writing() as connection:
+        assert cancelling.cancel_jobs(connection, access.sql, dict.fromkeys(found), now_us=now_us) == [free]
+    assert scene.complete(running).refused == []
 
 
 # cancel

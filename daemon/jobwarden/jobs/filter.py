@@ -38,7 +38,10 @@ _Number = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class TagMode(StrEnum):
-    """How a filter's tags are compared with a job's."""
+    """How a filter's tags are compared with a job's.
+
+    Of no tags at all, every job carries all and none, no job carries any, and those without tags have exactly these.
+    """
 
     ALL = "all"
     ANY = "any"
