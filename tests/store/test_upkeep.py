@@ -128,6 +128,36 @@ def test_a_duty_that_fails_leaves_nothing_and_can_be_left_out(scene: Scene, monk
     assert scene.get(job_id).status is JobStatus.CANCELLED
 
 
+def test_what_would_only_come_again_need_not_reach_the_disk_at_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retention costs no wait for the disk; outcomes, and what jobs are moved by, keep theirs, also after a failure."""
+    opened = open_store(url, synchronous="full")
+    scene = Scene(opened)
+    seen: list[tuple[str, int]] = []
+
+    def look(name: str) -> Callable[[rounds.Turn], rounds.Batch]:
+        def batch(turn: rounds.Turn) -> rounds.Batch:
+            seen.append((name, turn.connection.execute(text("PRAGMA synchronous")).scalar_one()))
+            raise LookupError
+
+        return batch
+
+    watched = Duty("removing", look("removing")), Duty("moving", look("moving"), moves_jobs=True)
+    monkeypatch.setattr(rounds, "DUTIES", watched)
+    work = Rounds(Rules())
+    work.begin()
+    try:
+        while not work.is_over():
+            with pytest.raises(LookupError):
+                scene.writer.step_round(work, now_us=scene.now_us)
+            work.skip()
+        own = scene.writer._connection  # noqa: SLF001 - which no verb shows
+        seen.append(("after", own.execute(text("PRAGMA synchronous")).scalar_one()))
+    finally:
+        scene.writer.close()
+        opened.close()
+    assert seen == [("removing", 1), ("moving", 2), ("after", 2)]
+
+
 def test_tallies_are_folded(scene: Scene) -> None:
     """One row of each type and status, however many commits there were."""
     for _ in range(5):

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from jobwarden.jobs.outcome import JobStatus
     from jobwarden.store.statements import Statements
 
-BATCH = 200
-"""Jobs in one transaction: it holds up claims and outcomes for so long."""
+BATCH = 400
+"""Jobs in one transaction: it holds up claims and outcomes for some milliseconds."""
 
 STRETCH = 500
 """Awaited jobs that one step of the repair pass looks at."""
@@ -117,6 +117,10 @@ class Rounds:
         self._left = deque(DUTIES)
         self._marks.stretches = 0
         self.done = {}
+
+    def repeats_itself(self) -> bool:
+        """Whether the next batch is about nothing that anybody was told of: if it were undone, it would come again."""
+        return not self._left[0].moves_jobs
 
     def run(self, connection: Connection, sql: Statements, *, now_us: int) -> Batch:
         """One batch, in the caller's transaction; `note` it once that is committed, else `skip`."""

@@ -6,6 +6,7 @@ decided in `jobs.ending`. Called by the ledger.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -94,9 +95,13 @@ class Writer:
 
     def step_round(self, rounds: Rounds, *, now_us: int) -> bool:
         """One batch of the round; whether jobs have ended, or become ready, by it."""
-        with self._transaction():
+        relaxed = self._dialect.relaxed(self._connection) if rounds.repeats_itself() else nullcontext()
+        with store_errors(self._where), relaxed, self._transaction():
             batch = rounds.run(self._connection, self._sql, now_us=now_us)
-        return rounds.note(batch)
+        moved = rounds.note(batch)
+        if batch.number:
+            self.checkpoint_if_long()
+        return moved
 
     def checkpoint_if_long(self) -> bool:
         """Fold the log into the database when it has grown; whether anything was done."""

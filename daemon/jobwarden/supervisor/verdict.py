@@ -96,9 +96,7 @@ def _what_passed(job: ClaimedJob, slot: Slot) -> str:
     return f"passed its limit of {job.timeout_ms} ms"
 
 
-def _decided(
-    job: ClaimedJob, why: Outcome, slot: Slot, *, now: Moment, jitter: float, facts: AttemptFacts
-) -> Ending:
+def _decided(job: ClaimedJob, why: Outcome, slot: Slot, *, now: Moment, jitter: float, facts: AttemptFacts) -> Ending:
     plain = "cancelled while it ran" if why is Outcome.CANCELLED else "interrupted; the attempt is not counted"
     return end_attempt(job, why, error=slot.told or plain, now_us=now.us, jitter=jitter, facts=facts)
 

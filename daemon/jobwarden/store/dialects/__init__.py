@@ -14,6 +14,7 @@ from jobwarden.errors import InvalidSettingsError
 from jobwarden.store.dialects.sqlite import SQLiteDialect
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from sqlalchemy import Column, ColumnElement, Connection, Engine
@@ -56,6 +57,12 @@ class Dialect(Protocol):
 
     def begin(self, connection: Connection, *, writing: bool) -> None:
         """Begin a transaction: one that may write from its first statement on, or one that sees a single state."""
+
+    def relaxed(self, connection: Connection) -> AbstractContextManager[None]:
+        """Transactions in it need not be on the disk when they have committed: a power cut may undo them, whole.
+
+        For what would only be done again. Order is kept: whatever is committed after them lasts only if they do.
+        """
 
     def side_path(self, name: str) -> Path | None:
         """Where a folder beside the database goes, or None for a database that is no file."""

@@ -10,6 +10,7 @@ import contextlib
 import os
 import sqlite3
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from jobwarden.store import schema
 from jobwarden.store.dialects.sqlite_statements import STATEMENTS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy.pool import ConnectionPoolEntry
 
     from jobwarden.store.statements import Statements
@@ -58,6 +61,20 @@ class SQLiteDialect:
     def begin(self, connection: Connection, *, writing: bool) -> None:
         """A transaction that reads and later writes fails at once if somebody wrote in between: begin as a writer."""
         _driver(connection).execute("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    @contextmanager
+    def relaxed(self, connection: Connection) -> Iterator[None]:
+        """The next commit of a full connection syncs the log with all that was written to it before."""
+        driver = _driver(connection)
+        driver.execute("PRAGMA synchronous=NORMAL")
+        try:
+            yield
+        finally:
+            try:
+                driver.execute(f"PRAGMA synchronous={self._synchronous}")
+            except sqlite3.Error:  # whoever gets this connection next trusts it
+                connection.invalidate()
+                raise
 
     def side_path(self, name: str) -> Path:
         """`<database>.<name>`."""
