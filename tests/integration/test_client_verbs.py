@@ -102,6 +102,19 @@ def test_many_jobs_are_retried_after_a_dry_run(client: Client, node: PlayedNode)
     assert client.count_jobs(status="pending") == 1
 
 
+def test_a_job_is_retried_with_those_that_ended_because_of_it(client: Client, node: PlayedNode) -> None:
+    """Only when that is wanted; without, the dependents stay cancelled."""
+    first = client.add_job("digest")
+    second = client.add_job("digest", depends_on={"job_ids": [first]})
+    node.fail(node.take_one(), error="no", permanent=True)
+    assert client.get_jobs(status="cancelled")[0].id == second
+    client.retry_job(first)
+    assert client.count_jobs(status="cancelled") == 1
+    node.fail(node.take_one(), error="no", permanent=True)
+    client.retry_job(first, with_dependents=True)
+    assert client.count_jobs(status="pending") == 2
+
+
 def test_dead_letters_are_replayed(client: Client, node: PlayedNode) -> None:
     """The job that left one runs again."""
     job_id = client.add_job("digest", dead_letter_job_type="buried", max_attempts=1)

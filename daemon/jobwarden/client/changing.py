@@ -84,10 +84,7 @@ class Changing(Connected):
         """
         job_id = arguments.checked_id(job_id)
         with_dependents = arguments.checked_flag(with_dependents, name="with_dependents")
-        if with_dependents:
-            self.store.retry(job_id, now_us=now_us(), with_dependents=True)
-        else:
-            self.store.retry(job_id, now_us=now_us())
+        self.store.retry(job_id, now_us=now_us(), with_dependents=with_dependents)
         return self._existing(job_id)
 
     def retry_jobs(
