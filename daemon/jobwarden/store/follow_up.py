@@ -50,11 +50,11 @@ def follow_up(
     ended: Collection[int] = (),
     touched: Collection[tuple[str, str | None]] = (),
     now_us: int,
-) -> None:
+) -> bool:
     """Settle dependents and barriers of the `ended` jobs, then adjust the lanes that they or `touched` jobs are in.
 
     `ended`: ids of jobs that have just ended (their rows say so already) or were removed. `touched`: (job type, group)
-    of jobs that otherwise came into, or left, what a limit counts.
+    of jobs that otherwise came into, or left, what a limit counts. Whether other jobs may have become ready by it.
     """
     lanes = Lanes.load(connection)
     places: set[Place] = set(touched)
@@ -64,14 +64,15 @@ def follow_up(
         places |= settled.touched | barriers.look_again(connection, sql, over, lanes=lanes, now_us=now_us)
         if not lanes.empty:
             places |= places_of(connection, list(ended))
-    if not lanes.empty:
-        lanes.adjust(connection, places, now_us=now_us)
+    admitted = 0 if lanes.empty else lanes.adjust(connection, places, now_us=now_us)
+    return bool(ended) or admitted > 0
 
 
-def follow_attempts(connection: Connection, sql: Statements, *, floor: int, now_us: int) -> None:
+def follow_attempts(connection: Connection, sql: Statements, *, floor: int, now_us: int) -> bool:
     """All that follows from the attempts whose outcome events are newer than event `floor`, tallies included.
 
-    For the path of a job: one statement says what is to be done, and for plain jobs nothing is.
+    For the path of a job: one statement says what is to be done, and for plain jobs nothing is. Whether other jobs may
+    have become ready by it.
     """
     limited, found = connection.execute(sql.ended_since, {"floor": floor}).one()
     kinds = _decode_kinds(found)
@@ -84,9 +85,11 @@ def follow_attempts(connection: Connection, sql: Statements, *, floor: int, now_
             for some in chunks(ended):
                 dead_letters.send(connection, sql, some, now_us=now_us)
     awaited = ended if any(kind.awaited for kind in kinds) else ()
+    moved = any(kind.lettered for kind in kinds)
     if awaited or limited:
         touched = _places_since(connection, floor) if limited else ()
-        follow_up(connection, sql, ended=awaited, touched=touched, now_us=now_us)
+        moved |= follow_up(connection, sql, ended=awaited, touched=touched, now_us=now_us)
+    return moved
 
 
 def places_of(connection: Connection, ids: Sequence[int]) -> set[Place]:

@@ -163,7 +163,7 @@ class Writer:
             refused = ends.write(work.endings)
         receipts.refused += refused
         if ends.floor is not None:
-            follow_attempts(self._connection, self._sql, floor=ends.floor, now_us=work.now_us)
+            receipts.moved = follow_attempts(self._connection, self._sql, floor=ends.floor, now_us=work.now_us)
 
     def _write_give_backs(self, work: Work, receipts: Receipts) -> None:
         if not work.give_backs:

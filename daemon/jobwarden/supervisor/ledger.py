@@ -287,7 +287,7 @@ class Ledger(threading.Thread):
         self.node_missing |= receipts.node_missing
         if self._bell is not None and any(ending.ended for ending in entries.endings):
             self._bell.ring_waiters()
-        if entries.give_backs or any(not ending.ended for ending in entries.endings):
+        if receipts.moved or entries.give_backs or any(not ending.ended for ending in entries.endings):
             self._announce_freed()
 
     def _announce_freed(self) -> None:
