@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine
@@ -10,6 +11,7 @@ from sqlalchemy import create_engine
 from jobwarden.clock import SECOND_US, to_datetime
 from jobwarden.errors import InvalidJobError
 from jobwarden.jobs import JobOptions, JobStatus, Outcome
+from jobwarden.jobs.options import DEEPEST_JSON, LARGEST_PAYLOAD_BYTES
 from jobwarden.store import Store
 from jobwarden.store.adding import IDEMPOTENCY_TTL_SECONDS
 from tests.store.scene import START_US, Scene
@@ -33,6 +35,11 @@ def test_a_new_job_is_pending_and_says_what_it_was_given(scene: Scene) -> None:
         tags=["b", "a", "b"],
         idempotency_key="k",
         metadata={"by": "test"},
+        expires_in=7_200,
+        heartbeat_timeout_ms=750,
+        dead_letter_job_type="dead",
+        group_id="g",
+        depends_on={"tags": ["y", "x"]},
     )
     record = scene.get(job_id)
     assert record.status is JobStatus.PENDING
@@ -40,6 +47,8 @@ def test_a_new_job_is_pending_and_says_what_it_was_given(scene: Scene) -> None:
     assert (record.timeout_ms, record.force_kill_on_timeout, record.max_attempts) == (5_000, True, 9)
     assert (record.retry_delay, record.retry_backoff, record.retry_delay_max) == (1.5, False, 99)
     assert (record.tags, record.idempotency_key, record.metadata) == (["b", "a"], "k", {"by": "test"})
+    assert (record.heartbeat_timeout_ms, record.dead_letter_job_type, record.group_id) == (750, "dead", "g")
+    assert (record.expires_at, record.depends_on_tags) == (to_datetime(START_US) + timedelta(hours=2), ["y", "x"])
     assert record.created_at == record.updated_at == to_datetime(START_US)
     assert scene.event_types(job_id) == ["added"]
     assert scene.store.has_ended(job_id) is False
@@ -65,6 +74,53 @@ def test_a_payload_that_cannot_be_stored_adds_none_of_the_batch(store: Store) ->
     with pytest.raises(InvalidJobError, match="payload"):
         store.add([good, bad], now_us=START_US)
     assert store.find() == []
+
+
+def test_an_error_names_the_job_of_the_batch(store: Store) -> None:
+    """Counted from 0, as its caller counts; alone, a job needs no number."""
+    good, bad = JobOptions(job_type="a"), JobOptions(job_type="a", payload=["nul \0"])
+    for options, field in (([good, good, bad], "jobs[2].payload"), ([bad], "payload")):
+        with pytest.raises(InvalidJobError) as raised:
+            store.add(options, now_us=START_US)
+        assert raised.value.field == field
+
+
+DEEP: Any = []
+for _ in range(DEEPEST_JSON):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("x" * LARGEST_PAYLOAD_BYTES, "the limit is 1048576"),
+        (DEEP, "deeper than 200"),
+        (float("nan"), "NaN"),
+        ("a \0 b", "NUL"),
+        ("\ud800", "cannot be written as JSON"),
+    ],
+    ids=["large", "deep", "nan", "nul", "surrogate"],
+)
+@pytest.mark.parametrize("name", ["payload", "metadata"])
+def test_what_cannot_be_stored_is_refused_wherever_it_stands(store: Store, name: str, value: Any, problem: str) -> None:
+    """The same limits hold for payload and metadata; the sentence names the option and the limit, not the value."""
+    fields = {name: {"key": value}}
+    with pytest.raises(InvalidJobError, match=problem) as raised:
+        store.add([JobOptions.parse(job_type="a", **fields)], now_us=START_US)
+    assert raised.value.field == name
+    assert len(str(raised.value)) < 200
+    assert store.find() == []
+
+
+def test_plain_and_other_jobs_of_one_batch_are_all_there(store: Store) -> None:
+    """Two statements insert them; ids and events follow the batch."""
+    options = [JobOptions(job_type="a", payload=n, group_id="g" if n % 3 else None) for n in range(10)]
+    ids = store.add(options, now_us=START_US)
+    found = store.find(newest_first=False)
+    assert [(each.id, each.payload, each.group_id) for each in found] == [
+        (ids[n], n, "g" if n % 3 else None) for n in range(10)
+    ]
+    assert all([event.type for event in store.events(each)] == ["added"] for each in ids)
 
 
 def test_a_second_add_with_the_same_key_returns_the_first_job(scene: Scene) -> None:

@@ -159,6 +159,20 @@ def test_retrying_a_running_job_does_not_free_it(scene: Scene) -> None:
     assert scene.writer.processing_of(NODE) == [(job.id, job.fence)]
 
 
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+def test_retrying_undoes_all_that_an_end_wrote(scene: Scene, end: str) -> None:
+    """Its tags are live again, it is not counted as ended, and a late owner cannot end it."""
+    job = scene.add_and_claim(max_attempts=1, tags=["t"])
+    scene.end(job, Outcome.FAILED if end == "failed" else Outcome.CANCELLED)
+    scene.store.retry(job.id, now_us=scene.now_us)
+    assert scene.store.counts() == {"work": {"pending": 1}}
+    waiting = scene.add("other", depends_on={"tags": ["t"]})
+    assert scene.end(job).refused
+    assert scene.claim(types=["other"]) == []
+    scene.complete(scene.claim()[0])
+    assert [each.id for each in scene.claim(types=["other"])] == [waiting]
+
+
 @pytest.mark.parametrize("completes", [True, False])
 def test_a_pending_or_completed_job_is_not_retried(scene: Scene, *, completes: bool) -> None:
     """There is nothing to repeat."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from jobwarden.clock import SECOND_US, to_datetime
 from jobwarden.jobs import AttemptFacts, FailureReason, JobStatus, Outcome, complete, end_attempt
+from jobwarden.jobs.record import LONGEST_HISTORY
 from jobwarden.store import ProgressNote
+from jobwarden.store.entries import longer_history
 from tests.store.scene import NAME, Scene
 
 
@@ -106,6 +109,49 @@ def test_all_attempts_are_used_and_every_error_is_kept(scene: Scene) -> None:
     assert [entry.message for entry in record.error_history] == ["error 0", "error 1", "error 2"]
     assert [entry.timestamp for entry in record.error_history] == times
     assert (record.attempts, record.ended) == (3, True)
+
+
+def test_a_long_error_history_keeps_its_first_and_its_latest_entries(scene: Scene) -> None:
+    """A hundred in all: how it began, and how it goes; the events have them all."""
+    job_id = scene.add(max_attempts=200, retry_delay=0)
+    for number in range(LONGEST_HISTORY + 20):
+        (job,) = scene.claim()
+        scene.end(job, error=f"error {number}")
+    messages = [entry.message for entry in scene.get(job_id).error_history]
+    assert messages == ["error 0", *(f"error {number}" for number in range(21, 120))]
+    assert len(scene.store.attempts(job_id)) == 120
+
+
+def test_a_history_that_is_full_takes_the_end_of_a_dependent_as_well(scene: Scene) -> None:
+    """That entry is written by another statement; the same bound holds."""
+    history: str | None = None
+    for number in range(LONGEST_HISTORY + 3):
+        history = longer_history(history, f"error {number}", at_us=scene.now_us)
+    messages = [entry["message"] for entry in msgspec.json.decode(history or "")]
+    assert messages == ["error 0", *(f"error {number}" for number in range(4, 103))]
+
+
+@pytest.mark.parametrize("way", ["completed", "interrupted", "given back", "retried"])
+def test_a_job_that_is_pending_or_completed_shows_no_failure_reason(scene: Scene, way: str) -> None:
+    """It says why it does not succeed, and that is over; the story is in the error history."""
+    job = scene.add_and_claim(retry_delay=0)
+    scene.end(job, Outcome.TIMED_OUT, error="slow")
+    assert scene.get(job.id).failure_reason is FailureReason.TIMEOUT
+    if way == "retried":
+        scene.store.retry(job.id, now_us=scene.now_us)
+    else:
+        (again,) = scene.claim()
+        match way:
+            case "completed":
+                scene.complete(again)
+            case "interrupted":
+                scene.end(again, Outcome.INTERRUPTED)
+            case _:
+                scene.give_back(again)
+    record = scene.get(job.id)
+    assert record.status is (JobStatus.COMPLETED if way == "completed" else JobStatus.PENDING)
+    assert record.failure_reason is None
+    assert record.error_history[0].message == "slow"
 
 
 def test_a_timed_out_attempt_says_so(scene: Scene) -> None:

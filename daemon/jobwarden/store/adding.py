@@ -127,16 +127,12 @@ class _Batch:
             self.connection.execute(statement, {"entries": entries.as_json(rows), "now": self.now_us})
 
     def _plain_rows(self, places: list[int]) -> list[Row]:
-        ids, known = self.ids, self.known
         at_once = readiness(JobStatus.PENDING, due_us=self.now_us, now_us=self.now_us)[:2]
-        # This line runs for each of ten thousand jobs: most of them are due at once.
+        found = ((place, self.known[place]) for place in places)
+        # Most of ten thousand jobs are due at once: that much is worked out once.
         return [
-            (
-                ids[place],
-                *row,
-                *(at_once if (row := known[place])[_RUN_AT] == at_once[1] else self._readiness(place)[:2]),
-            )
-            for place in places
+            (self.ids[place], *row, *(at_once if row[_RUN_AT] == self.now_us else self._readiness(place)[:2]))
+            for place, row in found
         ]
 
     def _full_row(self, place: int) -> Row:
