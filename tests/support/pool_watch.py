@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from jobwarden.jobs.claim import ClaimedJob
 from jobwarden.jobs.ending import Ending
-from jobwarden.jobs.outcome import Outcome
+from jobwarden.jobs.outcome import FailureReason, Outcome
 from jobwarden.supervisor import effects as do
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.intake import DEPTH
@@ -40,6 +40,14 @@ class Tried:
     """The pool has been told of its Done."""
     head_since_ns: int = 0
     wishes: set[str] = field(default_factory=set)
+    told_to_end: bool = False
+    """A wish found it running."""
+    prolonged_to_ns: int | None = None
+    """Its limit, once it has moved that."""
+    sign_ns: int = 0
+    """Its last sign of life, its start included."""
+    was_silent: bool = False
+    """A look at the clock found it silent for too long."""
 
 
 @dataclass
@@ -73,7 +81,7 @@ class PoolWatch:
 
     # the world tells
 
-    def before(self, fact: seen.Input) -> None:
+    def before(self, fact: seen.Input) -> None:  # noqa: C901 - one flat match
         """A fact, before its effects are looked at."""
         self._was_stopping = self._stopping  # the fact that ends an errand may bring a worker, who is then let go
         self._stopping |= self._pool.errand is not None and self._pool.errand.over
@@ -88,7 +96,11 @@ class PoolWatch:
             case seen.StopAsked():
                 self._stopping = self._was_stopping = self._interrupting = True
             case seen.Wished() if (fact.job_id, fact.fence) in self.tried:
-                self.tried[fact.job_id, fact.fence].wishes.add(fact.wish)
+                self._wish((fact.job_id, fact.fence), fact.wish)
+            case seen.Beaten() | seen.ProgressMade() if fact.slot in self._held:
+                self._give_sign(fact)
+            case seen.Ticked():
+                self._find_silent()
             case seen.Reported():
                 self._heard(fact)
             case seen.LeaseLost():
@@ -98,6 +110,24 @@ class PoolWatch:
                 held.in_flight = [key for key in held.in_flight if key not in fact.attempts]
             case _:
                 pass
+
+    def _wish(self, key: Key, wish: str) -> None:
+        """One that waits in a worker's queue is looked for again with the next wishes that the store tells."""
+        self.tried[key].wishes.add(wish)
+        if any(held.in_flight[:1] == [key] for held in self._held.values()):
+            self.tried[key].told_to_end = True
+
+    def _give_sign(self, fact: seen.Beaten | seen.ProgressMade) -> None:
+        head = self._held[fact.slot].in_flight[:1]
+        if head and head[0][1] == fact.fence:
+            self.tried[head[0]].sign_ns = self._now()
+
+    def _find_silent(self) -> None:
+        for held in self._held.values():
+            for tried in (self.tried[key] for key in held.in_flight[:1]):
+                patience_ms = tried.job.heartbeat_timeout_ms
+                silent = patience_ms is not None and self._now() - tried.sign_ns >= patience_ms * _MS_NS
+                tried.was_silent = tried.was_silent or silent
 
     def _lost(self, key: Key) -> None:
         """Of what waits behind another job in a worker's queue the pool takes no notice: the fence will refuse it."""
@@ -116,7 +146,10 @@ class PoolWatch:
         self.tried[key].heard = True
         held.in_flight.pop(0)
         if held.in_flight:
-            self.tried[held.in_flight[0]].head_since_ns = self._now()
+            self._begun(self.tried[held.in_flight[0]])
+
+    def _begun(self, tried: Tried) -> None:
+        tried.head_since_ns = tried.sign_ns = self._now()
 
     def claimed(self, jobs: list[ClaimedJob]) -> None:
         """The pool will be told of these."""
@@ -165,6 +198,8 @@ class PoolWatch:
                 assert not held.killed, "a tree is killed once"
                 held.killed = True
                 held.kill_meant_for = held.in_flight[0] if held.in_flight else None
+            case do.AnswerProlong():
+                self._see_prolong(effect, fact)
             case do.ForkWorker():
                 living = [slot for slot in self._pool.workers.slots.values() if not slot.stuck]
                 assert len(living) <= self._pool.terms.workers, "never more workers than wanted"
@@ -203,9 +238,24 @@ class PoolWatch:
             assert effect.job.job_type == "quick", "only quick jobs wait behind another one"
             assert self.tried[held.in_flight[0]].job.job_type == "quick", "no job waits behind a slow one"
         else:
-            tried.head_since_ns = self._now()
+            self._begun(tried)
+        tried.told_to_end = False  # whoever was told had not begun it, and gave it back
         held.in_flight.append(effect.job.attempt)
         tried.slot = effect.slot
+
+    def _see_prolong(self, effect: do.AnswerProlong, fact: seen.Input) -> None:
+        assert isinstance(fact, seen.ProlongAsked), "nobody asked"
+        held, tried = self._held[effect.slot], self.tried[effect.attempt]
+        runs = held.in_flight[:1] == [effect.attempt] and not held.killed and not tried.forgotten
+        if not effect.granted:
+            assert not runs or tried.told_to_end or self._interrupting, "what runs may go on"
+            return
+        assert runs, "what is killed or gone gets no more time"
+        assert not tried.told_to_end, "prolong moves a limit, nothing else"
+        tried.sign_ns, tried.was_silent = self._now(), False
+        ms = tried.job.timeout_ms if fact.ms is None else fact.ms
+        if tried.job.timeout_ms is not None and ms is not None:
+            tried.prolonged_to_ns = self._now() + ms * _MS_NS
 
     def _see_give_back(self, effect: do.GiveBackJob, *, asked: bool) -> None:
         key = (effect.job_id, effect.fence)
@@ -236,9 +286,13 @@ class PoolWatch:
     def _judge_heard(self, tried: Tried, done: Done, ending: Ending) -> None:
         limit_ms = tried.job.timeout_ms
         late = limit_ms is not None and done.ended_ns - done.started_ns > limit_ms * _MS_NS
+        if tried.prolonged_to_ns is not None:
+            late = done.ended_ns > tried.prolonged_to_ns
+        stalled = ending.failure_reason is FailureReason.STALLED
+        assert not stalled or tried.was_silent, "it gave its signs of life"
         if done.retire or done.left_behind:
             assert tried.slot in self._cleared, "recorded before its tree was gone"
-        if late or (done.failure is not None and done.failure.kind == TIMEOUT):
+        if late or stalled or (done.failure is not None and done.failure.kind == TIMEOUT):
             assert ending.outcome is Outcome.TIMED_OUT, "the worker's own stamps judge"
         elif done.failure is None:
             assert ending.outcome is Outcome.SUCCEEDED, "what ended in time is a success, whatever came afterwards"
@@ -256,9 +310,10 @@ class PoolWatch:
                 assert not held.fenced, "the keeper's kill is no crash"
             case Outcome.TIMED_OUT:
                 assert held.kill_meant_for in {None, key}, "the kill was meant for another job"
-                limit_ns = (tried.job.timeout_ms or 0) * _MS_NS
-                assert limit_ns, "it has no limit"
-                assert self._now() - tried.head_since_ns >= limit_ns, "its limit has not passed"
+                if ending.failure_reason is FailureReason.STALLED:
+                    assert tried.was_silent, "it gave its signs of life"
+                else:
+                    self._check_passed(tried)
             case Outcome.CANCELLED:
                 assert "cancel" in tried.wishes
             case Outcome.INTERRUPTED:
@@ -266,6 +321,11 @@ class PoolWatch:
                 assert innocent or held.fenced or self._interrupting or tried.wishes or tried.taken_away
             case _:
                 raise AssertionError(ending.outcome)
+
+    def _check_passed(self, tried: Tried) -> None:
+        assert tried.job.timeout_ms is not None, "it has no limit"
+        limit_ns = tried.prolonged_to_ns or tried.head_since_ns + tried.job.timeout_ms * _MS_NS
+        assert self._now() >= limit_ns, "its limit has not passed"
 
     def not_left(self) -> list[Key]:
         """Claimed attempts of which nothing was said, and that are still ours."""

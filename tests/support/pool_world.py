@@ -56,6 +56,9 @@ class Worker:
     current: ClaimedJob | None = None
     since_ns: int = 0
     stop: do.StopSoftly | None = None
+    """The stop in force; a granted prolong takes it back."""
+    stopped: Key | None = None
+    """The last attempt that was stopped softly."""
     written: deque[Done | None] = field(default_factory=deque)
     """None stands for Hello."""
     fenced: bool = False
@@ -122,6 +125,9 @@ class World:
                 self._facts.append(seen.TookBack(effect.slot, self._take_back(effect.slot)))
             case do.StopSoftly():
                 self.workers[effect.slot].stop = effect
+                self.workers[effect.slot].stopped = effect.attempt
+            case do.AnswerProlong():
+                self._take_stop_back(effect)
             case do.KillTree():
                 self.workers[effect.slot].clearing = True
             case do.SweepTree():
@@ -137,8 +143,15 @@ class World:
                 self._end_template(effect.generation)
             case do.Leave():
                 self.left = True
-            case do.NoteProgress() | do.NoteCleared() | do.NoteServed() | do.Alert():
+            case do.AskStore() | do.RefuseAsk():
                 pass
+            case do.NoteProgress() | do.NoteProlonged() | do.NoteCleared() | do.NoteServed() | do.Alert():
+                pass
+
+    def _take_stop_back(self, answer: do.AnswerProlong) -> None:
+        worker = self.workers.get(answer.slot)
+        if worker is not None and answer.granted and worker.stop is not None and worker.stop.why != "cancel":
+            worker.stop = None
 
     def _take_back(self, slot: int) -> tuple[Key, ...]:
         queue = self.workers[slot].queue
@@ -315,18 +328,35 @@ class World:
             self.ns += 6 * MS_NS
         stopped = worker.stop is not None and worker.stop.attempt == job.attempt
         if stopped and heed and worker.stop is not None:
-            failure = Failure(TIMEOUT if worker.stop.why == "timeout" else CANCELLED, "stopped")
+            failure = Failure(CANCELLED if worker.stop.why == "cancel" else TIMEOUT, "stopped")
         done = Done(
             *(job.id, job.fence, worker.since_ns, self.ns, 0, 0),
             marked=False,
             output=None if failure else "1",
             failure=failure,
             left_behind=["sleep (7)"] if left_behind else [],
-            retire=stopped or left_behind,
+            retire=worker.stopped == job.attempt or left_behind,
         )
         worker.current, worker.retired = None, done.retire
         worker.written.append(done)
         self.watch.wrote(done)
+
+    def beat(self, slot: int) -> None:
+        """The running attempt says that it is alive."""
+        worker = self.workers[slot]
+        if worker.alive and worker.current is not None and not worker.written:
+            self.tell(seen.Beaten(slot, worker.current.fence))
+
+    def prolong(self, slot: int, ms: int | None = None) -> bool:
+        """The running attempt asks for more time; what it wrote before is read first."""
+        worker = self.workers[slot]
+        if not worker.alive or worker.current is None:
+            return False
+        while worker.written:
+            self.hear(slot)
+        effects = self.tell(seen.ProlongAsked(slot, worker.current.attempt, ms))
+        (answer,) = [effect for effect in effects if isinstance(effect, do.AnswerProlong)]
+        return answer.granted
 
     def lie(self, slot: int) -> None:
         """The worker writes Done for a job that it was not given."""

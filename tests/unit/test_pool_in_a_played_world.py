@@ -23,6 +23,8 @@ EXAMPLES = int(os.environ.get("JOBWARDEN_TEST_EXAMPLES", "0"))
 Step = Callable[[World, int], object]
 FAILURES = (HANDLER_ERROR, PERMANENT, NO_HANDLER)
 LIMITS_MS = (None, 1, 50, 1_000)
+SILENCES_MS = (None, None, 20, 400)
+PROLONGS_MS = (None, 1, 100, 5_000)
 PAYLOADS = ("null", '"' + "x" * 5_000 + '"')
 
 
@@ -52,6 +54,7 @@ def add(world: World, chosen: int) -> None:
         world.add(
             "slow" if chosen % 5 == 0 else "quick",
             timeout_ms=LIMITS_MS[chosen // 8 % 4],
+            heartbeat_timeout_ms=SILENCES_MS[chosen // 3 % 4],
             force_kill_on_timeout=int(chosen % 7 == 0),
             payload=PAYLOADS[(chosen + each) % 11 == 0],
             lost_in_row=int((chosen + each) % 13 == 0),
@@ -108,6 +111,13 @@ def progress(world: World, slot: int) -> None:
         world.tell(seen.ProgressMade(slot, job.fence, 50.0))
 
 
+def prolong(world: World, chosen: int) -> None:
+    """One of the running attempts asks for more time."""
+    slots = sorted(world.workers)
+    if slots:
+        world.prolong(slots[chosen % len(slots)], PROLONGS_MS[chosen // 8 % 4])
+
+
 def finish_badly(world: World, chosen: int) -> None:
     """The handler fails, leaves a child behind or swallows the soft stop."""
     slots = sorted(world.workers)
@@ -149,6 +159,8 @@ STEPS: tuple[tuple[int, str, Step], ...] = (
     (20, "work", on_a_worker(World.work)),
     (20, "hear", on_a_worker(World.hear)),
     (4, "progress", on_a_worker(progress)),
+    (4, "beat", on_a_worker(World.beat)),
+    (5, "prolong", prolong),
     (3, "crash", on_a_worker(World.die)),
     (2, "fence", on_a_worker(lambda world, slot: world.die(slot, fenced=True))),
     (8, "shot", on_a_worker(be_shot)),
