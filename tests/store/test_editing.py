@@ -293,6 +293,15 @@ def test_a_job_edited_into_a_full_group_waits_for_room(scene: Scene) -> None:
     assert {job.id for job in scene.claim()} == {first, free}
 
 
+def test_a_job_edited_into_a_group_with_room_is_ready_at_once(scene: Scene) -> None:
+    """In the same transaction; nobody comes by later to admit it."""
+    limit(scene, "group", "g", 1)
+    job_id = scene.add()
+    edit(scene, job_id, group_id="g")
+    assert scene.get(job_id).pending_reason is None
+    assert [job.id for job in scene.claim()] == [job_id]
+
+
 def test_a_job_of_a_limited_type_that_is_put_off_leaves_its_place(scene: Scene) -> None:
     """The next one becomes ready in the same transaction."""
     limit(scene, "type", "work", 1)
