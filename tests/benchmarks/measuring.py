@@ -49,12 +49,14 @@ def seconds_since(began_ns: int) -> float:
 class Daemon:
     """A running `jobwarden run` on its own SQLite file."""
 
-    def __init__(self, folder: Path, *, workers: int) -> None:
+    def __init__(self, folder: Path, *, workers: int, handlers: str = HANDLERS, **settings: object) -> None:
+        """`settings` are options of `jobwarden run` by their names."""
         self.url = f"sqlite:///{folder}/jobs.db"
         self._folder = folder
         self._workers = workers
         (folder / "handlers").mkdir(exist_ok=True)
-        (folder / "handlers" / "measured.py").write_text(HANDLERS)
+        (folder / "handlers" / "measured.py").write_text(handlers)
+        self._settings = settings
         self.log = folder / "log"
 
     @contextlib.contextmanager
@@ -63,6 +65,7 @@ class Daemon:
         settings = ["--database-url", self.url, "--handlers", str(self._folder / "handlers")]
         settings += ["--state-dir", str(self._folder / "state"), "--workers", str(self._workers)]
         settings += ["--lease-seconds", "5", "--log-format", "json", "--log-level", "debug"]
+        settings += [f"--{name.replace('_', '-')}={value}" for name, value in self._settings.items()]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("JOBWARDEN_")}
         with self.log.open("wb") as log:
             process = subprocess.Popen(
