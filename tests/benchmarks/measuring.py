@@ -29,6 +29,12 @@ def noop(payload):
 def stamp(payload):
     return time.monotonic_ns()
 
+@handler("nap")
+def nap(payload):
+    began = time.monotonic_ns()
+    time.sleep(0.02)
+    return [began, time.monotonic_ns()]
+
 @handler("hang")
 def hang(payload):
     if os.fork() == 0:

@@ -47,10 +47,19 @@ class _Offer(NamedTuple):
     room: int | None
 
 
-def claim_jobs(connection: Connection, sql: Statements, work: Work, claim: Claim) -> list[ClaimedJob]:
-    """The jobs that now belong to this claim, in the order of claiming; none if the node's own row is gone."""
+class Taken(NamedTuple):
+    """What a claim got."""
+
+    jobs: list[ClaimedJob]
+    """In the order of claiming."""
+    held_back: bool
+    """A limit per node may have kept jobs back: the end of one that this node runs makes room for the next."""
+
+
+def claim_jobs(connection: Connection, sql: Statements, work: Work, claim: Claim) -> Taken:
+    """The jobs that now belong to this claim; none if the node's own row is gone."""
     lanes = _prepare(connection, sql, now_us=work.now_us)
-    offers = _offers(connection, lanes.limits, work, claim)
+    offers, held_back = _offers(connection, lanes.limits, work, claim)
     chosen = _choose(connection, sql, offers, work, claim) if offers else []
     if chosen and lanes.limits.has_rates:
         allowed = take_for(connection, lanes, [each.id for each in chosen], now_us=work.now_us)
@@ -61,7 +70,7 @@ def claim_jobs(connection: Connection, sql: Statements, work: Work, claim: Claim
             values = {**taken, **terms, "node_name": work.node_name, "ids": entries.as_json(ids)}
             connection.execute(sql.claim_jobs, values)
         connection.execute(sql.record_processing, taken)
-    return chosen
+    return Taken(chosen, held_back)
 
 
 def next_due_us(connection: Connection, sql: Statements, seen: Sequence[Any], *, now_us: int) -> int | None:
@@ -110,19 +119,20 @@ def _promote(connection: Connection, lanes: Lanes, *, now_us: int) -> None:
     lanes.adjust(connection, {waiter[1:] for waiter in limited}, now_us=now_us)
 
 
-def _offers(connection: Connection, limits: Limits, work: Work, claim: Claim) -> list[_Offer]:
-    """The types that are not paused and not at their limit on this node; those with a limit first."""
+def _offers(connection: Connection, limits: Limits, work: Work, claim: Claim) -> tuple[list[_Offer], bool]:
+    """The types that are not paused and not at their limit on this node, those with one first; whether one is near."""
     if EVERYTHING in limits.paused:
-        return []
+        return [], False
     bounds = {terms.job_type: _bound(limits, terms) for terms in claim.types}
     running = _running_here(connection, work.node_id) if any(bound is not None for bound in bounds.values()) else {}
-    offers = []
+    offers, held_back = [], False
     for terms in claim.types:
         bound = bounds[terms.job_type]
         room = None if bound is None else bound - running.get(terms.job_type, 0)
+        held_back |= room is not None and room < claim.limit
         if terms.job_type not in limits.paused and (room is None or room > 0):
             offers.append(_Offer(terms, room))
-    return sorted(offers, key=lambda offer: offer.room is None)
+    return sorted(offers, key=lambda offer: offer.room is None), held_back
 
 
 def _bound(limits: Limits, terms: TypeTerms) -> int | None:

@@ -85,6 +85,8 @@ class Receipts(msgspec.Struct, kw_only=True):
     wishes: list[Wish] = []
     next_due_us: int | None = None
     """When the next job that waits only for its time becomes due (of any type); None for never."""
+    held_back: bool = False
+    """A limit per node may have kept jobs back from this claim: an end of this node makes room for the next."""
     moved: bool = False
     """Ends of this transaction may have made other jobs ready: dependents, those next in a lane, dead letters."""
     node_missing: bool = False

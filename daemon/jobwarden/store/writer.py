@@ -131,7 +131,7 @@ class Writer:
             self._write_report(work)
             self._publish_types(work)
             if work.claim is not None and work.claim.limit > 0 and work.claim.types:
-                receipts.claimed = claim_jobs(self._connection, self._sql, work, work.claim)
+                receipts.claimed, receipts.held_back = claim_jobs(self._connection, self._sql, work, work.claim)
             self._look(work, receipts)
         return receipts
 

@@ -71,6 +71,7 @@ class Ledger(threading.Thread):
         self._next_due_us: int | None = None
         self._last_entries = 0
         self._last_commit_ns = 0
+        self._held_back = False
         self._away_since_ns: int | None = None
         self.node_missing = False
         self.commits = 0
@@ -275,7 +276,10 @@ class Ledger(threading.Thread):
 
     def _answer(self, entries: Entries, receipts: Receipts) -> None:
         if entries.claim:
+            self._held_back = receipts.held_back
             self._mailbox.post(Claimed(receipts.claimed))
+        elif self._held_back and entries.endings:
+            self._mailbox.post(Rang())
         for refusal in receipts.refused:
             if not refusal.settled:
                 self._mailbox.post(LeaseLost(refusal.job_id, refusal.fence))
