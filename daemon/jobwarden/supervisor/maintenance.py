@@ -36,7 +36,7 @@ class Maintenance:
         self._asked_ns = self._next_ns
         self._problems: dict[str, str] = {}
         self.summary: dict[str, object] | None = None
-        """The last round of this node, for people; None before the first."""
+        """For people: `at_us` of this node's last round, and what the last one did that found anything to do."""
 
     def change(self, rules: Rules) -> None:
         """From now on; may be called from any thread."""
@@ -93,9 +93,12 @@ class Maintenance:
     def _close(self) -> None:
         """Of a round that has taken its period, the rest comes with the next one, whose first duties are due."""
         self._rounds.abandon()
-        self.summary = {"at_us": self._clock.now_us(), "done": self._rounds.done}
-        if self._rounds.done:
-            events.emit(events.Maintained(done=self._rounds.done))
+        now_us, done = self._clock.now_us(), self._rounds.done
+        if done or self.summary is None:
+            self.summary = {"done": done, "done_at_us": now_us}
+        self.summary = {**self.summary, "at_us": now_us}
+        if done:
+            events.emit(events.Maintained(done=done))
         self._rest_until_asked_again()
 
     def _rest_until_asked_again(self) -> None:
