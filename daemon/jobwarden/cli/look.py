@@ -77,7 +77,8 @@ def show_command(
 
 
 def _row(job: JobRecord) -> tuple[object, ...]:
-    next_at = None if job.ended or job.locked_at else job.next_attempt_at or job.run_at
+    unknown = job.ended or job.locked_at or job.pending_reason
+    next_at = None if unknown else job.next_attempt_at or job.run_at
     tries = f"{job.attempts}/{job.max_attempts}"
     return (
         job.id,
