@@ -13,6 +13,7 @@ import pytest
 from jobwarden import __version__
 from jobwarden.cli.entry import enter
 from jobwarden.client import Client
+from jobwarden.clock import SECOND_US, SYSTEM_CLOCK
 from jobwarden.jobs import AttemptFacts, JobStatus
 from tests.support.played_node import NAME, PlayedNode
 from tests.support.shell import Shell
@@ -219,6 +220,16 @@ def test_status_shows_daemons_slots_and_queues(shell: Shell, client: Client, nod
     text = shell.call("status")
     for words in (NAME, "tree", "busy", "report", "processing", "bad.py: no"):
         assert words in text
+
+
+def test_status_says_when_maintenance_was_done_and_what_it_did(shell: Shell, node: PlayedNode) -> None:
+    """The last round, and the last one that found anything to do: one line."""
+    now_us = SYSTEM_CLOCK.now_us()
+    done = {"removed": 1234, "expired": 2}
+    node.tell({"maintenance": {"at_us": now_us, "done": done, "done_at_us": now_us - 600 * SECOND_US}})
+    (line,) = [line for line in shell.call("status").splitlines() if line.startswith("maintenance")]
+    assert f"by {NAME}" in line
+    assert line.endswith("; 10 m 0 s ago: removed 1,234, expired 2")
 
 
 def test_status_of_an_idle_store_says_that_nobody_works(shell: Shell) -> None:

@@ -56,6 +56,7 @@ class Situation:
         shown = [each for each in (*JobStatus, RETRYING) if any(each in row for row in self.queue.values())]
         counts = [(job_type, *(row.get(each, 0) for each in shown)) for job_type, row in self.queue.items()]
         yield from _chapter("jobs", ("type", *shown), counts)
+        yield from self._maintenance()
         yield from _chapter("limits and pauses", HEADINGS, control_rows(self.controls))
 
     def problems(self) -> Iterator[str]:
@@ -118,6 +119,21 @@ class Situation:
 
     def _age(self, since_us: int) -> str:
         return duration(max(0, self.now_us - since_us) / SECOND_US)
+
+    def _maintenance(self) -> Iterator[str]:
+        """Who did the last round, and what the last one did that found anything to do."""
+        told = ((node, (node.report or {}).get("maintenance")) for node in self.nodes)
+        rounds = [(node, said) for node, said in told if isinstance(said, dict) and "at_us" in said]
+        if not rounds:
+            return
+        node, last = max(rounds, key=lambda each: each[1]["at_us"])
+        line = f"maintenance: last round {self._age(last['at_us'])} ago by {node.name}"
+        busy = [said for _node, said in rounds if said.get("done")]
+        if busy:
+            said = max(busy, key=lambda each: each["done_at_us"])
+            done = ", ".join(f"{name} {number:,}" for name, number in said["done"].items())
+            line += f"; {self._age(said['done_at_us'])} ago: {done}"
+        yield printable(line)
 
     def _slot_rows(self) -> Iterator[tuple[object, ...]]:
         for node in self.nodes:
