@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from jobwarden.clock import to_datetime
-from jobwarden.jobs import FailureReason, JobStatus, Outcome
+from jobwarden.jobs import FailureReason, JobOptions, JobStatus, Outcome, TypeTerms
+from jobwarden.store import Claim, expiring
 from jobwarden.store.expiring import expire
 from tests.store.maintaining import access_of, maintain
 from tests.store.scene import Scene
@@ -145,3 +146,20 @@ def test_many_expire_in_several_rounds(scene: Scene) -> None:
         with access.writing() as connection:
             ended.append(expire(connection, access.sql, scene.now_us, limit=2))
     assert [sorted(some) for some in ended] == [ids[3:], ids[1:3], ids[:1], []]
+
+
+def test_more_expired_jobs_than_one_claim_can_cancel_are_not_handed_out(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That claim takes nothing, the next one goes on; the store says that it is worth a look at once."""
+    monkeypatch.setattr(expiring, "MOST_ROUNDS", 1)
+    options = JobOptions(job_type="work", expires_in=60)
+    scene.store.add([options] * (expiring.MOST_AT_ONCE + 1), now_us=scene.now_us)
+    fresh = scene.add()
+    scene.pass_seconds(60)
+    claim = Claim(batch="b", limit=10, types=(TypeTerms(job_type="work"),))
+    receipts = scene.transact(claim=claim)
+    assert receipts.claimed == []
+    assert receipts.next_due_us is not None
+    assert receipts.next_due_us <= scene.now_us
+    assert _claimed(scene) == [fresh]

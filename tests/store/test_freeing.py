@@ -104,6 +104,21 @@ def test_many_jobs_of_several_dead_nodes_are_freed_in_one_go(scene: Scene) -> No
     assert {scene.last_event(job.id).metadata["owner"] for job in second} == {"host:2"}
 
 
+def test_what_follows_is_done_for_the_jobs_of_all_dead_nodes(scene: Scene) -> None:
+    """Each of them was to be cancelled: both are counted, and the dependents of both end."""
+    scene.register("node-2", "host:2")
+    scene.add()
+    scene.add()
+    jobs = [*scene.claim(1), *scene.claim(node="node-2", name="host:2")]
+    children = [scene.add("other", depends_on={"jobIds": [job.id]}) for job in jobs]
+    for job in jobs:
+        scene.store.cancel(job.id, now_us=scene.now_us)
+    scene.writer.remove_node("node-2")
+    assert _free(scene) == 2
+    assert {scene.get(each).status for each in children} == {JobStatus.CANCELLED}
+    assert scene.store.counts() == {"other": {"cancelled": 2}, "work": {"cancelled": 2}}
+
+
 def test_the_jobs_own_retry_rules_do_not_delay_a_lost_job(scene: Scene) -> None:
     """It is ready at once: the delay is for failures."""
     job = scene.add_and_claim(retry_delay=5_000)

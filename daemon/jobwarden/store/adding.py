@@ -98,7 +98,9 @@ class _Batch:
 
     def insert(self) -> None:
         """Jobs, events, tags and open edges."""
-        rare = [place for place in self.new if self.lanes or not self.options[place].model_fields_set <= _PLAIN]
+        rare = [
+            place for place in self.new if self.lanes is not None or not self.options[place].model_fields_set <= _PLAIN
+        ]
         plain = self.new if not rare else sorted(set(self.new) - set(rare))
         self._insert(self.sql.insert_jobs, self._plain_rows(plain))
         self._insert(self.sql.insert_jobs_in_full, [self._full_row(place) for place in rare])

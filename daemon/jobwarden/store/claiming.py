@@ -14,7 +14,7 @@ from jobwarden.jobs.claim import ClaimedJob, TypeTerms
 from jobwarden.jobs.control import EVERYTHING
 from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS, DEFAULT_RETRY_DELAY_SECONDS
 from jobwarden.store import entries
-from jobwarden.store.expiring import expire
+from jobwarden.store.expiring import expire_all
 from jobwarden.store.lanes import NO_LANES, WAITER, Lanes, Waiter, adjust_changed, admit, withdraw
 from jobwarden.store.limits import TYPE, Limits, read_limits, says_nothing
 from jobwarden.store.schema import control, job
@@ -59,6 +59,8 @@ class Taken(NamedTuple):
 def claim_jobs(connection: Connection, sql: Statements, work: Work, claim: Claim) -> Taken:
     """The jobs that now belong to this claim; none if the node's own row is gone."""
     lanes = _prepare(connection, sql, now_us=work.now_us)
+    if lanes is None:
+        return Taken([], held_back=False)
     offers, held_back = _offers(connection, lanes.limits, work, claim)
     chosen = _choose(connection, sql, offers, work, claim) if offers else []
     if chosen and lanes.limits.has_rates:
@@ -80,11 +82,14 @@ def next_due_us(connection: Connection, sql: Statements, seen: Sequence[Any], *,
     return min((moment for moment in (due, expires, resumes, token) if moment is not None), default=None)
 
 
-def _prepare(connection: Connection, sql: Statements, *, now_us: int) -> Lanes:
-    """What time has brought: jobs have expired, pauses are over, jobs are due, lanes have tokens again."""
+def _prepare(connection: Connection, sql: Statements, *, now_us: int) -> Lanes | None:
+    """What time has brought: jobs have expired, pauses are over, jobs are due, lanes have tokens again.
+
+    None if more jobs have expired than could be cancelled in one go: none of them must be chosen, so come again.
+    """
     controlled, expires = connection.execute(OUTLOOK).one()
-    if expires is not None and expires <= now_us:
-        expire(connection, sql, now_us)
+    if expires is not None and expires <= now_us and not expire_all(connection, sql, now_us):
+        return None
     lanes = Lanes.load(connection) if controlled else NO_LANES
     if any(until is not None and until <= now_us for until in lanes.limits.paused.values()):
         lanes = _lift_pauses(connection, lanes.limits, now_us=now_us)

@@ -21,11 +21,19 @@ if TYPE_CHECKING:
 
     from jobwarden.store.statements import Statements
 
+MOST_AT_ONCE = 500
+MOST_ROUNDS = 10
+
 # A literal, so that the partial index job_expiry is used.
 _EXPIRING = text("expires_at IS NOT NULL AND started_at IS NULL AND ended_at IS NULL")
 
 
-def expire(connection: Connection, sql: Statements, now_us: int, limit: int = 500) -> list[int]:
+def expire_all(connection: Connection, sql: Statements, now_us: int) -> bool:
+    """Cancel all whose time is over, thousands at most; whether none is left, so that a claim may choose."""
+    return any(len(expire(connection, sql, now_us)) < MOST_AT_ONCE for _ in range(MOST_ROUNDS))
+
+
+def expire(connection: Connection, sql: Statements, now_us: int, limit: int = MOST_AT_ONCE) -> list[int]:
     """Cancel at most `limit` jobs whose time is over, the longest over first, and what follows; their ids."""
     over = select(job.c.id, job.c.expires_at).where(_EXPIRING, job.c.expires_at <= now_us)
     rows = connection.execute(over.order_by(job.c.expires_at, job.c.id).limit(limit)).all()

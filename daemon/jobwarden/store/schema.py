@@ -252,7 +252,7 @@ barrier = Table(
     "barrier",
     metadata,
     Column("job_id", Id, ForeignKey("job.id", ondelete="CASCADE"), primary_key=True),
-    # The first earlier job that has not ended and carries all the tags; looked up again when that one ends.
+    # The last earlier job that has not ended and carries all the tags; looked up again when that one ends.
     Column("waits_for", Id, nullable=False),
 )
 Index("barrier_waits_for", barrier.c.waits_for)
