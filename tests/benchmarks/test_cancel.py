@@ -68,7 +68,7 @@ def test_cancelling_a_running_job_that_ignores_everything(tmp_path: Path, grace:
         daemon.wait_for_workers()
         samples = [cancel_one(client, tmp_path) for _ in range(KILLS)]
     median, late = percentiles(samples)
-    row = {
+    row: dict[str, object] = {
         "grace_s": 2 if grace is None else grace,
         "kills": KILLS,
         "p50_ms": round(median, 1),
