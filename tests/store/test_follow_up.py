@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobwarden.jobs import ClaimedJob, FailureReason, JobOptions, JobStatus, Outcome, complete, end_attempt
+from jobwarden.jobs import ClaimedJob, FailureReason, JobFilter, JobOptions, JobStatus, Outcome, complete, end_attempt
 from jobwarden.store.barriers import MOST_AT_ONCE
 from tests.store.maintaining import maintain, rows
 from tests.store.scene import NAME, NODE, Scene
@@ -237,6 +237,23 @@ def test_a_cascade_is_settled_one_level_at_a_time(scene: Scene) -> None:
     assert scene.event_types(chain[-1]) == ["added", "cancelled"]
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_cancelling_a_free_prerequisite_reaches_its_dependents(scene: Scene, *, many: bool) -> None:
+    """In the same call, by id or by filter; it holds no barrier and no place in a lane any more."""
+    scene.store.controls.set_limit("type", "work", max_running=1, now_us=scene.now_us)
+    parent = scene.add(tags=["t"])
+    child = _child(scene, parent, job_type="other")
+    waiting = scene.add("other", depends_on={"tags": ["t"]})
+    second = scene.add()
+    if many:
+        scene.store.bulk.cancel_all(JobFilter.parse(ids=[parent]), now_us=scene.now_us)
+    else:
+        scene.store.cancel(parent, now_us=scene.now_us)
+    assert scene.get(child).status is GONE
+    assert [job.id for job in scene.claim(types=["other"])] == [waiting]
+    assert [job.id for job in scene.claim()] == [second]
+
+
 def test_a_removed_prerequisite_will_never_complete(scene: Scene) -> None:
     """Its dependents are told that it was removed."""
     parent = scene.add("other")
@@ -281,6 +298,22 @@ def test_a_lane_is_filled_again_however_its_job_left(scene: Scene, way: str) -> 
             _cancel(scene, job)
     back = way in {"given back", "interrupted", "lost"}
     assert [each.id for each in scene.claim()] == [first if back else second]
+
+
+@pytest.mark.parametrize("way", ["given back", "interrupted", "retrying"])
+def test_jobs_that_come_back_after_a_limit_was_lowered_wait_in_their_lane(scene: Scene, way: str) -> None:
+    """They were not touched while they ran; now the limit holds for them too."""
+    scene.store.controls.set_limit("type", "work", max_running=3, now_us=scene.now_us)
+    for _ in range(3):
+        scene.add(retry_delay=0)
+    jobs = scene.claim()
+    scene.store.controls.set_limit("type", "work", max_running=1, now_us=scene.now_us)
+    for job in jobs:
+        if way == "given back":
+            scene.give_back(job)
+        else:
+            scene.end(job, Outcome.INTERRUPTED if way == "interrupted" else Outcome.FAILED)
+    assert len(scene.claim()) == 1
 
 
 def test_added_jobs_of_a_limited_group_wait_in_their_lane(scene: Scene) -> None:
