@@ -105,6 +105,13 @@ def test_jobs_of_one_batch_may_depend_on_each_other(scene: Scene) -> None:
         scene.complete(job)
 
 
+def test_a_batch_may_be_one_long_chain(scene: Scene) -> None:
+    """What is looked for is circles, in time that grows with the batch and no faster."""
+    ids = _batch(scene, [], *([-place] for place in range(1, 5_000)))
+    assert _claimed(scene) == ids[:1]
+    assert scene.get(ids[-1]).depends_on_job_ids == [ids[-2]]
+
+
 def test_a_chain_within_a_batch_ends_with_what_ended_before(scene: Scene) -> None:
     """The first of the batch is cancelled at once, the second with it, the rest by the repair pass."""
     dead = _ended(scene, "failed")
@@ -122,7 +129,7 @@ REFUSED: list[tuple[str, list[list[int]], str, str]] = [
     ("itself", [[-1]], "depends_on.job_ids", "depends on itself"),
     ("itself in a batch", [[], [-2]], "jobs[1].depends_on.job_ids", "depends on itself"),
     ("a circle", [[], [-4], [-2], [-3]], "jobs[1].depends_on.job_ids", "depends on itself"),
-    ("a job behind a circle", [[-2], [-3], [-2]], "jobs[0].depends_on.job_ids", "through other jobs"),
+    ("a job behind a circle", [[-2], [-3], [-2]], "jobs[1].depends_on.job_ids", "through other jobs"),
     ("outside of the batch", [[], [-3]], "jobs[1].depends_on.job_ids", "which has 2"),
 ]
 

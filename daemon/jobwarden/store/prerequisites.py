@@ -7,6 +7,7 @@ onParentFailure it is refused.
 
 from __future__ import annotations
 
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
@@ -88,13 +89,13 @@ def _refuse_cycles(references: dict[int, References], options: Sequence[JobOptio
     for place, found in references.items():
         if same[place] == place:
             waits[place] = {same[-reference - 1] for reference in found if reference < 0}
-    while free := [place for place, others in waits.items() if not others & waits.keys()]:
-        for place in free:
-            del waits[place]
-    if waits:
-        place = min(waits)
-        problem = "it depends on itself" if place in waits[place] else "it depends on itself through other jobs"
-        raise InvalidJobError(_field(place, len(options)), f"{problem}, so it could never run")
+    try:
+        TopologicalSorter(waits).prepare()
+    except CycleError as error:
+        circle: list[int] = error.args[1]
+        place = min(circle)
+        problem = "it depends on itself" if len(set(circle)) == 1 else "it depends on itself through other jobs"
+        raise InvalidJobError(_field(place, len(options)), f"{problem}, so it could never run") from None
 
 
 def _refuse_unknown(connection: Connection, wanted: dict[int, int], *, batch: int) -> None:
