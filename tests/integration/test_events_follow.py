@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from jobwarden.client import AsyncClient, Client
+from jobwarden.client import AsyncClient, Client, tracking
+from jobwarden.clock import SECOND_NS, Clock
 from jobwarden.errors import InvalidJobError
 from jobwarden.jobs import JobOptions
 from tests.support.played_node import PlayedNode
@@ -107,6 +108,31 @@ def test_following_ends_when_nothing_comes(client: Client) -> None:
     assert len(list(client.events("begin", follow=True, idle_seconds=0))) == 1
 
 
+class HandClock(Clock):
+    """Monotonic time is set by hand."""
+
+    seconds = 0
+
+    def monotonic_ns(self) -> int:
+        """As set."""
+        return self.seconds * SECOND_NS
+
+
+def test_silence_is_counted_from_the_last_event(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each event begins the time anew."""
+    clock = HandClock()
+    monkeypatch.setattr(tracking, "SYSTEM_CLOCK", clock)
+    track = client.track(None, follow=True, idle_seconds=10)
+    client.add_job("digest")
+    clock.seconds = 9
+    for event in track.next_batch():
+        track.advance(event)
+    clock.seconds = 18
+    assert (track.next_batch(), track.finished) == ([], False)
+    clock.seconds = 19
+    assert track.finished
+
+
 def test_following_ends_at_the_callers_word(client: Client) -> None:
     """A set `stop` ends the iterator, also between two events of one batch."""
     stop = threading.Event()
@@ -145,16 +171,16 @@ client.add_job("digest"); client.add_job("digest")
 next(events)
 if (child := os.fork()) == 0:
     os._exit(len(list(events)))
-left = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+left = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) or len(os.listdir(sys.argv[2])) - 1
 client.cancel_job(next(events).job_id)
 sys.exit(left or (0 if next(events).type == "cancelled" else 9))
 """
 
 
-def test_a_fork_does_not_follow_along(client: Client, url: str) -> None:
+def test_a_fork_does_not_follow_along(client: Client, url: str, tmp_path: Path) -> None:
     """In the child the iterator ends: connection and socket are the parent's, which goes on undisturbed."""
     client.get_job(1)
-    subprocess.run([sys.executable, "-c", FORKS, url], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", FORKS, url, tmp_path / "jobs.db.doorbell"], check=True, timeout=60)
 
 
 def test_asynchronous_following_does_the_same(url: str) -> None:

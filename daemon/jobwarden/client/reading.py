@@ -62,7 +62,7 @@ class Reading(Connected):
         return self.store.bulk.find(found, order=arguments.checked_order(order), limit=limit, cursor=cursor)
 
     def count_jobs(self, jobs: JobFilter | None = None, **fields: Unpack[FilterFields]) -> int:
-        """How many jobs match; without a filter, all. Counts rows: `counts` is quicker for totals."""
+        """How many jobs match; without a filter, all. Quick, however many have ended, for filters of type and status."""
         return self.store.bulk.count(checked_filter(jobs, fields))
 
     def counts(self) -> dict[str, dict[str, int]]:
