@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from jobwarden.jobs import JobOptions, JobStatus, Outcome
+from jobwarden.errors import JobStateError, UnknownJobError
+from jobwarden.jobs import ClaimedJob, JobOptions, JobStatus, Outcome
 from jobwarden.store import retention
 from jobwarden.store.dialects import dialect_for
 from jobwarden.store.retention import DAY_US, Retention
@@ -214,3 +218,63 @@ def test_retention_never_counts_below_zero(scene: Scene) -> None:
     scene.end(scene.add_and_claim(max_attempts=1), Outcome.CRASHED)
     maintain(scene)
     assert scene.store.counts() == {"work": {"completed": 1, "failed": 1}}
+
+
+class _Throng:
+    """Jobs that depend on each other, and random things that happen to them."""
+
+    def __init__(self, scene: Scene, dice: random.Random) -> None:
+        self.scene = scene
+        self.dice = dice
+        self.claimed: list[ClaimedJob] = []
+
+    def happen(self) -> None:
+        deeds: list[Callable[[], object]] = [self.add, self.claim, self.end, self.change, self.clean_up, self.repair]
+        self.dice.choices(deeds, [2, 1, 2, 1, 1, 1])[0]()
+        self.scene.pass_seconds(1)
+
+    def add(self) -> None:
+        known = sorted(_ids(self.scene, "SELECT id FROM job"))
+        chosen = self.dice.sample(known, min(len(known), self.dice.choice([0, 0, 1, 2])))
+        how = ["cancel", "run", "fail"]
+        depends_on = {"jobIds": [{"id": each, "onParentFailure": self.dice.choice(how)} for each in chosen]}
+        self.scene.add(max_attempts=self.dice.choice([1, 3]), retry_delay=3, depends_on=depends_on if chosen else {})
+
+    def claim(self) -> None:
+        self.claimed += self.scene.claim(self.dice.choice([1, 5]))
+
+    def end(self) -> None:
+        if self.claimed:
+            job = self.claimed.pop(self.dice.randrange(len(self.claimed)))
+            ways: list[Callable[[ClaimedJob], object]] = [self.scene.complete, self.scene.end, self.scene.give_back]
+            self.dice.choice(ways)(job)
+
+    def change(self) -> None:
+        job_id = self.dice.choice(sorted(_ids(self.scene, "SELECT id FROM job")) or [0])
+        with contextlib.suppress(JobStateError, UnknownJobError):
+            if self.dice.random() < 0.5:
+                self.scene.store.cancel(job_id, now_us=self.scene.now_us)
+            else:
+                self.scene.store.retry(job_id, now_us=self.scene.now_us)
+
+    def repair(self) -> None:
+        maintain(self.scene)
+
+    def clean_up(self) -> None:
+        must_stay = _ids(self.scene, "SELECT id FROM job WHERE ended_at IS NULL")
+        must_stay |= _ids(self.scene, "SELECT depends_on FROM edge WHERE settled IS NULL")
+        may_go = _ids(self.scene, "SELECT id FROM job") - must_stay
+        assert self.scene.store.upkeep.cleanup_old_jobs(0, self.scene.now_us) == len(may_go)
+        assert _ids(self.scene, "SELECT id FROM job") == must_stay
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_nothing_that_lives_or_is_waited_for_is_ever_removed(scene: Scene, seed: int) -> None:
+    """Whatever comes in whatever order: adding, claiming, ending, undoing, rounds and cleaning up by hand."""
+    throng = _Throng(scene, random.Random(seed))
+    for _ in range(150):
+        throng.happen()
+
+
+def _ids(scene: Scene, query: str) -> set[int]:
+    return {row[0] for row in rows(scene, query)}

@@ -98,10 +98,9 @@ class Writer:
         relaxed = self._dialect.relaxed(self._connection) if rounds.repeats_itself() else nullcontext()
         with store_errors(self._where), relaxed, self._transaction():
             batch = rounds.run(self._connection, self._sql, now_us=now_us)
-        moved = rounds.note(batch)
         if batch.number:
             self.checkpoint_if_long()
-        return moved
+        return rounds.note(batch)
 
     def checkpoint_if_long(self) -> bool:
         """Fold the log into the database when it has grown; whether anything was done."""
@@ -194,9 +193,8 @@ class Writer:
             self._connection.execute(update(node).where(node.c.id == work.node_id).values(types=storable(work.types)))
 
     def _look(self, work: Work, receipts: Receipts) -> None:
-        given = {"node_id": work.node_id, "now": work.now_us}
-        seen = self._connection.execute(self._sql.look, given).one()
+        seen = self._connection.execute(self._sql.look, {"node_id": work.node_id}).one()
         receipts.next_due_us = next_due_us(self._connection, self._sql, seen, now_us=work.now_us)
-        receipts.node_missing = not seen[4]
+        receipts.node_missing = not seen[3]
         if work.read_wishes:
-            receipts.wishes = [Wish(*wish) for wish in _decode_wishes(seen[5])]
+            receipts.wishes = [Wish(*wish) for wish in _decode_wishes(seen[4])]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jobwarden import events
 from jobwarden.clock import SECOND_NS, SECOND_US
-from jobwarden.errors import CommitUnknownError, StoreUnavailableError
+from jobwarden.errors import CommitUnknownError, StoreError, StoreUnavailableError
 from jobwarden.store.rounds import Rounds
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Maintenance:
             return False
         try:
             return self._work(writer)
-        except (StoreUnavailableError, CommitUnknownError):  # the ledger says so, with its own next write
+        except StoreError:  # the ledger says so, with its own next write
             self._rounds.abandon()
             self._rest_until_asked_again()
             return False
