@@ -33,7 +33,8 @@ _decode = msgspec.json.Decoder(list[ClaimedJob]).decode
 MOST_PROMOTED = 500
 OUTLOOK = text("""
 SELECT EXISTS (SELECT 1 FROM control),
-       (SELECT min(expires_at) FROM job WHERE expires_at IS NOT NULL AND started_at IS NULL AND ended_at IS NULL)
+       (SELECT min(expires_at) FROM job WHERE expires_at IS NOT NULL AND started_at IS NULL AND ended_at IS NULL),
+       (SELECT min(due_at) FROM job WHERE ready IS NULL AND due_at IS NOT NULL AND gate IS NULL)
 """)
 # Literals, so that job_due and job_node are used.
 _DUE = text("ready IS NULL AND due_at IS NOT NULL AND gate IS NULL")
@@ -77,9 +78,14 @@ def claim_jobs(connection: Connection, sql: Statements, work: Work, claim: Claim
 
 def next_due_us(connection: Connection, sql: Statements, seen: Sequence[Any], *, now_us: int) -> int | None:
     """When the store is worth a look again; `seen` is what the statement `look` saw."""
-    due, expires, resumes, rated, *_rest = seen
-    token = next_token_us(connection, sql, read_limits(connection), now_us=now_us) if rated else None
-    return min((moment for moment in (due, expires, resumes, token) if moment is not None), default=None)
+    due, expires, controlled, *_rest = seen
+    moments = [moment for moment in (due, expires) if moment is not None]
+    if controlled:
+        limits = read_limits(connection)
+        moments += [until for until in limits.paused.values() if until is not None and until > now_us]
+        token = next_token_us(connection, sql, limits, now_us=now_us) if limits.has_rates else None
+        moments += [] if token is None else [token]
+    return min(moments, default=None)
 
 
 def _prepare(connection: Connection, sql: Statements, *, now_us: int) -> Lanes | None:
@@ -87,16 +93,14 @@ def _prepare(connection: Connection, sql: Statements, *, now_us: int) -> Lanes |
 
     None if more jobs have expired than could be cancelled in one go: none of them must be chosen, so come again.
     """
-    controlled, expires = connection.execute(OUTLOOK).one()
+    controlled, expires, due = connection.execute(OUTLOOK).one()
     if expires is not None and expires <= now_us and not expire_all(connection, sql, now_us):
         return None
     lanes = Lanes.load(connection) if controlled else NO_LANES
     if any(until is not None and until <= now_us for until in lanes.limits.paused.values()):
         lanes = _lift_pauses(connection, lanes.limits, now_us=now_us)
-    if lanes.empty:
-        connection.execute(sql.promote_due, {"now": now_us})
-        return lanes
-    _promote(connection, lanes, now_us=now_us)
+    if due is not None and due <= now_us:
+        _promote(connection, sql, lanes, now_us=now_us)
     if lanes.limits.has_rates:
         admit_by_time(connection, sql, lanes, now_us=now_us)
     return lanes
@@ -113,8 +117,11 @@ def _lift_pauses(connection: Connection, limits: Limits, *, now_us: int) -> Lane
     return Lanes.load(connection)
 
 
-def _promote(connection: Connection, lanes: Lanes, *, now_us: int) -> None:
-    """As `promote_due`, but what is limited waits for its lanes to admit it."""
+def _promote(connection: Connection, sql: Statements, lanes: Lanes, *, now_us: int) -> None:
+    """Make jobs ready whose time has come; what is limited waits for its lanes to admit it."""
+    if lanes.empty:
+        connection.execute(sql.promote_due, {"now": now_us})
+        return
     due = select(*WAITER).where(_DUE, job.c.due_at <= now_us).order_by(job.c.due_at).limit(MOST_PROMOTED)
     found = [Waiter(*row) for row in connection.execute(due)]
     limited = [waiter for waiter in found if lanes.limited(*waiter[1:])]
@@ -157,7 +164,8 @@ def _choose(
     terms = [(offer.terms.job_type, *_effective(offer.terms).values(), offer.room) for offer in offers]
     given = {"terms": entries.as_json(terms), "limit": claim.limit, "node_id": work.node_id, "now": work.now_us}
     bounded = sum(offer.room is not None for offer in offers)
-    return _decode(connection.execute(sql.choose_ready(len(terms), bounded), given).scalar_one())
+    heartbeats = any(offer.terms.heartbeat_timeout_ms is not None for offer in offers)
+    return _decode(connection.execute(sql.choose_ready(len(terms), bounded, heartbeats), given).scalar_one())
 
 
 def _by_type(offers: list[_Offer], chosen: list[ClaimedJob]) -> list[tuple[dict[str, Any], list[int]]]:

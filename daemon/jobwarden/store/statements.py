@@ -74,10 +74,11 @@ class Statements:
     # Claiming.
     promote_due: TextClause
     """(now): make at most 500 jobs ready whose time has come, the longest due first."""
-    choose_ready: Callable[[int, int], TextClause]
+    choose_ready: Callable[[int, int, bool], TextClause]
     """(terms, limit, node_id, now) -> JSON array of `ClaimedJob`s as this claim will leave them.
 
-    Made for n types, of which the first m give only as many as their terms say (limits per node).
+    Made for n types, of which the first m give only as many as their terms say (limits per node), and for whether any
+    of them has a heartbeat timeout of its own.
     """
     claim_jobs: TextClause
     """(ids, max_attempts, timeout_ms, retry_delay, heartbeat_timeout_ms, node_id, node_name, batch, now): jobs of one
@@ -90,8 +91,8 @@ class Statements:
 
     # Looking.
     look: TextClause
-    """(node_id, now) -> next due time, next expiry, end of the next pause (each or null), whether anything has a rate,
-    whether the node has a row, JSON array of its `Wish`es."""
+    """(node_id) -> next due time, next expiry (each or null), whether there are controls, whether the node has a row,
+    JSON array of its `Wish`es."""
     jobs_to_free: TextClause
     """() -> JSON array of (node_id, owner's name, wish, wish's reason, `ClaimedJob`) of rows without a living node."""
     jobs_by_id: TextClause

@@ -28,19 +28,23 @@ SELECT json_group_array(json_array(
     coalesce(job.timeout_ms, :terms -> nearest.place ->> 2), job.force_kill_on_timeout,
     coalesce(job.retry_delay, :terms -> nearest.place ->> 3), job.retry_backoff, job.retry_delay_max,
     job.crashes, job.interruptions, job.lost_in_row,
-    coalesce(job.heartbeat_timeout_ms, :terms -> nearest.place ->> 4)))
+    {heartbeat}))
 FROM nearest CROSS JOIN job ON job.id = nearest.id
 WHERE EXISTS (SELECT 1 FROM node WHERE node.id = :node_id)
   AND (job.expires_at IS NULL OR job.expires_at > :now OR job.started_at IS NOT NULL)
 """
 
 
+# What is taken from the terms costs each row its share, so it is left out where there is nothing to take.
+_OF_JOB = "job.heartbeat_timeout_ms"
+_OF_TYPE = "coalesce(job.heartbeat_timeout_ms, :terms -> nearest.place ->> 4)"
+
 _LIMBS = 250
 """SQLite allows 500 in one compound SELECT."""
 
 
 @cache
-def choose_ready(types: int, bounded: int = 0) -> TextClause:
+def choose_ready(types: int, bounded: int, heartbeats: bool) -> TextClause:  # noqa: FBT001 - of a Callable's type
     """One limb for each type, each in the order of the claim index: SQLite merges them and stops at the limit.
 
     The first `bounded` types give no more than the number at the end of their terms.
@@ -49,7 +53,7 @@ def choose_ready(types: int, bounded: int = 0) -> TextClause:
     while len(limbs) > _LIMBS:
         groups = [limbs[start : start + _LIMBS] for start in range(0, len(limbs), _LIMBS)]
         limbs = [f"SELECT * FROM ({_merged(group)})" for group in groups]
-    return text(_CHOOSE_READY.format(nearest=_merged(limbs)))
+    return text(_CHOOSE_READY.format(nearest=_merged(limbs), heartbeat=_OF_TYPE if heartbeats else _OF_JOB))
 
 
 def _merged(limbs: list[str]) -> str:
@@ -87,8 +91,7 @@ SELECT name FROM waiting WHERE name IS NOT NULL LIMIT :most
 LOOK = """
 SELECT (SELECT min(due_at) FROM job WHERE ready IS NULL AND gate IS NULL AND due_at IS NOT NULL),
        (SELECT min(expires_at) FROM job WHERE expires_at IS NOT NULL AND started_at IS NULL AND ended_at IS NULL),
-       (SELECT min(paused_until) FROM control WHERE paused_until > :now),
-       EXISTS (SELECT 1 FROM control WHERE rate IS NOT NULL),
+       EXISTS (SELECT 1 FROM control),
        EXISTS (SELECT 1 FROM node WHERE id = :node_id),
        (SELECT json_group_array(json_array(id, fence, wish, wish_reason))
         FROM job WHERE wish IS NOT NULL AND node_id = :node_id AND +status = 'processing')
