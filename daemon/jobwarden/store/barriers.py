@@ -45,34 +45,15 @@ class Waiting(NamedTuple):
 WAITING = [job.c[name] for name in Waiting._fields]
 
 
-def find(connection: Connection, sql: Statements, wanted: Sequence[tuple[int, str]]) -> dict[int, int]:
-    """Job id -> the last earlier job that has not ended and carries all of the tags; without those that have none.
-
-    `wanted`: (job id, JSON array of its tags).
-    """
-    if not wanted:
-        return {}
-    rows = connection.execute(sql.find_barriers, {"entries": entries.as_json(wanted)})
-    return {row[0]: row[1] for row in rows}
-
-
-def hold(connection: Connection, found: dict[int, int]) -> None:
-    """Write a row for each; the jobs have none yet."""
-    if found:
-        connection.execute(insert(barrier), [{"job_id": key, "waits_for": value} for key, value in found.items()])
-
-
 def admit(connection: Connection, sql: Statements, jobs: Sequence[Waiting], *, lanes: Lanes, now_us: int) -> set[Place]:
-    """Let pending jobs without open edges go on: to the next barrier, to wait for their time, or to be ready.
+    """Let pending jobs without open edges and barriers go on: to a barrier, to wait for their time, or to be ready.
 
     Returns the places of those that came into lanes: the caller has the lanes adjusted.
     """
     if not jobs:
         return set()
-    for some in chunks([each.id for each in jobs]):
-        connection.execute(delete(barrier).where(barrier.c.job_id.in_(some)))
-    found = find(connection, sql, [(each.id, each.depends_on_tags) for each in jobs if each.depends_on_tags])
-    hold(connection, found)
+    found = _find(connection, sql, [(each.id, each.depends_on_tags) for each in jobs if each.depends_on_tags])
+    _hold(connection, found)
     rows: list[dict[str, Any]] = []
     for each in jobs:
         gate = Gate.TAGS if each.id in found else None
@@ -97,8 +78,28 @@ def look_again(
     touched: set[Place] = set()
     for some in chunks(sorted(ended)):
         query = _held().where(barrier.c.waits_for.in_(some)).limit(MOST_AT_ONCE)
-        touched |= admit(connection, sql, _all(connection, query), lanes=lanes, now_us=now_us)
+        held = _all(connection, query)
+        for few in chunks([each.id for each in held]):
+            connection.execute(delete(barrier).where(barrier.c.job_id.in_(few)))
+        touched |= admit(connection, sql, held, lanes=lanes, now_us=now_us)
     return touched
+
+
+def _find(connection: Connection, sql: Statements, wanted: Sequence[tuple[int, str]]) -> dict[int, int]:
+    """Job id -> the last earlier job that has not ended and carries all of the tags; without those that have none.
+
+    `wanted`: (job id, JSON array of its tags).
+    """
+    if not wanted:
+        return {}
+    rows = connection.execute(sql.find_barriers, {"entries": entries.as_json(wanted)})
+    return {row[0]: row[1] for row in rows}
+
+
+def _hold(connection: Connection, found: dict[int, int]) -> None:
+    """Write a row for each; the jobs have none yet."""
+    if found:
+        connection.execute(insert(barrier), [{"job_id": key, "waits_for": value} for key, value in found.items()])
 
 
 def _held() -> Any:

@@ -93,7 +93,7 @@ def settle(
     return _settle(connection, sql, found, lanes=lanes, now_us=now_us)
 
 
-def with_open_edges(connection: Connection, ids: Sequence[int]) -> set[int]:
+def _with_open_edges(connection: Connection, ids: Sequence[int]) -> set[int]:
     """Those of these jobs that still wait for a prerequisite."""
     waiting: set[int] = set()
     for some in chunks(ids):
@@ -102,7 +102,7 @@ def with_open_edges(connection: Connection, ids: Sequence[int]) -> set[int]:
     return waiting
 
 
-def verdict(job_id: int, status: JobStatus | None, on_failure: str) -> tuple[JobStatus, str] | None:
+def _verdict(job_id: int, status: JobStatus | None, on_failure: str) -> tuple[JobStatus, str] | None:
     """How a dependent must end because its prerequisite `job_id` ended so, and why; None if it may go on."""
     if status is JobStatus.COMPLETED or on_failure == OnParentFailure.RUN:
         return None
@@ -111,7 +111,7 @@ def verdict(job_id: int, status: JobStatus | None, on_failure: str) -> tuple[Job
     return end, f"job {job_id}, on which it depends, {how}"
 
 
-def give_up(
+def _give_up(
     connection: Connection, sql: Statements, verdicts: dict[int, tuple[JobStatus, str]], *, now_us: int
 ) -> list[int]:
     """End the dependents with these verdicts; the ids of those that were free."""
@@ -145,9 +145,9 @@ def _settle(connection: Connection, sql: Statements, found: list[_Edge], *, lane
     free = _lock_gated(connection, sorted({each.job_id for each in found}))
     connection.execute(_SETTLE, [_settling(each, held=each.job_id in free) for each in found])
     verdicts = _verdicts(each for each in found if each.job_id in free)
-    ended = give_up(connection, sql, verdicts, now_us=now_us)
+    ended = _give_up(connection, sql, verdicts, now_us=now_us)
     left = [job_id for job_id in free if job_id not in verdicts]
-    waiting = with_open_edges(connection, left)
+    waiting = _with_open_edges(connection, left)
     released = [free[job_id] for job_id in left if job_id not in waiting]
     return Settled(len(found), ended, barriers.admit(connection, sql, released, lanes=lanes, now_us=now_us))
 
@@ -161,7 +161,7 @@ _SETTLE = (
 
 def _settling(found: _Edge, *, held: bool) -> dict[str, int]:
     """A failure that a dependent has not met, because it had ended itself, is kept for its revival."""
-    missed = not held and verdict(found.depends_on, found.status, found.on_failure) is not None
+    missed = not held and _verdict(found.depends_on, found.status, found.on_failure) is not None
     return {"dependent": found.job_id, "on": found.depends_on, "how": MISSED if missed else MET}
 
 
@@ -169,7 +169,7 @@ def _verdicts(found: Iterable[_Edge]) -> dict[int, tuple[JobStatus, str]]:
     """Of several failed prerequisites the first one that asks for an end decides."""
     verdicts: dict[int, tuple[JobStatus, str]] = {}
     for each in found:
-        end = verdict(each.depends_on, each.status, each.on_failure)
+        end = _verdict(each.depends_on, each.status, each.on_failure)
         if end is not None:
             verdicts.setdefault(each.job_id, end)
     return verdicts

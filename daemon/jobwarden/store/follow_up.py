@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import select
 
 from jobwarden.store import barriers, dead_letters, edges, tallies
-from jobwarden.store.free_ends import chunks, leave_behind
+from jobwarden.store.free_ends import bury_tags, chunks
 from jobwarden.store.lanes import Lanes
 from jobwarden.store.schema import event, job
 
@@ -80,7 +80,8 @@ def follow_attempts(connection: Connection, sql: Statements, *, floor: int, now_
     ended: list[int] = []
     if any(kind.awaited or kind.tagged or kind.lettered for kind in kinds):
         ended = _decode_ids(connection.execute(sql.ids_ended_since, {"floor": floor}).scalar_one())
-        leave_behind(connection, ended)
+        if any(kind.tagged for kind in kinds):
+            bury_tags(connection, ended)
         if any(kind.lettered for kind in kinds):
             for some in chunks(ended):
                 dead_letters.send(connection, sql, some, now_us=now_us)

@@ -49,18 +49,18 @@ def end_free_jobs(
         found = [row.id for row in free]
         _end(connection, free, told, status=status, failure_reason=failure_reason, now_us=now_us)
         tallies.note(connection, Counter((row.job_type, str(status)) for row in free))
-        leave_behind(connection, found)
+        bury_tags(connection, found)
+        connection.execute(delete(barrier).where(barrier.c.job_id.in_(found)))
         if status is JobStatus.FAILED:
             dead_letters.send(connection, sql, found, now_us=now_us)
         ended += found
     return ended
 
 
-def leave_behind(connection: Connection, ids: Sequence[int]) -> None:
-    """What no ended job has: live tags, and a barrier of its own. `ids` have ended."""
+def bury_tags(connection: Connection, ids: Sequence[int]) -> None:
+    """Nobody waits for the tags of these jobs any more: they have ended."""
     for some in chunks(ids):
         connection.execute(update(tag).where(tag.c.job_id.in_(some), text("live = 1")).values(live=None))
-        connection.execute(delete(barrier).where(barrier.c.job_id.in_(some)))
 
 
 def chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
