@@ -287,8 +287,12 @@ def test_replay_leaves_jobs_without_a_dead_letter_alone(scene: Scene) -> None:
 
 
 def test_a_job_that_was_retried_keeps_the_link_to_its_dead_letter(scene: Scene) -> None:
-    """While it is not failed, there is nothing to replay."""
+    """While it has not failed for good again, there is nothing to replay."""
     original, letter = dead_lettered(scene)
     scene.store.bulk.retry_all(work(), now_us=scene.now_us)
+    assert scene.store.bulk.replay_dead_letters(ALL, now_us=scene.now_us) == []
+    scene.store.bulk.edit(original, JobChanges.parse(max_attempts=5), now_us=scene.now_us)
+    scene.end(scene.claim()[0])
+    assert scene.get(original).retrying
     assert scene.store.bulk.replay_dead_letters(ALL, now_us=scene.now_us) == []
     assert scene.get(original).dead_letter_job_id == letter

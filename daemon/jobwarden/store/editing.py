@@ -16,7 +16,8 @@ from jobwarden.errors import InvalidJobError, JobStateError, UnknownJobError
 from jobwarden.jobs.filter import JobChanges
 from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS, encode_json
 from jobwarden.jobs.outcome import JobStatus
-from jobwarden.store import barriers, entries
+from jobwarden.store import entries
+from jobwarden.store.barriers import Place, look_again
 from jobwarden.store.filters import FREE
 from jobwarden.store.follow_up import follow_up
 from jobwarden.store.lanes import Lanes
@@ -73,7 +74,8 @@ def edit_jobs(
     """
     values = _values(changes, now_us=now_us)
     lanes = Lanes.load(connection)
-    edited: list[_Job] = []
+    edited: list[int] = []
+    touched: set[Place] = set()
     for some in chunks(ids):
         query = select(*_COLUMNS).where(job.c.id.in_(some), FREE).order_by(job.c.id).with_for_update()
         jobs = [_Job(*row) for row in connection.execute(query)]
@@ -82,9 +84,12 @@ def edit_jobs(
         if "tags" in changes.model_fields_set:
             _replace_tags(connection, sql, [each.id for each in jobs], changes.tags or [])
         _record(connection, jobs, changes, now_us=now_us)
-        edited += jobs
-    _follow_up(connection, sql, edited, changes, lanes, now_us=now_us)
-    return [each.id for each in edited]
+        edited += [each.id for each in jobs]
+        touched |= _touched(jobs, changes)
+    if "tags" in changes.model_fields_set:
+        touched |= look_again(connection, sql, edited, lanes=lanes, now_us=now_us)
+    follow_up(connection, sql, touched=touched, now_us=now_us)
+    return edited
 
 
 def _values(changes: JobChanges, *, now_us: int) -> dict[str, Any]:
@@ -169,14 +174,11 @@ def _record(connection: Connection, jobs: Sequence[_Job], changes: JobChanges, *
         connection.execute(insert(event), rows)
 
 
-def _follow_up(
-    connection: Connection, sql: Statements, edited: Sequence[_Job], changes: JobChanges, lanes: Lanes, *, now_us: int
-) -> None:
-    touched: set[tuple[str, str | None]] = set()
+def _touched(jobs: Sequence[_Job], changes: JobChanges) -> set[Place]:
+    """The places that these jobs left or came to."""
+    touched: set[Place] = set()
     if not _CHANGE_PLACE.isdisjoint(changes.model_fields_set):
-        touched = {(each.job_type, each.group_id) for each in edited}
+        touched |= {(each.job_type, each.group_id) for each in jobs}
     if "group_id" in changes.model_fields_set:
-        touched |= {(each.job_type, changes.group_id) for each in edited}
-    if "tags" in changes.model_fields_set:
-        touched |= barriers.look_again(connection, sql, [each.id for each in edited], lanes=lanes, now_us=now_us)
-    follow_up(connection, sql, touched=touched, now_us=now_us)
+        touched |= {(each.job_type, changes.group_id) for each in jobs}
+    return touched

@@ -14,7 +14,7 @@ from sqlalchemy import and_, case, func, insert, select, update
 from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS
 from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store import edges, tallies
-from jobwarden.store.barriers import Waiting, admit
+from jobwarden.store.barriers import Place, Waiting, admit
 from jobwarden.store.cancelling import cancel_jobs
 from jobwarden.store.entries import as_json
 from jobwarden.store.filters import FREE
@@ -65,7 +65,8 @@ def revive_jobs(
     again. `told` is added to the metadata of their events.
     """
     lanes = Lanes.load(connection)
-    revived: list[_Job] = []
+    revived: list[int] = []
+    touched: set[Place] = set()
     for some in chunks(ids):
         query = select(*_COLUMNS).where(job.c.id.in_(some), REVIVABLE).order_by(job.c.id).with_for_update()
         jobs = [_Job(*row) for row in connection.execute(query)]
@@ -75,9 +76,10 @@ def revive_jobs(
         _undo_ends(connection, [each for each in jobs if each.ended_at is not None])
         _record(connection, jobs, told or {}, now_us=now_us)
         _pass_gates(connection, sql, jobs, held, lanes, now_us=now_us)
-        revived += jobs
-    follow_up(connection, sql, touched={(each.job_type, each.group_id) for each in revived}, now_us=now_us)
-    return [each.id for each in revived]
+        revived += [each.id for each in jobs]
+        touched |= {(each.job_type, each.group_id) for each in jobs}
+    follow_up(connection, sql, touched=touched, now_us=now_us)
+    return revived
 
 
 def replay_dead_letters(connection: Connection, sql: Statements, ids: Sequence[int], *, now_us: int) -> list[int]:
