@@ -8,7 +8,6 @@ caller began, and says how much it changed and where to go on: 0, or "", is the 
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import func, not_, or_, select, text, update
@@ -20,12 +19,11 @@ from jobwarden.store.schema import barrier, edge, job
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sqlalchemy import ColumnElement, Connection, Select, TextClause
+    from sqlalchemy import Connection, Select
 
     from jobwarden.store.statements import Statements
 
 _GATED = text("gate = 'lane'")
-_GATED_IN_GROUP = text("gate = 'lane' AND group_id IS NOT NULL")
 
 
 class Walk(NamedTuple):
@@ -74,15 +72,18 @@ def _over(connection: Connection, awaited: Select[Any], stretch: int) -> tuple[S
     return [row.id for row in rows if row.over], rows[-1].id if len(rows) == stretch else 0
 
 
-def fill_lanes(connection: Connection, *, after_group: str, stretch: int, now_us: int) -> tuple[int, str]:
+def fill_lanes(
+    connection: Connection, sql: Statements, *, after_group: str, stretch: int, now_us: int
+) -> tuple[int, str]:
     """Admit what the lanes of types, and of the next `stretch` groups, have room for.
 
     Returns how many jobs became ready, and the group to go on after, "" if there are no more.
     """
-    types = list(_names(connection, job.c.job_type, _GATED))
+    types = list(_types_in_lanes(connection))
     if not types:
         return 0, ""
-    groups = list(islice(_names(connection, job.c.group_id, _GATED_IN_GROUP, after=after_group), stretch))
+    found = connection.execute(sql.waiting_groups, {"after": after_group, "most": stretch})
+    groups = list(found.scalars())
     # In a group each type counts alike: one that is no lane itself would do, and any does.
     touched = [*((job_type, None) for job_type in types), *((types[0], group) for group in groups)]
     number = Lanes.load(connection).adjust(connection, touched, now_us=now_us)
@@ -96,11 +97,9 @@ def release_unlimited(connection: Connection) -> int:
     return connection.execute(released).rowcount
 
 
-def _names(
-    connection: Connection, column: ColumnElement[Any], standing: TextClause, *, after: str = ""
-) -> Iterator[str]:
-    """The types, or groups, of what waits: from one to the next over an index, however many jobs each has."""
-    lowest = select(func.min(column)).where(standing)
-    while (name := connection.execute(lowest.where(column > after)).scalar()) is not None:
+def _types_in_lanes(connection: Connection) -> Iterator[str]:
+    """From one to the next over the index job_gated, however many jobs each has."""
+    lowest, after = select(func.min(job.c.job_type)).where(_GATED), ""
+    while (name := connection.execute(lowest.where(job.c.job_type > after)).scalar()) is not None:
         yield name
         after = name

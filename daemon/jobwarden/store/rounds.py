@@ -192,7 +192,7 @@ def _walked(marks: Marks, number: int, *, end: int) -> Batch:
 
 def _lanes(turn: Turn) -> Batch:
     number, turn.marks.lanes = repair.fill_lanes(
-        turn.connection, after_group=turn.marks.lanes, stretch=LANES, now_us=turn.now_us
+        turn.connection, turn.sql, after_group=turn.marks.lanes, stretch=LANES, now_us=turn.now_us
     )
     return Batch(number)
 

@@ -107,7 +107,7 @@ def return_for(connection: Connection, tokens: Iterable[Token]) -> None:
 def _rated_with_waiters(connection: Connection, sql: Statements, limits: Limits) -> list[Lane]:
     lanes = [lane for lane in limits.rated if _has_waiters(connection, lane)]
     if limits.default_rated:
-        names = connection.execute(sql.waiting_groups, {"most": _MOST_GROUPS}).scalars()
+        names = connection.execute(sql.waiting_groups, {"after": "", "most": _MOST_GROUPS}).scalars()
         lanes += [Lane(GROUP, name) for name in names if limits.of(Lane(GROUP, name)).rate is not None]
     return list(dict.fromkeys(lanes))
 

@@ -80,7 +80,8 @@ FROM job WHERE status = 'processing' AND node_id = :node_id AND claim_batch = :b
 
 WAITING_GROUPS = """
 WITH RECURSIVE waiting (name) AS (
-    SELECT min(group_id) FROM job INDEXED BY job_lane_group WHERE gate = 'lane' AND group_id IS NOT NULL
+    SELECT min(group_id) FROM job INDEXED BY job_lane_group
+    WHERE gate = 'lane' AND group_id IS NOT NULL AND group_id > :after
     UNION ALL
     SELECT (SELECT min(group_id) FROM job INDEXED BY job_lane_group
             WHERE gate = 'lane' AND group_id IS NOT NULL AND group_id > waiting.name)
