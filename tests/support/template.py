@@ -20,17 +20,22 @@ import msgspec
 from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
 from jobwarden.wire.frames import FrameReader, frame
 from jobwarden.wire.messages import (
+    Answer,
+    Ask,
     Done,
     Fork,
     Forked,
     ForkFailed,
+    FromWorker,
     Hello,
     Loaded,
-    Progress,
+    Prolong,
+    Prolonged,
     Run,
     Stop,
     decode_from_template,
     decode_from_worker,
+    decode_prolong,
     encode,
     end_mark,
 )
@@ -76,9 +81,9 @@ class PlayedWorker:
     dump: int
     pid: int = 0
     pidfd: int = -1
-    received: list[Hello | Progress | Done] = field(default_factory=list)
+    received: list[FromWorker] = field(default_factory=list)
     _reader: FrameReader = field(default_factory=FrameReader)
-    _unread: list[Hello | Progress | Done] = field(default_factory=list)
+    _unread: list[FromWorker] = field(default_factory=list)
     _fence: int = 0
 
     def send_run(self, job_type: str, payload: object = None, **options: object) -> Run:
@@ -117,7 +122,7 @@ class PlayedWorker:
             if isinstance(message, Done):
                 return message
 
-    def next_message(self) -> Hello | Progress | Done:
+    def next_message(self) -> FromWorker:
         """The next message on the control stream; EOFError at its end."""
         while not self._unread:
             assert wait_readable(self.control.fileno()), "the worker says nothing"
@@ -134,6 +139,26 @@ class PlayedWorker:
         job_id = 1000 + self._fence if job_id is None else job_id
         self.talk.send(encode(Stop(job_id=job_id, fence=fence, why=why)))
         self.signal(signal.SIGUSR1)
+
+    def next_prolong(self) -> Prolong:
+        """What the worker asks on the talk socket."""
+        assert wait_readable(self.talk.fileno()), "the worker asks for nothing"
+        return decode_prolong(self.talk.recv(4096))
+
+    def answer_prolong(self, asked: Prolong, *, granted: bool) -> None:
+        """The limit of that attempt was moved, or not."""
+        self.talk.send(encode(Prolonged(asked.job_id, asked.fence, granted=granted)))
+
+    def next_ask(self) -> Ask:
+        """The next question to the store; what comes before it stays in `received`."""
+        while True:
+            message = self.next_message()
+            if isinstance(message, Ask):
+                return message
+
+    def answer(self, number: int, value: str | None, **error: str) -> None:
+        """Answer a question."""
+        self.control.sendall(frame(encode(Answer(number, value, **error))))
 
     def signal(self, number: int) -> None:
         """Send a signal through the pidfd."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from jobwarden.supervisor.killer import Killer
 from jobwarden.supervisor.launcher import Launcher
 from jobwarden.supervisor.mailbox import Mailbox
 from jobwarden.supervisor.nursery import Nursery
+from jobwarden.wire.frames import FrameReader, frame
+from jobwarden.wire.messages import Answer, Done, Prolong, Prolonged, decode_talk, decode_to_worker, encode
 from jobwarden.wire.page import PAGE_BYTES, SharedPage
 
 JOB = ClaimedJob(1, 1, "any", "null", 1, 3, None, 0, 0.0, 0, None, 0, 0, 0)
@@ -53,6 +56,52 @@ def test_a_job_for_a_worker_that_was_reaped_is_not_sent(ward: Ward) -> None:
     with pytest.raises(BlockingIOError):
         ward.nursery.send(1, JOB)
     assert channel.take_back() == ()
+
+
+def channel_in(ward: Ward) -> Channel:
+    """A worker's channel whose far ends the test has; no process is behind it."""
+    channel = ward.nursery.channels[1] = Channel(1, generation=1, tail_bytes=1)
+    return channel
+
+
+def test_what_a_worker_wrote_before_it_asked_for_time_is_told_first(ward: Ward) -> None:
+    """Its last job's end and the next one's prolong come over two sockets; out of order the pool would refuse it."""
+    channel = channel_in(ward)
+    control, queue, talk = (socket.socket(fileno=os.dup(each)) for each in channel.worker_ends()[:3])
+    done = Done(1, 1, 0, 1, 0, 0, marked=False)
+    with control, queue, talk:
+        control.sendall(frame(encode(done)))
+        talk.send(encode(Prolong(2, 1, 500)))
+        ward.nursery.hear_talk(channel)
+        assert ward.facts == [seen.Reported(1, done, None), seen.ProlongAsked(1, (2, 1), 500)]
+        channel.answer_prolong((2, 1), granted=True)
+        assert decode_talk(talk.recv(4096)) == Prolonged(2, 1, granted=True)
+
+
+def test_garbage_on_the_talk_socket_is_no_fact(ward: Ward) -> None:
+    """Whoever writes it is killed, as on the other sockets."""
+    channel = channel_in(ward)
+    talk = channel.worker_ends()[2]
+    os.write(talk, b"garbage")
+    ward.nursery.hear_talk(channel)
+    assert ward.facts == []
+
+
+def test_answers_wait_behind_what_the_stream_does_not_take(ward: Ward) -> None:
+    """A worker that does not read gets them in order, in full, when it does; a slot that is gone gets none."""
+    channel = channel_in(ward)
+    control = socket.socket(fileno=os.dup(channel.worker_ends()[0]))
+    large = Answer(1, "x" * 1_000_000)
+    with control:
+        ward.nursery.answer(1, large)
+        ward.nursery.answer(1, Answer(2, "2"))
+        ward.nursery.answer(99, Answer(3, "3"))
+        assert channel.unsent
+        reader, got = FrameReader(), list[bytes]()
+        while len(got) < 2:
+            got += reader.feed(control.recv(65_536))
+            channel.flush()
+        assert [decode_to_worker(each) for each in got] == [large, Answer(2, "2")]
 
 
 def test_a_template_that_cannot_be_started_is_a_failed_generation(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:

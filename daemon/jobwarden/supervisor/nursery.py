@@ -164,7 +164,7 @@ class Nursery:
         channel.born(forked.pid, os.pidfd_open(forked.pid) if pidfd is None else pidfd)
         channel.sweep_seen = self._page[SWEEP_BEGAN]
         self._watch(channel.control, partial(self._hear_worker, channel))
-        self._watch(channel.talk, partial(self._hear_talk, channel))
+        self._watch(channel.talk, partial(self.hear_talk, channel))
         self._watch(channel.capture.descriptor, partial(self._hear_capture, channel))
         self._watch(channel.pidfd or 0, partial(self._see_worker_dead, channel))
         self._feed(seen.Born(forked.slot, forked.pid))
@@ -201,7 +201,8 @@ class Nursery:
         if channel.capture.ended:  # a handler closed everything; an ended pipe is readable for ever
             self._unwatch(channel.capture.descriptor)
 
-    def _hear_talk(self, channel: Channel) -> None:
+    def hear_talk(self, channel: Channel) -> None:
+        """What the worker asks about its time."""
         try:
             found = channel.hear_talk()
         except FrameError as error:

@@ -116,7 +116,7 @@ def _options(fields: _Fields, *, place: str) -> JobOptions:
 def _read(arguments: str, kind: type[_Read]) -> _Read:
     try:
         return msgspec.json.decode(arguments, type=kind)
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:
         what, _, where = str(error).partition(" - at `$.")
         raise InvalidJobError(where.rstrip("`") or "arguments", what) from None
 
