@@ -92,6 +92,7 @@ def test_each_state_finds_its_jobs(scene: Scene, states: Any, expected: list[str
         ({"gt": -5, "lt": 7}, [0]),
         ({"gt": 7, "lt": -5}, []),
         ({}, [-5, 0, 7]),
+        ({"gt": -(2**63), "lt": 2**63 - 1}, [-5, 0, 7]),
     ],
 )
 def test_each_operator_bounds_the_priority(scene: Scene, bounds: Any, expected: list[int]) -> None:

@@ -8,7 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, exists, false, func, literal_column, not_, or_, select, true, union_all
+from sqlalchemy import (
+    BigInteger,
+    and_,
+    exists,
+    false,
+    func,
+    literal,
+    literal_column,
+    not_,
+    or_,
+    select,
+    true,
+    union_all,
+)
 
 from jobwarden.clock import to_us
 from jobwarden.jobs.filter import ENDED, RETRYING, TagMode
@@ -63,11 +76,12 @@ def _bounds(column: Any, limits: NumberRange | MomentRange | None) -> list[Colum
     return [_COMPARISONS[name](column, _number(bound)) for name, bound in given if bound is not None]
 
 
-def _number(bound: int | datetime) -> int:
-    return bound if isinstance(bound, int) else to_us(bound)
+def _number(bound: int | datetime) -> ColumnElement[int]:
+    """Of 64 bits also beside a column of 32: a bound beyond its range is no error."""
+    return literal(bound if isinstance(bound, int) else to_us(bound), BigInteger)
 
 
-_COMPARISONS: dict[str, Callable[[Any, int], ColumnElement[bool]]] = {
+_COMPARISONS: dict[str, Callable[[Any, ColumnElement[int]], ColumnElement[bool]]] = {
     "eq": lambda column, bound: column == bound,
     "gt": lambda column, bound: column > bound,
     "gte": lambda column, bound: column >= bound,
