@@ -322,3 +322,28 @@ def test_added_jobs_of_a_limited_group_wait_in_their_lane(scene: Scene) -> None:
     ids = scene.store.add([JobOptions(job_type="work", group_id="g")] * 5, now_us=scene.now_us)
     assert rows(scene, "SELECT id FROM job WHERE ready = 1") == [(each,) for each in ids[:2]]
     assert rows(scene, "SELECT count(*) FROM job WHERE gate = 'lane'") == [(3,)]
+
+
+def test_the_end_of_plain_jobs_asks_once_whether_anything_follows(scene: Scene) -> None:
+    """One statement says that nothing does, one counts them: no more, however many jobs end."""
+    written: list[list[str]] = []
+    for number in (1, 50):
+        for _ in range(number):
+            scene.add()
+        endings = [complete(job, output=None, now_us=scene.now_us) for job in scene.claim()]
+        written.append(_statements(scene, lambda endings=endings: scene.transact(endings=endings)))  # type: ignore[misc]
+    assert written[0] == written[1]
+    about_ends = [each for each in written[0] if each.startswith(("INSERT INTO tally", "SELECT EXISTS"))]
+    assert len(about_ends) == 2
+    assert not [each for each in written[0] if each.startswith(("UPDATE tag", "UPDATE edge", "DELETE FROM barrier"))]
+
+
+def _statements(scene: Scene, act: Callable[[], object]) -> list[str]:
+    """How each statement begins that the writer sends."""
+    sent: list[str] = []
+    driver = scene.writer._connection.connection.driver_connection  # noqa: SLF001 - what goes over the wire
+    assert driver is not None
+    driver.set_trace_callback(lambda text: sent.append(" ".join(text.split())[:40]))
+    act()
+    driver.set_trace_callback(None)
+    return sent

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, delete, insert, select, text, update
 
 from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store import entries
-from jobwarden.store.free_ends import chunks
+from jobwarden.store.matching import chunks
 from jobwarden.store.readiness import Gate, readiness
 from jobwarden.store.schema import barrier, job
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from jobwarden.errors import JobStateError, UnknownJobError
-from jobwarden.jobs.outcome import FailureReason, JobStatus
+from jobwarden.jobs.outcome import JobStatus
+from jobwarden.store.cancelling import ask_to_cancel, cancel_jobs
 from jobwarden.store.dependents import revive_dependents
-from jobwarden.store.entries import storable
-from jobwarden.store.follow_up import follow_up
-from jobwarden.store.free_ends import end_free_jobs
 from jobwarden.store.reviving import revive_jobs
 from jobwarden.store.schema import job
 
@@ -36,21 +34,12 @@ def cancel_job(connection: Connection, sql: Statements, job_id: int, *, now_us: 
     Raises UnknownJobError, or JobStateError for a job that has ended.
     """
     found = _locked(connection, job_id)
-    reason = storable(reason)
     if found.ended_at is not None:
         raise JobStateError(job_id, found.status, "cancelled")
     if found.status == JobStatus.PROCESSING:
-        _change(connection, job_id, wish="cancel", wish_reason=reason, wish_at=now_us)
+        ask_to_cancel(connection, [job_id], reason=reason, now_us=now_us)
         return ASKED
-    end_free_jobs(
-        connection,
-        sql,
-        {job_id: reason},
-        status=JobStatus.CANCELLED,
-        failure_reason=FailureReason.CANCELLED,
-        now_us=now_us,
-    )
-    follow_up(connection, sql, ended=[job_id], now_us=now_us)
+    cancel_jobs(connection, sql, {job_id: reason}, now_us=now_us)
     return CANCELLED
 
 
@@ -58,15 +47,7 @@ def obey_wishes(connection: Connection, sql: Statements, *, now_us: int) -> None
     """Cancel the jobs that somebody wished cancelled while they ran and that have come free in another way."""
     wished = _decode_wished(connection.execute(sql.wished_cancelled).scalar_one())
     if wished:
-        ended = end_free_jobs(
-            connection,
-            sql,
-            dict(wished),
-            status=JobStatus.CANCELLED,
-            failure_reason=FailureReason.CANCELLED,
-            now_us=now_us,
-        )
-        follow_up(connection, sql, ended=ended, now_us=now_us)
+        cancel_jobs(connection, sql, dict(wished), now_us=now_us)
 
 
 def retry_job(
@@ -98,7 +79,3 @@ def _locked(connection: Connection, job_id: int) -> _Seen:
     if row is None:
         raise UnknownJobError(job_id)
     return _Seen(*row)
-
-
-def _change(connection: Connection, job_id: int, **values: object) -> None:
-    connection.execute(update(job).where(job.c.id == job_id).values(**values))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select, update
 
 from jobwarden.jobs.outcome import FailureReason, JobStatus, OnParentFailure
-from jobwarden.store.free_ends import chunks
+from jobwarden.store.matching import chunks
 from jobwarden.store.reviving import revive_jobs
 from jobwarden.store.schema import edge, job
 

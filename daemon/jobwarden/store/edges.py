@@ -14,7 +14,8 @@ from sqlalchemy import and_, bindparam, insert, or_, select, text, update
 from jobwarden.jobs.outcome import FailureReason, JobStatus, OnParentFailure
 from jobwarden.store import barriers
 from jobwarden.store.barriers import MOST_AT_ONCE, WAITING, Place, Waiting
-from jobwarden.store.free_ends import chunks, end_free_jobs
+from jobwarden.store.free_ends import end_free_jobs
+from jobwarden.store.matching import chunks
 from jobwarden.store.schema import edge, job
 
 if TYPE_CHECKING:

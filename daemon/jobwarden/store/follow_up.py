@@ -13,8 +13,9 @@ import msgspec
 from sqlalchemy import select
 
 from jobwarden.store import barriers, dead_letters, edges, tallies
-from jobwarden.store.free_ends import bury_tags, chunks
+from jobwarden.store.free_ends import bury_tags
 from jobwarden.store.lanes import Lanes
+from jobwarden.store.matching import chunks
 from jobwarden.store.schema import event, job
 
 if TYPE_CHECKING:

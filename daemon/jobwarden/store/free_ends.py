@@ -14,17 +14,16 @@ from sqlalchemy import bindparam, delete, insert, select, text, update
 from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store import dead_letters, entries, tallies
 from jobwarden.store.filters import FREE
+from jobwarden.store.matching import chunks
 from jobwarden.store.schema import barrier, event, job, tag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection, Row
 
     from jobwarden.jobs.outcome import FailureReason
     from jobwarden.store.statements import Statements
-
-IDS_PER_QUERY = 500
 
 
 def end_free_jobs(
@@ -63,11 +62,6 @@ def bury_tags(connection: Connection, ids: Sequence[int]) -> None:
         connection.execute(update(tag).where(tag.c.job_id.in_(some), text("live = 1")).values(live=None))
 
 
-def chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    """As many at a time as go into one IN list."""
-    return (ids[start : start + IDS_PER_QUERY] for start in range(0, len(ids), IDS_PER_QUERY))
-
-
 def _free(ids: Sequence[int]) -> Any:
     columns = (job.c.id, job.c.job_type, job.c.error_history)
     return select(*columns).where(job.c.id.in_(ids), FREE).order_by(job.c.id).with_for_update()
@@ -99,7 +93,7 @@ def _end(
             "job_id": row.id,
             "type": str(status),
             "at": now_us,
-            "metadata": _told(reasons[row.id], failure_reason, failed),
+            "metadata": _told(reasons[row.id], status, failure_reason),
         }
         for row in free
     ]
@@ -119,7 +113,7 @@ def _append_errors(
         connection.execute(mine.values(error_history=bindparam("history")), told)
 
 
-def _told(reason: str | None, failure_reason: FailureReason, failed: bool) -> str | None:  # noqa: FBT001
-    if failed:
+def _told(reason: str | None, status: JobStatus, failure_reason: FailureReason) -> str | None:
+    if status is JobStatus.FAILED:
         return entries.as_json({"error": reason, "reason": failure_reason, "willRetry": False})
     return None if reason is None else entries.as_json({"reason": reason})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from jobwarden.errors import InvalidJobError
-from jobwarden.store.free_ends import chunks
+from jobwarden.store.matching import chunks
 from jobwarden.store.schema import job
 
 if TYPE_CHECKING:
