@@ -324,6 +324,25 @@ def test_added_jobs_of_a_limited_group_wait_in_their_lane(scene: Scene) -> None:
     assert rows(scene, "SELECT count(*) FROM job WHERE gate = 'lane'") == [(3,)]
 
 
+@pytest.mark.parametrize("way", ["added", "released", "at a barrier"])
+def test_who_comes_into_a_lane_does_not_push_out_who_is_ready(scene: Scene, way: str) -> None:
+    """A higher priority overtakes in the queue of the lane (R14), not those that were let in already."""
+    scene.store.controls.set_limit("type", "work", max_running=1, now_us=scene.now_us)
+    parent = scene.add("parent", tags=["t"])
+    waits = {"added": {}, "released": {"jobIds": [parent]}, "at a barrier": {"tags": ["t"]}}[way]
+    urgent: list[int] = []
+    if way != "added":
+        urgent.append(scene.add(priority=9, depends_on=waits))
+    ready = scene.add()
+    if way == "added":
+        urgent.append(scene.add(priority=9))
+    scene.complete(scene.claim(types=["parent"])[0])
+    (first,) = scene.claim()
+    assert first.id == ready
+    scene.complete(first)
+    assert [job.id for job in scene.claim()] == urgent
+
+
 def test_the_end_of_plain_jobs_asks_once_whether_anything_follows(scene: Scene) -> None:
     """One statement says that nothing does, one counts them: no more, however many jobs end."""
     written: list[list[str]] = []
