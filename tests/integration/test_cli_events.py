@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from jobwarden.client import Client
+from tests.support.daemon import clean_environment
 from tests.support.played_node import PlayedNode
 from tests.support.shell import Shell
 
@@ -47,7 +47,7 @@ def follower(url: str, client: Client) -> Iterator[subprocess.Popen[str]]:
     client.add_job("digest")
     with subprocess.Popen(
         [sys.executable, "-m", "jobwarden", "events", "--follow", "--after", "begin", "--event", "added"],
-        env={**os.environ, "JOBWARDEN_DATABASE_URL": url},
+        env={**clean_environment(), "JOBWARDEN_DATABASE_URL": url},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

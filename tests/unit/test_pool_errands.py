@@ -124,11 +124,12 @@ def test_burst_looks_once_more_when_its_hands_are_empty() -> None:
     assert not world.left
 
 
-def test_burst_stays_within_its_limit() -> None:
-    """The limit counts what is claimed, over all claims."""
-    world = world_for(Errand(burst=True, limit=5), jobs=9)
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_burst_stays_within_its_limit(workers: int) -> None:
+    """The limit counts what is claimed, over all claims, however many workers are idle."""
+    world = at_work(Errand(burst=True, limit=3), jobs=9, workers=workers)
     assert world.run_on(until=lambda: world.left)
-    assert statuses(world) == ["ended"] * 5 + ["ready"] * 4
+    assert statuses(world) == ["ended"] * 3 + ["ready"] * 6
 
 
 @pytest.mark.parametrize("burst", [False, True])
