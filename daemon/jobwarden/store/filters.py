@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from jobwarden.jobs.filter import JobFilter, MomentRange, NumberRange
 
 FREE_STATE = "free"
+"""A state for `in_states` alone: what `FREE` says, but looked up in the indexes of live jobs."""
 RUNNING: ColumnElement[bool] = job.c.status == literal_column("'processing'")
 """As the partial index `job_node` says it."""
 NOT_RUNNING: ColumnElement[bool] = job.c.status != literal_column("'processing'")
