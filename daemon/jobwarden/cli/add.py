@@ -18,7 +18,7 @@ def add_command(
     job_type: Annotated[str, typer.Argument(metavar="TYPE", help="The job type.", show_default=False)],
     payload: Annotated[
         str | None,
-        typer.Argument(metavar="[JSON|@FILE|-]", help="The payload; - is standard input.", show_default=False),
+        typer.Argument(metavar="JSON|@FILE|-", help="The payload; - is standard input.", show_default=False),
     ] = None,
     *,
     priority: Annotated[int | None, typer.Option(help="Higher first; 0 by default.")] = None,
@@ -39,7 +39,7 @@ def add_command(
         bool | None, typer.Option("--retry-backoff/--no-retry-backoff", help="Double the delay each time.")
     ] = None,
     retry_delay_max: Annotated[float | None, typer.Option(help="Longest delay in seconds.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="A tag; repeat it for more.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="TAG", help="A tag; repeat it for more.")] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="A second job with this key is not added; the first id is printed.")
     ] = None,
@@ -54,7 +54,8 @@ def add_command(
         ),
     ] = None,
     depends_on_tag: Annotated[
-        list[str] | None, typer.Option(help="Only when no earlier job with this tag is left; repeat it for more.")
+        list[str] | None,
+        typer.Option(metavar="TAG", help="Only when no earlier job with this tag is left; repeat it for more."),
     ] = None,
     group: Annotated[str | None, typer.Option(help="Its group, for which limits may be set.")] = None,
     expires_in: Annotated[

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from jobwarden.jobs.control import Control
 
-AnyType = Annotated[str | None, typer.Argument(metavar="[TYPE]", help="A job type; all without.", show_default=False)]
+AnyType = Annotated[str | None, typer.Argument(metavar="TYPE", help="A job type; all without.", show_default=False)]
 Bound = Annotated[str | None, typer.Option(metavar="N|none", help="none takes this limit away.", show_default=False)]
 _NONE = "none"
 HEADINGS = ("of", "name", "at once", "on one node", "rate", "paused")

@@ -57,7 +57,12 @@ def run_command(
     ] = None,
     job_type: Annotated[
         list[str] | None,
-        typer.Option("--type", help="With --once or --burst: only this type; repeat it for more.", show_default=False),
+        typer.Option(
+            "--type",
+            metavar="TYPE",
+            help="With --once or --burst: only this type; repeat it for more.",
+            show_default=False,
+        ),
     ] = None,
     config: Config = None,
     **flags: str | None,

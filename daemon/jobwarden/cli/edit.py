@@ -53,7 +53,9 @@ def edit_command(
         bool | None, typer.Option("--retry-backoff/--no-retry-backoff", help="Double the delay each time.")
     ] = None,
     retry_delay_max: Annotated[float | None, typer.Option(help="Longest delay in seconds.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="Its tags instead of those that it has; repeat it.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="TAG", help="Its tags instead of those that it has; repeat it.")
+    ] = None,
     dead_letter: Annotated[
         str | None, typer.Option(metavar="TYPE", help="Type of the job to add when it has failed for good.")
     ] = None,

@@ -7,6 +7,7 @@ a mistake of the user never gives a traceback, a mistake of ours always does.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from importlib import import_module
 from importlib.util import find_spec
@@ -128,8 +129,13 @@ def _explain(error: JobwardenError) -> int:
     return _tell(str(error), code=FAILED if failed else WRONG_USE)
 
 
+_UNREADABLE = re.compile(r": Input should be a valid (\w+)[^;]*")
+"""What pydantic, which typer may ask, says of a value that it cannot read."""
+
+
 def _usage_sentence(error: Exception) -> str:
     message = " ".join(getattr(error, "format_message", error.__str__)().split()).rstrip(".")
+    message = _UNREADABLE.sub(r" is no \1", message)
     path = getattr(getattr(error, "ctx", None), "command_path", "jobwarden")
     return f"{message}; see `{path} --help`"
 

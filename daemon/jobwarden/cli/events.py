@@ -9,6 +9,7 @@ import typer
 
 from jobwarden.cli.places import AsJson, Config, DatabaseUrl, open_client
 from jobwarden.errors import InvalidJobError
+from jobwarden.jobs.history import EVENT_TYPES
 
 
 def events_command(
@@ -19,9 +20,12 @@ def events_command(
         typer.Option(metavar="CURSOR", help="Begin after the event that had this; `begin` is the first of all."),
     ] = None,
     event: Annotated[
-        list[str] | None, typer.Option(help="Only events of this name, as in completed; repeat it for more.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only events of this name, as in completed; repeat it for more."),
     ] = None,
-    job_type: Annotated[list[str] | None, typer.Option("--type", help="Only of this job type; repeat it.")] = None,
+    job_type: Annotated[
+        list[str] | None, typer.Option("--type", metavar="TYPE", help="Only of this job type; repeat it.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="End after so many.")] = None,
     as_json: AsJson = False,  # noqa: ARG001 - it is always JSON
     database_url: DatabaseUrl = None,
@@ -33,6 +37,9 @@ def events_command(
     """
     if limit is not None and limit < 1:
         raise InvalidJobError("limit", f"{limit} is not possible; give an integer from 1 on")
+    for name in event or ():
+        if name not in EVENT_TYPES:
+            raise InvalidJobError("event", f"{name[:60]!r} is no event; use {', '.join(EVENT_TYPES)}")
     left = limit
     with open_client(database_url, config) as client:
         for each in client.events(after, follow=follow):

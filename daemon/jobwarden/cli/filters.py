@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jobwarden.jobs import JobFilter
 
 All = Annotated[bool, typer.Option("--all", help="All jobs; needed where no filter is given.")]
-AnyJobId = Annotated[int | None, typer.Argument(metavar="[ID]", help="The job's id.", show_default=False)]
+AnyJobId = Annotated[int | None, typer.Argument(metavar="ID", help="The job's id.", show_default=False)]
 
 _OPERATORS = {"<=": "lte", ">=": "gte", "<": "lt", ">": "gt", "=": "eq"}
 """Longer ones first: they begin with the shorter ones."""
