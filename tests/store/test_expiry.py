@@ -38,7 +38,9 @@ def test_until_then_it_runs_like_any_other(scene: Scene) -> None:
     (job,) = scene.claim()
     scene.pass_seconds(600)
     assert _claimed(scene) == []
+    maintain(scene)
     scene.end(job)
+    maintain(scene)
     (again,) = scene.claim()
     assert again.id == job_id
     scene.complete(again)
