@@ -9,6 +9,22 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from jobwarden.jobs.outcome import Outcome
 
+EVENT_TYPES = (
+    "added",
+    "processing",
+    "completed",
+    "failed",
+    "cancelled",
+    "retried",
+    "edited",
+    "prolonged",
+    "waiting",
+    "reclaimed",
+    "dead_lettered",
+    "progress",
+)
+"""What may happen to a job (design section 6)."""
+
 
 class JobEvent(BaseModel):
     """One transition of a job, written in the transaction that made it."""
