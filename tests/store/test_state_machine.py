@@ -1,0 +1,276 @@
+"""The store in hundreds of random histories, beside a small model of what it must do (tests/store/model.py)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.store import store_scan
+from tests.store.model_job import DAY, SECOND, WRAPPED
+from tests.store.played_store import TYPES, PlayedStore, Spec, Stage
+
+Record = Callable[[str, object], None]
+
+EXAMPLES = int(os.environ.get("JOBWARDEN_TEST_EXAMPLES", "0"))
+"""Histories to try; by default a few hundred and always the same ones, so that this is no gamble in CI."""
+DEFAULT_EXAMPLES = 200
+NIGHTLY_EXAMPLES = 2_000
+STEPS = 40
+
+PLACE = st.integers(0, 60)
+SOME_TYPES = st.sampled_from((["a", "b", WRAPPED], ["a"], ["b", WRAPPED]))
+OUTCOMES = (
+    "succeeded",
+    "failed",
+    "failed",
+    "timed_out",
+    "crashed",
+    "crashed",
+    "memory_exceeded",
+    "interrupted",
+    "cancelled",
+)
+SPEC = st.builds(
+    Spec,
+    type=st.sampled_from("aab"),
+    priority=st.sampled_from((0, 0, 0, 1, -1)),
+    delay=st.sampled_from((None, None, None, 30)),
+    max_attempts=st.sampled_from((None, 1, 2)),
+    retry_delay=st.sampled_from((None, 0, 0, 10)),
+    backoff=st.booleans(),
+    group=st.sampled_from((None, None, "g", "h")),
+    tags=st.sampled_from(((), (), ("x",), ("y",), ("x", "y"))),
+    after_tags=st.sampled_from(((), (), (), ("x",), ("x", "y"))),
+    parents=st.lists(st.tuples(st.integers(-3, 20), st.sampled_from(("cancel", "run", "fail"))), max_size=2).map(tuple),
+    expires=st.sampled_from((None, None, None, 20)),
+    dead_letter=st.sampled_from((None, None, WRAPPED)),
+    key=st.sampled_from((None, None, None, "k", "l")),
+    ttl=st.sampled_from((None, 60, "forever")),
+)
+
+
+OUTCOME = st.sampled_from(OUTCOMES)
+CLAIM: dict[str, Any] = {
+    "node": PLACE,
+    "types": SOME_TYPES,
+    "limit": st.sampled_from((50, 50, 1, 2)),
+    "share": st.sampled_from((None, None, None, 1)),
+}
+LANE = st.sampled_from((("type", "a"), ("type", "b"), ("group", "g"), ("group", "h"), ("group", "*")))
+LIMITS = st.one_of(
+    st.builds(lambda number: {"max_running": number}, st.sampled_from((1, 2, 0, None))),
+    st.just({"max_per_node": 1}),
+    st.builds(lambda number: {"rate": number, "rate_seconds": 20 if number else None}, st.sampled_from((1, 2, None))),
+)
+CHANGES = st.one_of(
+    st.builds(lambda value: {"priority": value}, st.sampled_from((0, 1, -1))),
+    st.builds(lambda value: {"run_at": value}, st.sampled_from((0, 30))),
+    st.builds(lambda value: {"max_attempts": value}, st.sampled_from((None, 1, 2, 5))),
+    st.builds(lambda value: {"group": value}, st.sampled_from((None, "g", "h"))),
+    st.builds(lambda value: {"tags": value}, st.sampled_from(((), ("x",), ("x", "y")))),
+    st.builds(lambda value: {"dead_letter": value}, st.sampled_from((None, WRAPPED))),
+    st.builds(lambda value: {"retry_delay": value, "retry_backoff": False}, st.sampled_from((None, 0, 10))),
+)
+
+
+def is_busy(machine: StoreMachine) -> bool:
+    """Whether anything runs."""
+    return bool(machine.played.running)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Each rule is one verb, or a few of a kind; whatever it does to the store is compared after it.
+
+    The rules are few, and those of everyday life stand twice, because Hypothesis takes all of them alike.
+    """
+
+    stage: Stage
+    played: PlayedStore
+
+    @initialize(specs=st.lists(SPEC, min_size=3, max_size=6))
+    def open(self, specs: list[Spec]) -> None:
+        self.played = PlayedStore(self.stage)
+        self.played.add(specs)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "played"):
+            return
+        self.played.count()
+        self.played.listen(500)
+        for job in list(self.played.model.jobs.values()):
+            self.played.explain(job)
+        self.every_row_is_as_it_must_be()
+
+    @invariant()
+    def every_row_is_as_it_must_be(self) -> None:
+        if hasattr(self, "played"):
+            rows = self.played.catch_up()
+            store_scan.scan(self.played.eye, rows)
+            store_scan.compare(self.played.eye, rows, self.played.model)
+            store_scan.look_at_lanes(rows, self.played.model)
+
+    @rule(specs=st.lists(SPEC, min_size=1, max_size=4))
+    def add(self, specs: list[Spec]) -> None:
+        self.played.add(specs)
+
+    @rule(**CLAIM)
+    def claim(self, node: int, types: list[str], limit: int, share: int | None) -> None:
+        self.played.claim(node, types, limit, share=share)
+
+    @rule(**CLAIM)
+    def claim_more(self, node: int, types: list[str], limit: int, share: int | None) -> None:
+        self.played.claim(node, types, limit, share=share)
+
+    @precondition(is_busy)
+    @rule(place=PLACE, outcome=OUTCOME, twice=st.booleans())
+    def finish(self, place: int, outcome: str, twice: bool) -> None:  # noqa: FBT001
+        job = self.played.pick_running(place)
+        if job is not None:
+            self.played.finish(job, outcome, twice=twice)
+
+    @precondition(is_busy)
+    @rule(place=PLACE, outcome=OUTCOME)
+    def finish_more(self, place: int, outcome: str) -> None:
+        job = self.played.pick_running(place)
+        if job is not None:
+            self.played.finish(job, outcome)
+
+    @precondition(is_busy)
+    @rule(place=PLACE, verb=st.sampled_from(("give back", "give back", "lose")))
+    def interrupt(self, place: int, verb: str) -> None:
+        job = self.played.pick_running(place)
+        if verb == "lose":
+            self.played.lose_node(place)
+        elif job is not None:
+            self.played.give_back(job)
+
+    @precondition(lambda self: self.played.late)
+    @rule(place=PLACE, outcome=OUTCOME, node=PLACE)
+    def finish_late(self, place: int, outcome: str, node: int) -> None:
+        self.played.finish_late(self.played.late[place % len(self.played.late)], outcome, node)
+
+    @rule(place=PLACE, verb=st.sampled_from(("cancel", "cancel", "retry", "retry", "remove")))
+    def change(self, place: int, verb: str) -> None:
+        job = self.played.pick(place)
+        if job is not None:
+            {"cancel": self.played.cancel, "retry": self.played.retry, "remove": self.played.remove}[verb](job)
+
+    @rule(place=PLACE, changes=CHANGES)
+    def edit(self, place: int, changes: dict[str, Any]) -> None:
+        job = self.played.pick(place)
+        if job is not None:
+            self.played.edit(job, changes)
+
+    @rule(
+        job_type=st.sampled_from(TYPES),
+        verb=st.sampled_from(("cancel", "cancel and ask", "retry", "clear", "old", "all")),
+    )
+    def change_many(self, job_type: str, verb: str) -> None:
+        match verb:
+            case "cancel" | "cancel and ask":
+                self.played.cancel_all(job_type, running=verb != "cancel")
+            case "retry":
+                self.played.retry_all(job_type)
+            case "clear":
+                self.played.clear(job_type)
+            case _:
+                self.played.clean_up(7 if verb == "old" else 0)
+
+    @rule(lane=LANE, limits=st.one_of(LIMITS, LIMITS, LIMITS, st.none()))
+    def set_limit(self, lane: tuple[str, str], limits: dict[str, int | None] | None) -> None:
+        if limits is None:
+            self.played.clear_limits(*lane)
+        elif lane[0] == "type" or "max_per_node" not in limits:
+            self.played.set_limit(*lane, limits)
+
+    @rule(job_type=st.sampled_from(("a", "b", None)), verb=st.sampled_from(("pause", "for 20 s", "resume", "resume")))
+    def pause(self, job_type: str | None, verb: str) -> None:
+        if verb == "resume":
+            self.played.resume(job_type)
+        else:
+            self.played.pause(job_type, 20 if verb == "for 20 s" else None)
+
+    @rule(us=st.sampled_from((SECOND, 20 * SECOND, 20 * SECOND, 200 * SECOND, -2 * SECOND, 8 * DAY)))
+    def pass_time(self, us: int) -> None:
+        self.played.pass_time(us)
+
+    @rule(place=PLACE, verb=st.sampled_from(("explain", "listen", "count", "reopen", "maintain", "reclaim")))
+    def look(self, place: int, verb: str) -> None:
+        job = self.played.pick(place)
+        match verb:
+            case "explain" if job is not None:
+                self.played.explain(job)
+            case "listen":
+                self.played.listen(1 + place % 4)
+            case "count":
+                self.played.count()
+            case "reopen":
+                self.stage.reopen()
+            case "reclaim":
+                self.played.reclaim(place % 2)
+            case _:
+                self.played.maintain()
+
+
+@contextmanager
+def _folder(fallback: Path) -> Iterator[Path]:
+    """A folder in memory where there is one: what a disk adds is not the question here."""
+    memory = Path("/dev/shm")  # noqa: S108
+    if not os.access(memory, os.W_OK):
+        yield fallback
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as made:
+        yield Path(made)
+
+
+def _run(examples: int, fallback: Path, *, derandomize: bool) -> None:
+    with _folder(fallback) as folder, closing(Stage(folder)) as stage:
+        machine = type("StoreMachineHere", (StoreMachine,), {"stage": stage})
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=examples,
+                stateful_step_count=STEPS,
+                deadline=None,
+                database=None,
+                derandomize=derandomize,
+                report_multiple_bugs=False,
+                suppress_health_check=list(HealthCheck),
+                phases=(Phase.generate, Phase.shrink),
+            ),
+        )
+
+
+@pytest.mark.timeout(1_800)
+def test_whatever_happens_the_store_does_as_the_model(tmp_path: Path, record_property: Record) -> None:
+    """P1, P3, P8 in the store: nothing lost, nothing twice, one path for every end, each gate and limit held."""
+    examples = EXAMPLES or DEFAULT_EXAMPLES
+    _run(examples, tmp_path, derandomize=not EXAMPLES)
+    record_property("examples", examples)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3_600)
+def test_whatever_happens_the_store_does_as_the_model_in_thousands_of_histories(
+    tmp_path: Path, record_property: Record
+) -> None:
+    """As above, with other histories each night."""
+    examples = max(EXAMPLES, NIGHTLY_EXAMPLES)
+    _run(examples, tmp_path, derandomize=False)
+    record_property("examples", examples)
