@@ -6,11 +6,12 @@ import multiprocessing
 from multiprocessing.synchronize import Event as Gate
 
 import pytest
+from sqlalchemy import insert
 
 from jobwarden.clock import SECOND_US
 from jobwarden.errors import InvalidJobError
 from jobwarden.jobs import FeedEvent, JobFilter, JobOptions
-from jobwarden.store import Store, open_store
+from jobwarden.store import Store, open_store, schema
 from jobwarden.store.access import Access
 from jobwarden.store.dialects import dialect_for
 from tests.store.scene import START_US, Scene
@@ -92,6 +93,16 @@ def test_what_is_no_cursor_of_events_is_refused(scene: Scene, cursor: str) -> No
     """It comes from outside: one sentence."""
     with pytest.raises(InvalidJobError, match="cursor: "):
         scene.store.feed.after(cursor)
+
+
+def test_an_event_whose_job_is_gone_is_told_without_a_type(scene: Scene, url: str) -> None:
+    """Somebody deleted the row by hand: that neither stops a follower nor hides from it."""
+    dialect = dialect_for(url, synchronous="normal", busy_timeout_seconds=5)
+    with Access(dialect).writing() as connection:
+        connection.execute(insert(schema.event), {"job_id": 4711, "type": "added", "at": scene.now_us})
+    dialect.close()
+    (event,) = scene.store.feed.after(None)
+    assert (event.job_id, event.job_type) == (4711, None)
 
 
 def test_a_cursor_of_a_list_of_jobs_is_refused(scene: Scene) -> None:
