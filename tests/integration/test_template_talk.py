@@ -55,21 +55,27 @@ async def called_back_async(payload, ctx):
     await asyncio.sleep(0)
     return "prolonged"
 
+@handler("register")
+def register(payload, ctx):
+    ctx.on_timeout(lambda: print("old"))
+
 @handler("slow_callback")
 def slow_callback(payload, ctx):
-    calls = []
+    calls, inside = [], []
     def more():
-        calls.append(1)
-        granted = ctx.prolong(1)
+        inside.append(1)
+        calls.append(len(inside))
+        ctx.prolong(1)
         if len(calls) == 1:
             while not ctx.aborted:        # the next limit passes while this one is still at work
                 time.sleep(0.001)
-        return None
+            time.sleep(0.01)
+        inside.pop()
     ctx.on_timeout(more)
     ctx.set_progress(1)
     while len(calls) < 2:
         time.sleep(0.001)
-    return len(calls)
+    return calls
 
 @handler("ask")
 def ask(payload, ctx):
@@ -161,6 +167,7 @@ def test_a_stop_waits_for_the_answer_to_a_threads_prolong(tmp_path: Path) -> Non
         begin(worker, "prolong_in_thread", 500)
         asked = worker.next_prolong()
         worker.soft_stop()
+        assert not wait_readable(worker.control.fileno(), seconds=0.2), "it did not wait"
         worker.answer_prolong(asked, granted=True)
         done = worker.wait_done()
         assert (done.output, done.failure) == ("[true]", None)
@@ -207,22 +214,18 @@ def test_a_limit_that_passes_during_a_callback_calls_it_again_afterwards(tmp_pat
         worker.soft_stop()
         worker.answer_prolong(worker.next_prolong(), granted=True)
         done = worker.wait_done()
-        assert (done.output, done.failure) == ("2", None)
+        assert (done.output, done.failure) == ("[1,1]", None)
 
 
 def test_callbacks_end_with_their_job(tmp_path: Path) -> None:
     """The next one has its own."""
     with played(tmp_path, HANDLERS) as supervisor:
         worker = supervisor.spawn()
-        begin(worker, "called_back", 700)
-        worker.soft_stop(job_id=0)
-        worker.soft_stop(why="cancel")
-        worker.wait_done()
-        other = supervisor.spawn()
-        begin(other, "called_back", None)
-        other.soft_stop()
-        assert other.wait_done().failure is not None
-        assert not wait_readable(other.talk.fileno(), seconds=0)
+        worker.run("register")
+        begin(worker, "called_back", None)
+        worker.soft_stop()
+        assert worker.wait_done().failure is not None
+        assert "old" not in worker.captured()
 
 
 def test_an_answer_reaches_the_one_who_asked(tmp_path: Path) -> None:
@@ -276,11 +279,12 @@ def test_a_job_that_comes_on_the_stream_during_an_ask_is_run_afterwards(tmp_path
         worker = supervisor.spawn()
         worker.send_run("ask", 5)
         asked = worker.next_ask()
-        late = Run(77, 7, "nothing", '"' + "x" * 100_000 + '"', 1, 3, None)
-        worker.control.sendall(frame(encode(late)))
+        for job_id in (77, 78):
+            late = Run(job_id, 7, "nothing", '"' + "x" * 100_000 + '"', 1, 3, None)
+            worker.control.sendall(frame(encode(late)))
         worker.answer(asked.number, "1")
         assert worker.wait_done().output == "1"
-        assert worker.wait_done().job_id == 77
+        assert [worker.wait_done().job_id for _ in range(2)] == [77, 78]
 
 
 def test_an_answer_in_pieces_is_one_answer(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_a_result_from_before_the_end_of_the_silence_counts() -> None:
 def test_lateness_of_a_stalled_job_counts_from_the_end_of_its_silence() -> None:
     """And from the end of the grace after it."""
     world = serving(workers=1)
-    slot, job = world.start(heartbeat_timeout_ms=100)
+    slot, job = world.start(heartbeat_timeout_ms=100, timeout_ms=60_000)
     world.pass_time(100 * MS_NS)
     world.pass_time(2 * SECOND_NS)
     world.die(slot)
@@ -200,6 +200,29 @@ def test_the_next_limit_stops_it_again() -> None:
     assert softly(world.pass_time(500 * MS_NS)) == ["timeout"]
     assert do.KillTree(slot, dump=True) in world.pass_time(2 * SECOND_NS)
     assert [ending.outcome for ending in endings(world.end(slot))] == [Outcome.TIMED_OUT]
+
+
+def test_a_prolong_is_one_jobs_own() -> None:
+    """The next one in the same worker is judged by its own limit, and may ask for time whatever was asked of others."""
+    world = serving(workers=1, quick=True)
+    slot, _job = world.start("quick", timeout_ms=100)
+    world.prolong(slot, 5_000)
+    world.finish(slot)
+    world.hear(slot)
+    slot, _job = world.start("quick", timeout_ms=200, force_kill_on_timeout=1)
+    world.pass_time(200 * MS_NS)
+    assert [ending.error for ending in endings(world.end(slot))] == ["passed its limit of 200 ms"]
+
+
+def test_the_successor_of_a_cancelled_job_may_ask_for_time() -> None:
+    """R9: the cancel was meant for the one that had ended, unread, when it came."""
+    world = serving(workers=1, quick=True)
+    slot, (cancelled, successor) = world.queued(2)
+    world.finish(slot)
+    world.take(slot)
+    world.tell(seen.Wished(cancelled.id, cancelled.fence, "cancel"))
+    assert world.workers[slot].current == successor
+    assert world.prolong(slot, 5_000)
 
 
 def test_a_crash_of_a_prolonged_job_is_a_crash() -> None:

@@ -11,6 +11,7 @@ import pytest
 from jobwarden import JobContext
 from jobwarden.errors import InvalidJobError, JobwardenError
 from jobwarden.worker.line import Line
+from jobwarden.worker.watch import call_at_ns
 
 
 class Recorder(Line):
@@ -82,6 +83,12 @@ def test_a_short_heartbeat_timeout_is_heard_in_time() -> None:
         context.heartbeat()
     while len(line.percents) < 3:
         context.set_progress(50)
+
+
+@pytest.mark.parametrize(("ms", "lead_ms"), [(1_000, 100), (10_000, 1_000), (600_000, 1_000), (1, 0.1)])
+def test_before_a_hard_kill_callbacks_come_a_tenth_of_the_limit_early(ms: int, lead_ms: float) -> None:
+    """A second at most: afterwards there is nobody to call."""
+    assert call_at_ns(7, ms) == 7 + int((ms - lead_ms) * 1_000_000)
 
 
 @pytest.mark.parametrize("ms", [0, -1, 1.5, True, 2**41, "5"])

@@ -123,7 +123,7 @@ def _due_ns(slot: Slot) -> int | None:
 
 
 def _may_prolong(slot: Slot, attempt: tuple[int, int]) -> bool:
-    if slot.state not in _SERVING or slot.forgotten or slot.final:
+    if slot.state not in _SERVING or slot.final:
         return False
     return slot.head is not None and slot.head.attempt == attempt
 

@@ -110,7 +110,7 @@ class Workers:
         slot = self.slots.get(fact.slot)
         if slot is None:
             return
-        runs = slot.head is not None and slot.head.fence == fact.fence and not slot.forgotten
+        runs = slot.head is not None and slot.head.fence == fact.fence
         if runs and slot.state in {SlotState.READY, SlotState.STOPPING}:
             self._out.append(do.AskStore(slot.id, fact.number, fact.verb, fact.arguments))
         else:

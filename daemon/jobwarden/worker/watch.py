@@ -30,11 +30,11 @@ class LimitWatch(threading.Thread):
         self._callbacks = callbacks
         self._news: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         """New moments to call at, None for the end of the job. Its `put` may be interrupted by a signal handler."""
-        self._at_ns: int | None = _lead_before(from_ns, ms)
+        self._at_ns: int | None = call_at_ns(from_ns, ms)
 
     def move(self, *, from_ns: int, ms: int) -> None:
         """The limit was moved to `ms` after `from_ns`."""
-        self._news.put(_lead_before(from_ns, ms))
+        self._news.put(call_at_ns(from_ns, ms))
 
     def end(self) -> None:
         """The job has ended."""
@@ -63,6 +63,7 @@ class LimitWatch(threading.Thread):
             return
 
 
-def _lead_before(from_ns: int, ms: int) -> int:
+def call_at_ns(from_ns: int, ms: int) -> int:
+    """When to call for a limit that is `ms` after `from_ns`: a tenth of it before, at most a second."""
     limit_ns = ms * MILLISECOND_NS
     return from_ns + limit_ns - min(LONGEST_LEAD_NS, limit_ns // _LEAD_SHARE)
