@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from jobwarden.clock import SECOND_US, to_datetime
-from jobwarden.jobs import JobStatus, Outcome, TypeTerms
+from jobwarden.jobs import JobOptions, JobStatus, Outcome, TypeTerms
 from tests.store.scene import NAME, NODE, START_US, Scene
 
 
@@ -165,3 +165,23 @@ def test_a_job_given_back_costs_no_attempt_and_keeps_its_place(scene: Scene) -> 
     assert (record.locked_by, record.started_at) == (None, None)
     assert scene.event_types(job.id) == ["added", "processing"]
     assert [each.id for each in scene.claim()] == [job.id, younger]
+
+
+def test_heartbeat_terms_are_those_of_the_type_where_the_job_says_nothing(scene: Scene) -> None:
+    """They are handed over with the job and written into its row, as the other terms are."""
+    silent, outspoken = scene.add(), scene.add(heartbeat_timeout_ms=9)
+    first, second = scene.claim(types=[TypeTerms(job_type="work", heartbeat_timeout_ms=700)])
+    assert [(job.id, job.heartbeat_timeout_ms) for job in (first, second)] == [(silent, 700), (outspoken, 9)]
+    assert [scene.get(job_id).heartbeat_timeout_ms for job_id in (silent, outspoken)] == [700, 9]
+    plain, own = scene.add(), scene.add(heartbeat_timeout_ms=8)
+    assert {job.id: job.heartbeat_timeout_ms for job in scene.claim()} == {plain: None, own: 8}
+
+
+def test_no_expired_job_is_ever_claimed(scene: Scene) -> None:
+    """Also where more have expired than one claim cancels."""
+    options = [JobOptions(job_type="work", expires_in=1) for _ in range(600)]
+    scene.store.add(options, now_us=scene.now_us)
+    scene.pass_seconds(2)
+    assert scene.claim(1000) == []
+    alive = scene.add()
+    assert [job.id for job in scene.claim(1000)] == [alive]

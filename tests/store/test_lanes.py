@@ -199,6 +199,43 @@ def test_a_job_of_a_paused_type_takes_no_place_of_its_group(scene: Scene) -> Non
     assert [job.id for job in claim_all(scene)] == [paused]
 
 
+def test_a_paused_type_with_a_limit_of_its_own_takes_no_place_either(scene: Scene) -> None:
+    """Its lane has room, but nothing is let in."""
+    limit(scene, "type", "work", 5)
+    limit(scene, "group", "g", 1)
+    scene.store.controls.pause("work", now_us=scene.now_us)
+    scene.add(group_id="g")
+    other = scene.add("other", group_id="g")
+    limit(scene, "type", "work", 6)
+    assert [job.id for job in claim_all(scene, "work", "other")] == [other]
+
+
+def test_a_limit_set_beside_another_passes_neither(scene: Scene) -> None:
+    """Jobs that are let in for their type are counted in their groups at once."""
+    limit(scene, "group", "*", 1)
+    ids = [scene.add(group_id=group) for group in ("a", "a", "b", "b")]
+    limit(scene, "type", "work", 3)
+    assert standing(scene) == {ids[0]: "ready", ids[1]: "lane", ids[2]: "ready", ids[3]: "lane"}
+
+
+def test_the_highest_priority_of_a_type_goes_first_over_all_its_groups(scene: Scene) -> None:
+    """The type's one place is not given away by the name of the group."""
+    limit(scene, "group", "*", 1)
+    low, high = scene.add(group_id="a"), scene.add(group_id="b", priority=5)
+    limit(scene, "type", "work", 1)
+    assert standing(scene) == {low: "lane", high: "ready"}
+
+
+def test_a_group_that_is_free_of_the_default_stays_so_when_that_changes(scene: Scene) -> None:
+    """Its backlog is neither withdrawn nor left to wait for a lane that it has not."""
+    limit(scene, "group", "free", None)
+    ids = [scene.add(group_id="free") for _ in range(3)]
+    limit(scene, "group", "*", 1)
+    limit(scene, "group", "*", 2)
+    assert set(standing(scene).values()) == {"ready"}
+    assert [job.id for job in claim_all(scene)] == ids
+
+
 def test_a_job_given_back_while_its_type_is_paused_leaves_its_place(scene: Scene) -> None:
     """It is as good as not ready."""
     limit(scene, "group", "g", 1)
@@ -312,7 +349,7 @@ def test_a_limit_per_node_counts_the_nodes_own_jobs(scene: Scene) -> None:
     for _ in range(9):
         scene.add()
     other = scene.add("other")
-    taken = scene.claim(types=[terms, "other"])
+    taken = scene.claim(types=["other", terms])
     assert [job.job_type for job in taken] == ["work", "work", "other"]
     assert other in {job.id for job in taken}
     assert len(scene.claim(types=[terms], node="node-2", name="host:2")) == 2

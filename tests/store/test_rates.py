@@ -123,6 +123,20 @@ def test_a_clock_that_is_set_back_starts_no_more_than_the_rate(scene: Scene) -> 
     assert len(scene.claim()) == 2
 
 
+def test_jobs_that_were_ready_before_a_clock_was_set_back_wait_again(scene: Scene) -> None:
+    """The claim takes tokens for what it takes, and what gets none goes back into its lane."""
+    set_rate(scene, "type", "work", 2, 10)
+    for _ in range(2):
+        scene.add()
+    assert len(scene.claim()) == 2
+    scene.pass_seconds(12)
+    ids = [scene.add() for _ in range(2)]
+    scene.now_us -= 8 * SECOND_US
+    assert scene.claim() == []
+    scene.pass_seconds(12)
+    assert [job.id for job in scene.claim()] == ids
+
+
 def test_old_starts_are_removed(scene: Scene) -> None:
     """The table stays as small as a window."""
     set_rate(scene, "type", "work", 100, 1)
