@@ -137,7 +137,7 @@ def test_groups_are_walked_through_in_turn(scene: Scene) -> None:
     number = LANES + 3
     scene.store.controls.set_limit("group", "*", max_running=1, now_us=scene.now_us)
     for each in range(number):
-        for _ in range(2):
+        for _ in range(3):
             scene.add(group_id=f"g{each:03}")
     assert len(scene.claim(1000)) == number
     tamper(scene, "UPDATE job SET status = 'completed', ended_at = 1, node_id = NULL WHERE status = 'processing'")

@@ -86,8 +86,8 @@ class Statements:
     record_processing: TextClause
     """(node_id, batch, now): one event `processing` for each job of this claim."""
     waiting_groups: TextClause
-    """(after, most): names of groups that have waiters in lanes, in order, from one on. Steps over the index from one to the next: how many
-    waiters each has does not matter."""
+    """(after, most): names of groups that have waiters in lanes, in order, from one on. Steps over the index from each
+    to the next: how many waiters it has does not matter."""
 
     # Looking.
     look: TextClause
