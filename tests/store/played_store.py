@@ -303,7 +303,11 @@ class PlayedStore:
     def finish_late(self, job: ClaimedJob, outcome: str, node: int) -> None:
         """Somebody whose attempt is over, or was never theirs, says how it ended: nothing may change."""
         before = self.rows()
-        receipts = self._transact(self.nodes[node % len(self.nodes)], endings=[self._ending(job, outcome)])
+        # The owner of a newer attempt, if there is one, has the best chance to be believed.
+        newer = self.running.get(job.id)
+        node_id = self.model.jobs[job.id].owner if newer else self.nodes[node % len(self.nodes)]
+        assert node_id is not None
+        receipts = self._transact(node_id, endings=[self._ending(job, outcome)])
         assert [(each.job_id, each.fence) for each in receipts.refused] == [job.attempt]
         assert self.rows() == before
 

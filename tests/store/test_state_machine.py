@@ -72,9 +72,9 @@ CLAIM: dict[str, Any] = {
     "limit": st.sampled_from((50, 50, 1, 2)),
     "share": st.sampled_from((None, None, None, 1)),
 }
-LANE = st.sampled_from((("type", "a"), ("type", "b"), ("group", "g"), ("group", "h"), ("group", "*")))
+LANE = st.sampled_from((("type", "a"), ("type", "a"), ("group", "g"), ("group", "g"), ("type", "b"), ("group", "*")))
 LIMITS = st.one_of(
-    st.builds(lambda number: {"max_running": number}, st.sampled_from((1, 2, 0, None))),
+    st.builds(lambda number: {"max_running": number}, st.sampled_from((1, 1, 2, 0, None))),
     st.just({"max_per_node": 1}),
     st.builds(lambda number: {"rate": number, "rate_seconds": 20 if number else None}, st.sampled_from((1, 2, None))),
 )
@@ -161,9 +161,11 @@ class StoreMachine(RuleBasedStateMachine):
             self.played.give_back(job)
 
     @precondition(lambda self: self.played.late)
-    @rule(place=PLACE, outcome=OUTCOME, node=PLACE)
-    def finish_late(self, place: int, outcome: str, node: int) -> None:
-        self.played.finish_late(self.played.late[place % len(self.played.late)], outcome, node)
+    @rule(place=PLACE, outcome=OUTCOME)
+    def finish_late(self, place: int, outcome: str) -> None:
+        superseded = [job for job in self.played.late if job.id in self.played.running]
+        among = superseded or self.played.late
+        self.played.finish_late(among[place % len(among)], outcome, place)
 
     @rule(place=PLACE, verb=st.sampled_from(("cancel", "cancel", "retry", "retry", "remove")))
     def change(self, place: int, verb: str) -> None:
