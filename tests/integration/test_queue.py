@@ -175,8 +175,8 @@ def test_a_late_owners_end_is_refused(jobs: JobQueue, url: str, client: Client) 
     jobs.complete(again)
 
 
-def test_being_taken_for_dead_is_noticed_at_the_next_dequeue(jobs: JobQueue, url: str) -> None:
-    """The queue registers anew and takes the job; what it held before is refused."""
+def test_being_taken_for_dead_is_noticed_at_the_next_dequeue(jobs: JobQueue, url: str, tmp_path: Path) -> None:
+    """The queue lets go of its old lock, registers anew and takes the job; what it held before is refused."""
     first = jobs.enqueue("digest")
     taken(jobs)
     bury_all(url)
@@ -186,10 +186,12 @@ def test_being_taken_for_dead_is_noticed_at_the_next_dequeue(jobs: JobQueue, url
         jobs.complete(first)
     jobs.complete(second)
     assert taken(jobs).id == first
+    assert len(list((tmp_path / "jobs.db.nodes").iterdir())) == 1
 
 
-def test_closing_gives_back_what_is_held_at_no_cost(jobs: JobQueue, client: Client, tmp_path: Path) -> None:
-    """No attempt is counted; node row and lock file are gone; the queue can be used again."""
+def test_closing_gives_back_what_is_held_at_no_cost(client: Client, tmp_path: Path) -> None:
+    """No attempt is counted; node row, lock file and thread are gone; the queue can be used again."""
+    jobs = JobQueue(client, lease_seconds=3_600)
     before = set(threading.enumerate())
     job_id = jobs.enqueue("mail")
     taken(jobs)
@@ -206,15 +208,24 @@ def test_closing_gives_back_what_is_held_at_no_cost(jobs: JobQueue, client: Clie
     assert set(threading.enumerate()) <= before
 
 
+def test_a_queue_over_a_client_leaves_it_open(client: Client) -> None:
+    """Whoever made the client closes it."""
+    store = client.store
+    with JobQueue(client) as jobs:
+        jobs.dequeue()
+    assert client.store is store
+
+
 def test_a_wish_to_cancel_is_seen_and_obeyed_by_a_failure(jobs: JobQueue, client: Client) -> None:
     """Nobody can kill an outside consumer: it is asked; then `fail` cancels, `complete` still completes."""
-    for _ in range(2):
+    for _ in range(3):
         jobs.enqueue("mail")
-    first, second = taken(jobs), taken(jobs)
+    first, second, third = taken(jobs), taken(jobs), taken(jobs)
     assert not jobs.cancelled(first.id)
     assert client.cancel_job(int(first.id)).status is JobStatus.PROCESSING
     client.cancel_job(int(second.id))
     assert jobs.cancelled(first.id)
+    assert not jobs.cancelled(third.id)
     jobs.fail(first.id, "stopped", retry={"enabled": False})
     jobs.complete(second.id)
     assert [client.store.get(int(each.id)).status for each in (first, second)] == ["cancelled", "completed"]  # type: ignore[union-attr]
@@ -258,9 +269,9 @@ def test_consumers_share_the_work(url: str) -> None:
 
 
 def test_a_claim_whose_answer_was_lost_is_given_back(jobs: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The row may be ours although we do not know of it: nobody works on it, so the next dequeue finds it."""
-    job_id = jobs.enqueue("mail")
-    assert jobs.dequeue(["other"]) is None
+    """The row may be ours although we do not know of it: nobody works on it. What is held stays so."""
+    held, job_id = jobs.enqueue("mail", priority=1), jobs.enqueue("mail")
+    assert taken(jobs).id == held
     original = Writer.transact
 
     def transact(self: Writer, work: Any) -> Any:
@@ -275,6 +286,7 @@ def test_a_claim_whose_answer_was_lost_is_given_back(jobs: JobQueue, monkeypatch
         jobs.dequeue()
     message = taken(jobs)
     assert (message.id, message.attempts) == (job_id, 1)
+    jobs.complete(held)
 
 
 def test_an_end_whose_answer_was_lost_can_be_repeated(jobs: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ class Listeners:
 
     def report(self, error: Exception, *, during: str, about: dict[str, Any] | None = None) -> None:
         """To the listeners of job:error; an error in one of those, or without any, becomes a warning."""
-        hearers = [] if during == ERROR else self._taken(ERROR)
+        hearers = self._taken(ERROR)
         if not hearers:
             _warn(error, during=during)
         for listener in hearers:

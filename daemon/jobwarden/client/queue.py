@@ -232,9 +232,9 @@ class JobQueue:
         removed, cursor = 0, None
         while True:
             page = self._client.get_page(status=state, order="id", limit=_PAGE, cursor=cursor)
-            ended = [job.id for job in page.jobs if job.ended]
-            # Named once more as ended: somebody may be retrying them.
-            removed += len(self._client.clear_jobs(ids=ended, status="ended").ids) if ended else 0
+            ids = [job.id for job in page.jobs]
+            # Only now is it judged who has ended: failed may also mean retrying, and somebody may be retrying others.
+            removed += len(self._client.clear_jobs(ids=ids, status="ended").ids) if ids else 0
             if (cursor := page.cursor) is None:
                 return removed
 

@@ -62,7 +62,7 @@ class Reading(Connected):
         return self.store.bulk.find(found, order=arguments.checked_order(order), limit=limit, cursor=cursor)
 
     def count_jobs(self, jobs: JobFilter | None = None, **fields: Unpack[FilterFields]) -> int:
-        """How many jobs match; without a filter, all. Quick, however many have ended, for filters of type and status."""
+        """How many jobs match; without a filter, all. Filters of type and status alone do not look at ended jobs."""
         return self.store.bulk.count(checked_filter(jobs, fields))
 
     def counts(self) -> dict[str, dict[str, int]]:
