@@ -16,6 +16,7 @@ from jobwarden.clock import SYSTEM_CLOCK
 from jobwarden.errors import InvalidJobError, InvalidSettingsError
 from jobwarden.jobs import JobOptions
 from jobwarden.store import Work, open_store
+from jobwarden.store.life import lock_path
 from jobwarden.store.work import ServedType
 from tests.support.played_node import NAME, NODE_ID, PlayedNode
 from tests.support.site import Site
@@ -132,6 +133,15 @@ def test_where_nodes_disagree_one_that_accepts_is_enough(client: Client, url: st
         client.add_job("invoice", 5)
     publish(url, ("invoice", INVOICE), ("invoice", None))
     assert client.add_job("invoice", 5)
+
+
+@pytest.mark.usefixtures("_node")
+def test_what_a_dead_node_served_does_not_count(client: Client) -> None:
+    """Its row stays until somebody frees its jobs; the lock on its file shows that nobody is there."""
+    folder = client.store.side_dir("nodes")
+    assert folder is not None
+    lock_path(folder, NODE_ID).touch()
+    assert client.add_job("invoice", "anything")
 
 
 @pytest.mark.usefixtures("_node")
