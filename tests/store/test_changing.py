@@ -7,6 +7,8 @@ import pytest
 from jobwarden.errors import JobStateError, UnknownJobError
 from jobwarden.jobs import FailureReason, JobStatus, Outcome
 from jobwarden.store import Wish
+from jobwarden.store.free_ends import end_free_jobs
+from tests.store.maintaining import access_of
 from tests.store.scene import NODE, Scene
 
 
@@ -181,3 +183,23 @@ def test_a_pending_or_completed_job_is_not_retried(scene: Scene, *, completes: b
         scene.complete(scene.claim()[0])
     with pytest.raises(JobStateError):
         scene.store.retry(job_id, now_us=scene.now_us)
+
+
+def test_only_free_jobs_are_ended_from_outside(scene: Scene) -> None:
+    """Whoever asks for it: what runs is its owner's, what has ended has ended."""
+    running, done = scene.add_and_claim(), scene.add_and_claim()
+    scene.complete(done)
+    pending = scene.add()
+    access = access_of(scene)
+    reasons = dict.fromkeys((running.id, done.id, pending, 4711), "enough")
+    with access.writing() as connection:
+        ended = end_free_jobs(
+            connection,
+            access.sql,
+            reasons,
+            status=JobStatus.CANCELLED,
+            failure_reason=FailureReason.CANCELLED,
+            now_us=scene.now_us,
+        )
+    assert ended == [pending]
+    assert (scene.get(running.id).status, scene.get(done.id).status) == (JobStatus.PROCESSING, JobStatus.COMPLETED)
