@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -301,8 +300,22 @@ def test_a_killed_errand_leaves_its_jobs_to_the_next(site: Site) -> None:
 )
 def test_a_mistake_is_one_sentence(site: Site, words: list[str]) -> None:
     """Exit code 2; nothing is started."""
-    ran = errand(site, *words)
+    temporary = site.folder / "temporary"
+    temporary.mkdir()
+    ran = errand(site, *words, variables={"TMPDIR": str(temporary)})
     assert (ran.code, ran.out) == (2, "")
     assert len(ran.err.splitlines()) == 1
     assert ran.err.startswith("jobwarden: ")
-    assert not list(Path(tempfile.gettempdir()).glob("jobwarden-errand-*"))
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_store_that_cannot_be_opened_leaves_no_folder_behind(site: Site) -> None:
+    """The state folder is made first, and removed again when the start fails."""
+    temporary = site.folder / "temporary"
+    temporary.mkdir()
+    ran = errand(
+        site, "--once", "--database-url=sqlite:////no/such/folder/jobs.db", variables={"TMPDIR": str(temporary)}
+    )
+    assert (ran.code, ran.out) == (1, "")
+    assert len(ran.err.splitlines()) == 1
+    assert list(temporary.iterdir()) == []
