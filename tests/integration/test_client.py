@@ -323,6 +323,27 @@ def test_a_fork_does_not_use_its_parents_connection(client: Client, url: str) ->
     assert payloads == ["parent, after", "child", "parent, before"]
 
 
+LOCKED_FORKS = """
+import os, signal, sys
+from jobwarden.client import Client
+client = Client(sys.argv[1])
+client.store
+client._own_lock().acquire()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    client.get_job(1)
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_fork_does_not_wait_for_a_thread_that_is_not_there(client: Client, url: str) -> None:
+    """Another thread of the parent may have been opening the store when the fork came."""
+    client.get_job(1)
+    subprocess.run([sys.executable, "-c", LOCKED_FORKS, url], check=True, timeout=60)
+
+
 ASYNCHRONOUS_FORKS = """
 import asyncio, os, signal, sys
 from jobwarden.client import AsyncClient

@@ -1,7 +1,7 @@
 """`store.ready`: what could be claimed this moment, for consumers that serve any type and for those who only look.
 
 Read only, and as far as a claim would see it: jobs that are ready, and those that have become due since the last claim;
-none of a paused type. Jobs that wait for a limit are not ready.
+of paused types none is offered or counted. Jobs that wait for a limit are not ready.
 """
 
 from __future__ import annotations
@@ -41,10 +41,9 @@ class Ready:
         self._access = access
 
     def types(self, *, now_us: int) -> list[str]:
-        """The job types of which there is something to claim. One look into the index for each."""
+        """The job types of which something is ready, paused ones too: the claim leaves those out. One look for each."""
         with self._access.reading() as connection:
-            found = set(_first_of_each_type(connection)) | set(_due_types(connection, now_us=now_us))
-            return sorted(found - _paused(connection, found, now_us=now_us))
+            return sorted(set(_first_of_each_type(connection)) | set(_due_types(connection, now_us=now_us)))
 
     def next_id(self, types: Sequence[str] | None, *, now_us: int) -> int | None:
         """The job that a claim of these types would take first."""
