@@ -199,6 +199,16 @@ def test_a_job_of_a_paused_type_takes_no_place_of_its_group(scene: Scene) -> Non
     assert [job.id for job in claim_all(scene)] == [paused]
 
 
+def test_a_resumed_type_takes_its_places_again(scene: Scene) -> None:
+    """What left them for the pause is let in at once."""
+    limit(scene, "group", "g", 1)
+    job_id = scene.add(group_id="g")
+    scene.store.controls.pause("work", now_us=scene.now_us)
+    assert standing(scene) == {job_id: "lane"}
+    scene.store.controls.resume("work", now_us=scene.now_us)
+    assert standing(scene) == {job_id: "ready"}
+
+
 def test_a_paused_type_with_a_limit_of_its_own_takes_no_place_either(scene: Scene) -> None:
     """Its lane has room, but nothing is let in."""
     limit(scene, "type", "work", 5)

@@ -23,13 +23,13 @@ EXPECTED: list[tuple[str, Any, dict[str, Any], list[str]]] = [
     (
         "claim",
         STATEMENTS.choose_ready(2, 0, False),  # noqa: FBT003 - positional in the Callable
-        {**NODE, "terms": '[["a",1,1,1,1],["b",1,1,1,1]]', "limit": 5, "now": 1},
+        {**NODE, "terms": '[["a",1,1,1,1],["b",1,1,1,1]]', "limit": 5},
         ["MERGE (UNION ALL)", "SEARCH job USING COVERING INDEX job_claim (job_type=?)", BY_KEY],
     ),
     (
         "claim with limits per node",
         STATEMENTS.choose_ready(3, 2, True),  # noqa: FBT003
-        {**NODE, "terms": '[["a",1,1,1,1,2],["b",1,1,1,1,2],["c",1,1,1,1,null]]', "limit": 5, "now": 1},
+        {**NODE, "terms": '[["a",1,1,1,1,2],["b",1,1,1,1,2],["c",1,1,1,1,null]]', "limit": 5},
         ["MERGE (UNION ALL)", "SEARCH job USING COVERING INDEX job_claim (job_type=?)", BY_KEY],
     ),
     (

@@ -62,8 +62,8 @@ def claim_jobs(connection: Connection, sql: Statements, work: Work, claim: Claim
     lanes = _prepare(connection, sql, now_us=work.now_us)
     if lanes is None:
         return Taken([], held_back=False)
-    offers, held_back = _offers(connection, lanes.limits, work, claim)
-    chosen = _choose(connection, sql, offers, work, claim) if offers else []
+    offers = _offers(connection, lanes.limits, work, claim)
+    chosen = _choose(connection, sql, offers, work, claim)
     if chosen and lanes.limits.has_rates:
         allowed = take_for(connection, lanes, [each.id for each in chosen], now_us=work.now_us)
         chosen = [each for each in chosen if each.id in allowed]
@@ -73,7 +73,7 @@ def claim_jobs(connection: Connection, sql: Statements, work: Work, claim: Claim
             values = {**taken, **terms, "node_name": work.node_name, "ids": entries.as_json(ids)}
             connection.execute(sql.claim_jobs, values)
         connection.execute(sql.record_processing, taken)
-    return Taken(chosen, held_back)
+    return Taken(chosen, held_back=_held_back(offers, chosen))
 
 
 def next_due_us(connection: Connection, sql: Statements, seen: Sequence[Any], *, now_us: int) -> int | None:
@@ -131,20 +131,24 @@ def _promote(connection: Connection, sql: Statements, lanes: Lanes, *, now_us: i
     lanes.adjust(connection, {waiter[1:] for waiter in limited}, now_us=now_us)
 
 
-def _offers(connection: Connection, limits: Limits, work: Work, claim: Claim) -> tuple[list[_Offer], bool]:
-    """The types that are not paused and not at their limit on this node, those with one first; whether one is near."""
+def _offers(connection: Connection, limits: Limits, work: Work, claim: Claim) -> list[_Offer]:
+    """The types that are not paused, those with a limit on this node first."""
     if EVERYTHING in limits.paused:
-        return [], False
+        return []
     bounds = {terms.job_type: _bound(limits, terms) for terms in claim.types}
     running = _running_here(connection, work.node_id) if any(bound is not None for bound in bounds.values()) else {}
-    offers, held_back = [], False
+    offers = []
     for terms in claim.types:
         bound = bounds[terms.job_type]
-        room = None if bound is None else bound - running.get(terms.job_type, 0)
-        held_back |= room is not None and room < claim.limit
-        if terms.job_type not in limits.paused and (room is None or room > 0):
-            offers.append(_Offer(terms, room))
-    return sorted(offers, key=lambda offer: offer.room is None), held_back
+        if terms.job_type not in limits.paused:
+            offers.append(_Offer(terms, None if bound is None else max(0, bound - running.get(terms.job_type, 0))))
+    return sorted(offers, key=lambda offer: offer.room is None)
+
+
+def _held_back(offers: list[_Offer], chosen: list[ClaimedJob]) -> bool:
+    """Whether a type has reached its limit on this node, so that there may be more jobs of it."""
+    full = {offer.terms.job_type: offer.room for offer in offers if offer.room is not None}
+    return any(sum(each.job_type == name for each in chosen) >= room for name, room in full.items())
 
 
 def _bound(limits: Limits, terms: TypeTerms) -> int | None:
@@ -161,8 +165,10 @@ def _running_here(connection: Connection, node_id: str) -> dict[str, int]:
 def _choose(
     connection: Connection, sql: Statements, offers: list[_Offer], work: Work, claim: Claim
 ) -> list[ClaimedJob]:
+    if not offers:
+        return []
     terms = [(offer.terms.job_type, *_effective(offer.terms).values(), offer.room) for offer in offers]
-    given = {"terms": entries.as_json(terms), "limit": claim.limit, "node_id": work.node_id, "now": work.now_us}
+    given = {"terms": entries.as_json(terms), "limit": claim.limit, "node_id": work.node_id}
     bounded = sum(offer.room is not None for offer in offers)
     heartbeats = any(offer.terms.heartbeat_timeout_ms is not None for offer in offers)
     return _decode(connection.execute(sql.choose_ready(len(terms), bounded, heartbeats), given).scalar_one())

@@ -75,7 +75,7 @@ class Statements:
     promote_due: TextClause
     """(now): make at most 500 jobs ready whose time has come, the longest due first."""
     choose_ready: Callable[[int, int, bool], TextClause]
-    """(terms, limit, node_id, now) -> JSON array of `ClaimedJob`s as this claim will leave them.
+    """(terms, limit, node_id) -> JSON array of `ClaimedJob`s as this claim will leave them.
 
     Made for n types, of which the first m give only as many as their terms say (limits per node), and for whether any
     of them has a heartbeat timeout of its own.

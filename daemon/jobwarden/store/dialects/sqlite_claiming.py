@@ -31,7 +31,6 @@ SELECT json_group_array(json_array(
     {heartbeat}))
 FROM nearest CROSS JOIN job ON job.id = nearest.id
 WHERE EXISTS (SELECT 1 FROM node WHERE node.id = :node_id)
-  AND (job.expires_at IS NULL OR job.expires_at > :now OR job.started_at IS NOT NULL)
 """
 
 
