@@ -101,7 +101,7 @@ def test_a_round_that_moved_jobs_says_so(scene: Scene) -> None:
     moved = []
     while not work.is_over():
         before = dict(work.done)
-        if scene.writer.step_round(work, now_us=scene.now_us):
+        if scene.writer.step_round(work, now_us=scene.now_us).moved:
             moved += [name for name in work.done if work.done[name] != before.get(name)]
     assert moved == ["expired"]
     assert work.done["removed"] == 2

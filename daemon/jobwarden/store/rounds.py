@@ -86,6 +86,14 @@ class Batch(NamedTuple):
     more: bool = False
 
 
+class Step(NamedTuple):
+    """What a committed batch did."""
+
+    number: int
+    moved: bool
+    """Jobs have ended, or become ready."""
+
+
 class Duty(NamedTuple):
     """One kind of maintenance."""
 
@@ -127,14 +135,14 @@ class Rounds:
         turn = Turn(connection, sql, now_us, self.rules, self._marks)
         return self._left[0].batch(turn)
 
-    def note(self, batch: Batch) -> bool:
-        """The batch stands; whether it moved jobs."""
+    def note(self, batch: Batch) -> Step:
+        """The batch stands."""
         duty = self._left.popleft()
         if batch.number:
             self.done[duty.name] = self.done.get(duty.name, 0) + batch.number
         if batch.more:  # behind the others, which would otherwise wait for the end of a long backlog
             self._left.append(duty)
-        return duty.moves_jobs and batch.number > 0
+        return Step(batch.number, duty.moves_jobs and batch.number > 0)
 
     def skip(self) -> str:
         """Leave out what could not be done in this round; its name."""

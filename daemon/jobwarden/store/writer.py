@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from jobwarden.store.dialects import Dialect
-    from jobwarden.store.rounds import Rounds
+    from jobwarden.store.rounds import Rounds, Step
 
 LONGEST_LOG_BYTES = 4 * 1024 * 1024
 
@@ -93,8 +93,8 @@ class Writer:
         with self._transaction():
             return win_round(self._connection, period_us=period_us, now_us=now_us)
 
-    def step_round(self, rounds: Rounds, *, now_us: int) -> bool:
-        """One batch of the round; whether jobs have ended, or become ready, by it."""
+    def step_round(self, rounds: Rounds, *, now_us: int) -> Step:
+        """One batch of the round."""
         relaxed = self._dialect.relaxed(self._connection) if rounds.repeats_itself() else nullcontext()
         with store_errors(self._where), relaxed, self._transaction():
             batch = rounds.run(self._connection, self._sql, now_us=now_us)

@@ -273,6 +273,8 @@ class Ledger(threading.Thread):
         self.commits += 1
         self._last_commit_ns = self._clock.monotonic_ns()
         self._last_entries = len(entries)
+        if self._maintenance is not None:
+            self._maintenance.ended(len(entries.endings))
 
     def _answer(self, entries: Entries, receipts: Receipts) -> None:
         if entries.claim:

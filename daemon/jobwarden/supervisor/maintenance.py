@@ -1,8 +1,9 @@
 """This node's part in maintenance: asks for the round, does what it won in slices between the ledger's commits.
 
-A slice is one batch, and after one that did something comes a pause several times as long, so that claims and outcomes
-have the store for themselves most of the time. Nothing that fails here may harm what the ledger is there for: it is
-told to people and comes again with the next round. Called by the ledger, in its thread.
+A slice is one batch. As many jobs as end may be removed without a pause, so that retention keeps up with any rate;
+after any other batch comes a pause twice as long as it took, so that a backlog leaves most of the store to claims.
+Nothing that fails here may harm what the ledger is there for: it is told to people and comes again with the next
+round. Called by the ledger, in its thread.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from jobwarden import events
 from jobwarden.clock import SECOND_NS, SECOND_US
 from jobwarden.errors import CommitUnknownError, StoreError, StoreUnavailableError
-from jobwarden.store.rounds import Rounds
+from jobwarden.store.rounds import Rounds, Step
 
 if TYPE_CHECKING:
     from jobwarden.clock import Clock
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from jobwarden.store.writer import Writer
 
 _PAUSES_PER_BATCH = 2
-"""The rest of the ledger's time belongs to jobs."""
+_MOST_CREDIT = 100_000
+"""What ended while another node did the rounds, or while nothing was old enough, is not made up for all at once."""
 
 
 class Maintenance:
@@ -34,6 +36,7 @@ class Maintenance:
         self._clock = clock
         self._next_ns = clock.monotonic_ns()
         self._asked_ns = self._next_ns
+        self._credit = 0
         self._problems: dict[str, str] = {}
         self.summary: dict[str, object] | None = None
         """For people: `at_us` of this node's last round, and what the last one did that found anything to do."""
@@ -41,6 +44,10 @@ class Maintenance:
     def change(self, rules: Rules) -> None:
         """From now on; may be called from any thread."""
         self._rounds.rules = rules
+
+    def ended(self, number: int) -> None:
+        """So many attempts have just been written."""
+        self._credit = min(self._credit + number, _MOST_CREDIT)
 
     def idle_seconds(self) -> float:
         """How long nothing is to be done here."""
@@ -62,12 +69,18 @@ class Maintenance:
             self._ask(writer)
             return False
         began_ns = self._clock.monotonic_ns()
-        moved = self._step(writer)
+        step = self._step(writer)
         now_ns = self._clock.monotonic_ns()
-        self._next_ns = now_ns + _PAUSES_PER_BATCH * (now_ns - began_ns)
+        self._next_ns = now_ns + (0 if self._pays(step.number) else _PAUSES_PER_BATCH * (now_ns - began_ns))
         if self._rounds.is_over() or now_ns >= self._asked_ns + self._period_ns:
             self._close()
-        return moved
+        return step.moved
+
+    def _pays(self, number: int) -> bool:
+        paid = 0 < number <= self._credit
+        if paid:
+            self._credit -= number
+        return paid
 
     def _ask(self, writer: Writer) -> None:
         self._asked_ns = self._clock.monotonic_ns()
@@ -76,14 +89,14 @@ class Maintenance:
         else:
             self._rest_until_asked_again()
 
-    def _step(self, writer: Writer) -> bool:
+    def _step(self, writer: Writer) -> Step:
         try:
             return writer.step_round(self._rounds, now_us=self._clock.now_us())
         except (StoreUnavailableError, CommitUnknownError):
             raise
         except Exception as error:  # noqa: BLE001 - one odd row must not cost the outcomes of all other jobs
             self._complain(self._rounds.skip(), f"{type(error).__name__}: {error}")
-            return False
+            return Step(0, moved=False)
 
     def _complain(self, duty: str, problem: str) -> None:
         if self._problems.get(duty) != problem:

@@ -52,6 +52,8 @@ EXIT_STORE_AWAY = 1
 EXIT_BROKEN = 70
 _SWITCH_SECONDS = 0.0002
 """Longer switch intervals starve the ledger beside a busy loop (R17)."""
+_LONGEST_PERIOD_SECONDS = 5.0
+"""Between two rounds of maintenance, however long the lease."""
 _LAST_WRITES_SECONDS, _LAST_LINES_SECONDS = 30.0, 2.0
 
 
@@ -127,7 +129,7 @@ class Service:
         self._killer = killer
         self._maintenance = Maintenance(
             rules_of(settings),
-            period_seconds=settings.lease_seconds / BEATS_PER_LEASE,
+            period_seconds=min(settings.lease_seconds / BEATS_PER_LEASE, _LONGEST_PERIOD_SECONDS),
             clock=SYSTEM_CLOCK,
         )
         self._ledger = Ledger(
