@@ -38,6 +38,8 @@ class Maintenance:
         self._asked_ns = self._next_ns
         self._credit = 0
         self._problems: dict[str, str] = {}
+        """What failed in the last round: it is told once."""
+        self._failed: dict[str, str] = {}
         self.summary: dict[str, object] | None = None
         """For people: `at_us` of this node's last round, and what the last one did that found anything to do."""
 
@@ -99,13 +101,14 @@ class Maintenance:
             return Step(0, moved=False)
 
     def _complain(self, duty: str, problem: str) -> None:
+        self._failed[duty] = problem
         if self._problems.get(duty) != problem:
-            self._problems[duty] = problem
             events.emit(events.Alerted(text=f"maintenance could not see to what is {duty}, it tries again: {problem}"))
 
     def _close(self) -> None:
         """Of a round that has taken its period, the rest comes with the next one, whose first duties are due."""
         self._rounds.abandon()
+        self._problems, self._failed = self._failed, {}
         now_us, done = self._clock.now_us(), self._rounds.done
         if done or self.summary is None:
             self.summary = {"done": done, "done_at_us": now_us}
