@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from sqlalchemy import text
 
 from jobwarden.store.access import Access
@@ -12,11 +13,13 @@ from jobwarden.store.rounds import Rounds, Rules
 from tests.store.scene import Scene
 
 KEEP_ALL = Retention(completed_days=None, ended_days=None)
+USUAL = Rules(retention=Retention(completed_days=7, ended_days=30), starvation_seconds=300)
+"""As the settings have it by default."""
 
 
 def maintain(scene: Scene, retention: Retention = KEEP_ALL, *, rounds: Rounds | None = None) -> dict[str, int]:
     """Do a whole round at the scene's time; what it did."""
-    rounds = rounds or Rounds(Rules(retention=retention))
+    rounds = rounds or Rounds(msgspec.structs.replace(USUAL, retention=retention))
     rounds.begin()
     while not rounds.is_over():
         scene.writer.step_round(rounds, now_us=scene.now_us)

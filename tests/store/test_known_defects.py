@@ -14,7 +14,8 @@ import pytest
 from jobwarden.errors import JobStateError
 from jobwarden.jobs import Ending, FailureReason, JobFilter, JobOptions, JobStatus, Outcome, complete
 from jobwarden.store import Refusal, Wish
-from jobwarden.store.rounds import Rounds, Rules
+from jobwarden.store.rounds import Rounds
+from tests.store.maintaining import USUAL
 from tests.store.scene import NAME, NODE, Scene
 
 DAY_SECONDS = 86_400
@@ -177,7 +178,7 @@ def test_rescue_by_age_that_runs_a_healthy_long_job_twice(scene: Scene, age_seco
     """However long it runs and whoever asks for a rescue: while its node lives it is asked for, never freed."""
     job = scene.add_and_claim()
     scene.pass_seconds(age_seconds)
-    rounds = Rounds(Rules())
+    rounds = Rounds(USUAL)
     rounds.begin()
     while not rounds.is_over():
         scene.writer.step_round(rounds, now_us=scene.now_us)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from jobwarden.jobs import JobOptions, JobStatus
-from jobwarden.store.rounds import LANES, Rounds, Rules
-from tests.store.maintaining import KEEP_ALL, maintain, rows, tamper
+from jobwarden.store.rounds import LANES, Rounds
+from tests.store.maintaining import KEEP_ALL, USUAL, maintain, rows, tamper
 from tests.store.scene import Scene
 
 
@@ -141,7 +142,7 @@ def test_groups_are_walked_through_in_turn(scene: Scene) -> None:
             scene.add(group_id=f"g{each:03}")
     assert len(scene.claim(1000)) == number
     tamper(scene, "UPDATE job SET status = 'completed', ended_at = 1, node_id = NULL WHERE status = 'processing'")
-    rounds = Rounds(Rules(retention=KEEP_ALL))
+    rounds = Rounds(msgspec.structs.replace(USUAL, retention=KEEP_ALL))
     assert maintain(scene, rounds=rounds) == {"admitted": LANES}
     assert maintain(scene, rounds=rounds) == {"admitted": 3}
     assert len(scene.claim(1000)) == number

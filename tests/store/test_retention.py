@@ -14,12 +14,11 @@ from jobwarden.jobs import ClaimedJob, JobOptions, JobStatus, Outcome
 from jobwarden.store import retention
 from jobwarden.store.dialects import dialect_for
 from jobwarden.store.retention import DAY_US, Retention
-from jobwarden.store.rounds import BATCH, Rounds, Rules
-from tests.store.maintaining import access_of, maintain, rows, tamper
+from jobwarden.store.rounds import BATCH, Rounds
+from tests.store.maintaining import USUAL, access_of, maintain, rows, tamper
 from tests.store.scene import Scene
 
 DAY_SECONDS = 86_400
-USUAL = Retention()
 AT_ONCE = Retention(completed_days=0, ended_days=0)
 
 
@@ -63,12 +62,12 @@ def test_each_end_has_its_own_time(scene: Scene) -> None:
     """Completed jobs stay for 7 days, those that ended otherwise for 30, counted from their end."""
     completed, failed, cancelled = _completed(scene), _failed(scene), _cancelled(scene)
     scene.pass_seconds(7 * DAY_SECONDS - 60)
-    assert maintain(scene, USUAL) == {}
+    assert maintain(scene, USUAL.retention) == {}
     scene.pass_seconds(120)
-    assert maintain(scene, USUAL) == {"removed": 1}
+    assert maintain(scene, USUAL.retention) == {"removed": 1}
     assert scene.store.get(completed) is None
     scene.pass_seconds(23 * DAY_SECONDS)
-    assert maintain(scene, USUAL) == {"removed": 2}
+    assert maintain(scene, USUAL.retention) == {"removed": 2}
     assert [scene.store.get(each) for each in (failed, cancelled)] == [None, None]
 
 
@@ -172,7 +171,7 @@ def test_the_walk_through_the_keys_goes_on_where_it_was(scene: Scene) -> None:
         [JobOptions(job_type="work", idempotency_key=f"{each:05}") for each in range(count)], now_us=scene.now_us
     )
     tamper(scene, "DELETE FROM job WHERE id IN (:first, :last)", first=ids[0], last=ids[-1])
-    rounds = Rounds(Rules())
+    rounds = Rounds(USUAL)
     assert maintain(scene, rounds=rounds) == {"keys": 1}
     assert maintain(scene, rounds=rounds) == {"keys": 1}
     tamper(scene, "DELETE FROM job WHERE id = :id", id=ids[1])

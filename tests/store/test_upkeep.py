@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import text
 
@@ -16,9 +17,9 @@ from jobwarden.jobs import JobOptions, JobStatus, Outcome
 from jobwarden.store import Store, Wish, open_store, retention, rounds
 from jobwarden.store.life import hold_node, lock_path
 from jobwarden.store.retention import Retention
-from jobwarden.store.rounds import BATCH, LONGEST_PERIOD_US, Duty, Rounds, Rules
+from jobwarden.store.rounds import BATCH, LONGEST_PERIOD_US, Duty, Rounds
 from jobwarden.store.upkeep import Reclaimed
-from tests.store.maintaining import access_of, maintain, rows, tamper
+from tests.store.maintaining import USUAL, access_of, maintain, rows, tamper
 from tests.store.scene import NAME, NODE, Scene
 
 PERIOD_US = 3 * SECOND_US
@@ -81,7 +82,7 @@ def test_a_backlog_of_one_duty_does_not_hold_up_the_others(scene: Scene) -> None
     tamper(scene, "UPDATE job SET status = 'cancelled', ended_at = 1, ready = NULL, due_at = NULL")
     scene.add(idempotency_key="over")
     tamper(scene, "UPDATE key SET expires_at = 1")
-    work = Rounds(Rules(retention=AT_ONCE))
+    work = Rounds(msgspec.structs.replace(USUAL, retention=AT_ONCE))
     work.begin()
     done: list[dict[str, int]] = []
     while not work.is_over():
@@ -96,7 +97,7 @@ def test_a_round_that_moved_jobs_says_so(scene: Scene) -> None:
     scene.complete(scene.add_and_claim())
     scene.add(expires_in=1)
     scene.pass_seconds(10)
-    work = Rounds(Rules(retention=AT_ONCE))
+    work = Rounds(msgspec.structs.replace(USUAL, retention=AT_ONCE))
     work.begin()
     moved = []
     while not work.is_over():
@@ -117,7 +118,7 @@ def test_a_duty_that_fails_leaves_nothing_and_can_be_left_out(scene: Scene, monk
     monkeypatch.setattr(rounds, "DUTIES", (Duty("odd", spoil), *rounds.DUTIES))
     job_id = scene.add(expires_in=1)
     scene.pass_seconds(10)
-    work = Rounds(Rules())
+    work = Rounds(USUAL)
     work.begin()
     with pytest.raises(LookupError):
         scene.writer.step_round(work, now_us=scene.now_us)
@@ -143,7 +144,7 @@ def test_what_would_only_come_again_need_not_reach_the_disk_at_once(url: str, mo
 
     watched = Duty("removing", look("removing")), Duty("moving", look("moving"), moves_jobs=True)
     monkeypatch.setattr(rounds, "DUTIES", watched)
-    work = Rounds(Rules())
+    work = Rounds(USUAL)
     work.begin()
     try:
         while not work.is_over():

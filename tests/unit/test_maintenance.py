@@ -10,12 +10,14 @@ import pytest
 from jobwarden import events
 from jobwarden.clock import MILLISECOND_NS, SECOND_NS, Clock
 from jobwarden.errors import CommitUnknownError, StoreError, StoreUnavailableError
+from jobwarden.store.retention import Retention
 from jobwarden.store.rounds import Rounds, Rules, Step
 from jobwarden.store.writer import Writer
 from jobwarden.supervisor.maintenance import Maintenance
 
 PERIOD_SECONDS = 3.0
 BATCH_NS = 5 * MILLISECOND_NS
+RULES = Rules(retention=Retention(completed_days=7, ended_days=30), starvation_seconds=300)
 AWAY = StoreUnavailableError("sqlite:///jobs.db", "locked")
 
 
@@ -67,7 +69,7 @@ class Stage:
     def __init__(self) -> None:
         self.clock = HandClock()
         self.writer = PlayedWriter(self.clock)
-        self.maintenance = Maintenance(Rules(), period_seconds=PERIOD_SECONDS, clock=self.clock)
+        self.maintenance = Maintenance(RULES, period_seconds=PERIOD_SECONDS, clock=self.clock)
 
     def turn(self) -> bool:
         return self.maintenance.turn(cast("Writer", self.writer))

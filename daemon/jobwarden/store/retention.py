@@ -35,8 +35,8 @@ ENDS = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
     """How many days an ended job is kept; None keeps it for ever."""
 
-    completed_days: float | None = 7.0
-    ended_days: float | None = 30.0
+    completed_days: float | None
+    ended_days: float | None
     """For failed and cancelled jobs."""
 
     def days(self, status: JobStatus) -> float | None:

@@ -51,8 +51,8 @@ _ROW = "round"
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator may set."""
 
-    retention: Retention = Retention()
-    starvation_seconds: float | None = 300.0
+    retention: Retention
+    starvation_seconds: float | None
     """None: priorities are strict (see `aging`)."""
 
 
