@@ -19,6 +19,7 @@ from jobwarden.store.life import hold_node, lock_path
 from jobwarden.store.retention import Retention
 from jobwarden.store.rounds import BATCH, LONGEST_PERIOD_US, Duty, Rounds
 from jobwarden.store.upkeep import Reclaimed
+from jobwarden.store.work import ProlongNote
 from tests.store.maintaining import USUAL, access_of, maintain, rows, tamper
 from tests.store.scene import NAME, NODE, Scene
 
@@ -301,6 +302,17 @@ def test_a_dead_nodes_job_is_freed_at_once_with_an_event_and_a_reason(scene: Sce
     assert attempt.outcome is Outcome.LOST
     (refusal,) = scene.complete(job).refused
     assert not refusal.settled
+
+
+def test_a_job_within_a_prolonged_limit_is_not_stuck(scene: Scene) -> None:
+    """What its own node granted counts, for this attempt and as long as it lasts."""
+    job = scene.add_and_claim(timeout_ms=1_000)
+    scene.pass_seconds(600)
+    scene.transact(prolongs=[ProlongNote(job.id, job.fence, 3_600_000)])
+    scene.pass_seconds(3_500)
+    assert _reclaim(scene) == Reclaimed([], [])
+    scene.pass_seconds(200)
+    assert _reclaim(scene) == Reclaimed([], [job.id])
 
 
 def test_a_job_within_its_own_limit_is_not_stuck(scene: Scene) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from sqlalchemy import or_, select, text, update
+from sqlalchemy import and_, or_, select, text, update
 
 from jobwarden.clock import SECOND_US
 from jobwarden.jobs.claim import ClaimedJob
 from jobwarden.store import entries
 from jobwarden.store.freeing import Orphan, end_as_lost
-from jobwarden.store.schema import job, node
+from jobwarden.store.schema import event, job, node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -64,6 +64,7 @@ def reclaim(
     _free(connection, sql, lost, now_us=now_us, jitter=jitter)
     # A wish to cancel stands.
     held = [row.id for row in rows if row not in lost and row.wish in {None, REQUEUE}]
+    held = _beyond_prolonged(connection, held, now_us=now_us)
     if held:
         minutes = (now_us - before_us) / (60 * SECOND_US)
         reason = f"reclaimed by hand: it ran for more than {minutes:g} minutes"
@@ -84,6 +85,22 @@ def _stuck(before_us: int, now_us: int) -> Select[Any]:
         .order_by(job.c.id)
         .with_for_update(of=job)
     )
+
+
+def _beyond_prolonged(connection: Connection, ids: Sequence[int], *, now_us: int) -> list[int]:
+    """Those whose running attempt was not granted more time that has not passed yet."""
+    granted = (
+        select(event.c.job_id, event.c.at, event.c.metadata)
+        .join(job, and_(job.c.id == event.c.job_id, job.c.fence == event.c.fence))
+        .where(event.c.job_id.in_(ids), event.c.type == "prolonged")
+        .order_by(event.c.id)
+    )
+    until = {row.job_id: row.at + _granted_us(row.metadata) + GRACE_US for row in connection.execute(granted)}
+    return [job_id for job_id in ids if until.get(job_id, now_us) <= now_us]
+
+
+def _granted_us(metadata: str) -> int:
+    return int(msgspec.json.decode(metadata)["ms"]) * _MILLISECOND_US
 
 
 def _free(
