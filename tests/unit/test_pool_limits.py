@@ -194,7 +194,7 @@ def test_a_job_that_is_being_stopped_at_its_limit_may_go_on() -> None:
 
 
 def test_the_next_limit_stops_it_again() -> None:
-    """A second soft stop, a second grace, and then the tree (decision 007)."""
+    """A second soft stop, a second grace, and then the tree (decision 009)."""
     world, slot = stopping()
     world.prolong(slot, 500)
     assert softly(world.pass_time(500 * MS_NS)) == ["timeout"]
