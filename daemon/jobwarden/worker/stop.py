@@ -2,7 +2,7 @@
 
 The `Stop` on the talk socket says which attempt is meant; a signal without one, or for another attempt, does nothing.
 An exception is raised only while user code runs: plumbing is never interrupted. A signal that comes in the very step
-between the two is remembered, not raised, and comes only once (decisions 006 and 007): the hard kill waits for
+between the two is remembered, not raised, and comes only once (decisions 006 and 009): the hard kill waits for
 nothing. While something of ours is half said (`shield`), the stop is delivered right afterwards.
 """
 
