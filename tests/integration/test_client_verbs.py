@@ -85,7 +85,7 @@ def test_many_jobs_are_cancelled_by_filter(client: Client, node: PlayedNode) -> 
     """What waits ends at once; what runs is only asked when that is wanted."""
     client.add_jobs([JobOptions(job_type="digest")] * 2)
     running = node.take_one().id
-    assert client.cancel_jobs(reason="enough").running == 1
+    assert client.cancel_jobs(JobFilter(), reason="enough").running == 1
     assert node.obey_wishes() == 0
     client.cancel_jobs(ids=running, running=True)
     assert node.obey_wishes() == 1
@@ -119,8 +119,8 @@ def test_dead_letters_are_replayed(client: Client, node: PlayedNode) -> None:
     """The job that left one runs again."""
     job_id = client.add_job("digest", dead_letter_job_type="buried", max_attempts=1)
     node.fail(node.take_one(), error="no")
-    assert client.replay_dead_letters(dry_run=True) == [job_id]
-    assert client.replay_dead_letters() == [job_id]
+    assert client.replay_dead_letters(job_type="digest", dry_run=True) == [job_id]
+    assert client.replay_dead_letters(job_type="digest") == [job_id]
     assert client.get_jobs(status="pending", job_type="digest")[0].id == job_id
 
 
@@ -135,9 +135,31 @@ def test_jobs_are_removed_one_and_all(client: Client, node: PlayedNode) -> None:
     running = node.take_one().id
     with pytest.raises(JobStateError):
         client.remove_job(running)
-    cleared = client.clear_jobs()
+    cleared = client.clear_jobs(JobFilter())
     assert (len(cleared.ids), cleared.running) == (2, 1)
     assert ids(client.get_jobs()) == [running]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"ids": None}, {"tags": []}, {"tag_mode": "exact"}, {"created_at": {"lt": None}}, {"priority": {}}],
+    ids=str,
+)
+def test_a_verb_for_many_jobs_wants_a_filter_that_says_something(client: Client, fields: dict[str, Any]) -> None:
+    """A cutoff that happens to be None must not mean all jobs; `JobFilter()` does."""
+    job_id = client.add_job("digest")
+    calls: list[Callable[[], object]] = [
+        lambda: client.clear_jobs(**fields),
+        lambda: client.cancel_jobs(**fields),
+        lambda: client.retry_jobs(**fields),
+        lambda: client.replay_dead_letters(**fields),
+        lambda: client.edit_jobs(fields, {"priority": 1}),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidJobError, match=r"^jobs: no filter says which are meant"):
+            call()
+    assert ids(client.get_jobs(status="pending", priority=0)) == [job_id]
+    assert client.edit_jobs(JobFilter(), {"priority": 1}).ids == [job_id]
 
 
 def test_limits_and_pauses_are_set_read_and_taken_away(client: Client) -> None:
@@ -201,8 +223,8 @@ def test_the_asynchronous_verbs_reach_the_store(url: str) -> None:
             assert await client.count_jobs(priority=4) == 1
             await client.pause("digest", reason="r")
             assert [each.pause_reason for each in await client.get_controls()] == ["r"]
-            assert (await client.cancel_jobs()).ids == [job_id]
-            assert await client.retry_jobs() == [job_id]
+            assert (await client.cancel_jobs(ids=job_id)).ids == [job_id]
+            assert await client.retry_jobs(JobFilter()) == [job_id]
             await client.remove_job(job_id)
             assert await client.counts() == {}
             with pytest.raises(InvalidJobError, match="limit: 0 is not possible"):
@@ -251,6 +273,9 @@ MISTAKES: list[tuple[str, Callable[[Any], object]]] = [
     ("minutes: ", lambda client: client.reclaim_stuck_jobs(None)),
     ("jobs: is no list of JobOptions", lambda client: client.add_jobs("x")),
     ("jobs[0]: is a dict", lambda client: client.add_jobs([{"job_type": "a"}])),
+    ("connection: is a int; give an SQLAlchemy Connection", lambda client: client.add_job("a", connection=5)),
+    ("connection: is a str", lambda client: client.add_jobs([], connection="sqlite://")),
+    ("stop: is a bool", lambda client: client.events(stop=True)),
     ("after: is no cursor", lambda client: client.events(5)),
     ("follow: is a str", lambda client: client.events(follow="yes")),
     ("idle_seconds: ", lambda client: client.events(idle_seconds=-1)),

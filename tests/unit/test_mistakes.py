@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
 
 import pytest
 
@@ -20,6 +22,8 @@ ADDING: list[tuple[dict[str, object], str]] = [
     ({"priority": 2**40}, "priority: must be less than 2147483648"),
     ({"run_at": "soon"}, "run_at: is no moment; give a datetime with a time zone"),
     ({"run_at": datetime(2030, 1, 1)}, "run_at: a date without a time zone"),  # noqa: DTZ001 - that is the mistake
+    ({"priority": True}, "priority: is true or false, and no number"),
+    ({"depends_on": {"job_ids": [{"id": True}]}}, "depends_on.job_ids[0].id: is true or false"),
     ({"timeout_ms": 0}, "timeout_ms: must be at least 1"),
     ({"timeoutMs": "x"}, "timeoutMs: is no integer"),
     ({"force_kill_on_timeout": "perhaps"}, "force_kill_on_timeout: is neither true nor false"),
@@ -43,6 +47,7 @@ FILTERING: list[tuple[dict[str, object], str]] = [
     ({"priority": [1]}, "priority: is no number and no bounds; give for example 5 or {'gte': 5}"),
     ({"priority": {"ge": 1}}, "priority.ge: is not known here"),
     ({"run_at": "x"}, "run_at: is no moment"),
+    ({"ids": [True]}, "ids: is true or false, and no number"),
     ({"created_at": {"gt": "x"}}, "created_at.gt: is no moment"),
     ({"tag_mode": "some"}, "tag_mode: must be 'all', 'any', 'none' or 'exact'"),
     ({"status": "done"}, "status: 'done' is no status; use pending"),
@@ -54,6 +59,20 @@ CHANGING: list[tuple[dict[str, object], str]] = [
     ({"payload": {"a": object()}}, "payload.a: is no value that JSON has"),
     ({"max_attempt": 2}, "max_attempt: is not known here; did you mean max_attempts?"),
 ]
+
+
+@pytest.mark.parametrize("number", [5, 5.5, True, Decimal(5), "5", "20300101", b"5", "nan"], ids=repr)
+def test_a_number_is_no_moment(number: object) -> None:
+    """Seconds, milliseconds or a date without dashes: it is not guessed which."""
+    calls: list[Callable[[], object]] = [
+        lambda: JobOptions.parse(job_type="t", run_at=number),
+        lambda: JobChanges.parse(run_at=number),
+        lambda: JobFilter.parse(created_at={"gt": number}),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidJobError) as caught:
+            call()
+        assert_plain(str(caught.value), "is no moment; give a datetime with a time zone")
 
 
 @pytest.mark.parametrize(("fields", "sentence"), ADDING, ids=[each for _, each in ADDING])

@@ -40,6 +40,7 @@ class Adding(Connected):
         second job with the same `idempotency_key` is not added: the first one's id is returned. Raises
         CommitUnknownError if the answer to the commit was lost.
         """
+        connection = arguments.checked_connection(connection)
         job = JobOptions.parse(job_type=job_type, payload=payload, **options)
         (job_id,) = self._add([job], now_us(), connection=connection, single=True)
         return job_id
@@ -49,6 +50,7 @@ class Adding(Connected):
 
         In `depends_on.job_ids`, -(i+1) is the i-th of these jobs.
         """
+        connection = arguments.checked_connection(connection)
         return self._add(arguments.checked_jobs(jobs), now_us(), connection=connection)
 
     def add_at(self, at_us: int, job: JobOptions) -> int:

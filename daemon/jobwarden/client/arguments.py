@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
-from typing import TypeGuard
+from typing import Protocol, TypeGuard, runtime_checkable
+
+from sqlalchemy import Connection
 
 from jobwarden.clock import to_us
 from jobwarden.errors import InvalidJobError, InvalidSettingsError
@@ -26,6 +28,14 @@ SHORTEST_LEASE_SECONDS = 1.0
 LONGEST_LEASE_SECONDS = 3_600.0
 MOST_TYPES = 1_000
 LONGEST_ERROR = 10_000
+
+
+@runtime_checkable
+class Stop(Protocol):
+    """What may be set to end something: an Event of `threading` or of `asyncio`."""
+
+    def is_set(self) -> bool:
+        """Whether it is."""
 
 
 def checked_url(url: object) -> str | None:
@@ -62,9 +72,19 @@ def checked_cursor(cursor: object, *, name: str) -> str | None:
     return cursor
 
 
-def checked_type(job_type: object) -> str | None:
-    """A job type; None stands for all."""
-    return None if job_type is None else _name(job_type, name="job_type")
+def checked_connection(connection: object) -> Connection | None:
+    """A connection of the caller's own; the store sees where it leads."""
+    if connection is not None and not isinstance(connection, Connection):
+        problem = f"is a {type(connection).__name__}; give an SQLAlchemy Connection, of a Session its .connection()"
+        raise InvalidJobError("connection", problem)
+    return connection
+
+
+def checked_stop(stop: object) -> Stop | None:
+    """An event that ends something when it is set: of `threading`, or of `asyncio`."""
+    if stop is not None and not isinstance(stop, Stop):
+        raise InvalidJobError("stop", f"is a {type(stop).__name__}; give a threading.Event or asyncio.Event")
+    return stop
 
 
 def checked_flag(value: object, *, name: str) -> bool:

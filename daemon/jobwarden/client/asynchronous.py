@@ -128,6 +128,7 @@ class AsyncClient:
         stop: asyncio.Event | None = None,
     ) -> AsyncIterator[FeedEvent]:
         """As `Client.events`; without `after`, it follows from the moment on at which its first event is asked for."""
+        arguments.checked_stop(stop)
         closing = self._closing
         begin = partial(self.blocking.track, after, follow=follow, idle_seconds=idle_seconds)
         store, track = await self._run(lambda: (self.blocking.store, begin()))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from jobwarden.client import arguments, waiting
 from jobwarden.client.connected import Connected, now_us
-from jobwarden.client.filters import FilterFields, checked_changes, checked_filter
+from jobwarden.client.filters import FilterFields, checked_changes, demanded_filter
 from jobwarden.store.changing import CANCELLED
 
 if TYPE_CHECKING:
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class Changing(Connected):
-    """Verbs that change jobs. Each is one transaction: all of it happens, or nothing."""
+    """Verbs that change jobs. Each is one transaction: all of it happens, or nothing.
+
+    Those for many jobs want a filter that says something: `JobFilter()` means all, no filter is refused.
+    """
 
     def edit_job(self, job_id: int, **changes: Any) -> JobRecord:
         """Change a job that is neither running nor ended; it is returned as it is then.
@@ -38,8 +41,8 @@ class Changing(Connected):
         As in `edit_jobs({"job_type": "report"}, {"priority": 5})`. `Changed.ids` are those that were changed,
         `Changed.running` counts the running ones that matched and were left alone.
         """
-        found = checked_filter(jobs, {})
-        return self.store.bulk.edit_all(found, checked_changes(changes), now_us=now_us())
+        wanted = checked_changes(changes)
+        return self.store.bulk.edit_all(demanded_filter(jobs, {}), wanted, now_us=now_us())
 
     def cancel_job(self, job_id: int, *, reason: str | None = None, wait_seconds: float | None = None) -> JobRecord:
         """Cancel a job that has not ended, and return it as it is then.
@@ -67,14 +70,14 @@ class Changing(Connected):
         running: bool = False,
         **fields: Unpack[FilterFields],
     ) -> Changed:
-        """Cancel all jobs that match and have not ended; without a filter, all.
+        """Cancel all jobs that match and have not ended.
 
         `Changed.ids` are those that have ended now. `Changed.running` counts the running ones that matched; they are
         left alone, or with `running` asked to stop as by `cancel_job`.
         """
         reason = arguments.checked_reason(reason)
-        found = checked_filter(jobs, fields)
         running = arguments.checked_flag(running, name="running")
+        found = demanded_filter(jobs, fields)
         return self.store.bulk.cancel_all(found, now_us=now_us(), reason=reason, running=running)
 
     def retry_job(self, job_id: int, *, with_dependents: bool = False) -> JobRecord:
@@ -92,19 +95,20 @@ class Changing(Connected):
     ) -> list[int]:
         """Make all failed and cancelled jobs that match run again now; their ids. `dry_run` only lists them."""
         dry_run = arguments.checked_flag(dry_run, name="dry_run")
-        return self.store.bulk.retry_all(checked_filter(jobs, fields), now_us=now_us(), dry_run=dry_run)
+        return self.store.bulk.retry_all(demanded_filter(jobs, fields), now_us=now_us(), dry_run=dry_run)
 
     def replay_dead_letters(
         self, jobs: JobFilter | None = None, *, dry_run: bool = False, **fields: Unpack[FilterFields]
     ) -> list[int]:
         """Make the matching jobs that have left a dead letter run again now; their ids. `dry_run` only lists them."""
         dry_run = arguments.checked_flag(dry_run, name="dry_run")
-        return self.store.bulk.replay_dead_letters(checked_filter(jobs, fields), now_us=now_us(), dry_run=dry_run)
+        found = demanded_filter(jobs, fields)
+        return self.store.bulk.replay_dead_letters(found, now_us=now_us(), dry_run=dry_run)
 
     def remove_job(self, job_id: int) -> None:
         """Remove a job that is not running, with its history. Raises UnknownJobError and JobStateError."""
         self.store.bulk.remove(arguments.checked_id(job_id), now_us=now_us())
 
     def clear_jobs(self, jobs: JobFilter | None = None, **fields: Unpack[FilterFields]) -> Changed:
-        """Remove all jobs that match and are not running, with their history; without a filter, all."""
-        return self.store.bulk.clear(checked_filter(jobs, fields), now_us=now_us())
+        """Remove all jobs that match and are not running, with their history."""
+        return self.store.bulk.clear(demanded_filter(jobs, fields), now_us=now_us())

@@ -41,6 +41,19 @@ def checked_filter(jobs: object, fields: Mapping[str, object] | FilterFields) ->
     return JobFilter.parse(**_named(jobs, name="jobs", model="JobFilter"))
 
 
+def demanded_filter(jobs: object, fields: Mapping[str, object] | FilterFields) -> JobFilter:
+    """The same for what changes many jobs: all of them are meant by `JobFilter()`, never by a filter that says nothing.
+
+    `clear_jobs(created_at={"lt": cutoff})` must not remove everything because `cutoff` is None.
+    """
+    found = checked_filter(jobs, fields)
+    if found.narrows or (isinstance(jobs, JobFilter) and not jobs.model_fields_set):
+        return found
+    raise InvalidJobError(
+        "jobs", "no filter says which are meant; give one, for example ids=[17], or JobFilter() for all"
+    )
+
+
 def checked_changes(changes: object) -> JobChanges:
     """The changes of an edit. Raises InvalidJobError, also if nothing is to be changed."""
     if not isinstance(changes, JobChanges):

@@ -40,6 +40,7 @@ class Following(Connected):
         for `idle_seconds`, or in a fork of this process. No event is missed, whoever commits at the same time; of a
         removed job none are left.
         """
+        arguments.checked_stop(stop)
         track = self.track(after, follow=follow, idle_seconds=idle_seconds)
         return track.run(closing=self._closing, stop=stop)
 

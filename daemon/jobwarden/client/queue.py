@@ -18,7 +18,7 @@ from jobwarden.client.holder import CANCEL, NEVER_TAKEN, Holder, jitter
 from jobwarden.client.message import MessageStatus, message_of
 from jobwarden.clock import MILLISECOND_US, to_datetime
 from jobwarden.errors import InvalidJobError, NotHeldError
-from jobwarden.jobs import JobOptions, JobStatus, Outcome, complete, end_attempt
+from jobwarden.jobs import JobFilter, JobOptions, JobStatus, Outcome, complete, end_attempt
 from jobwarden.jobs.options import LONGEST_SECONDS, encode_json
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class JobQueue:
             holder = self._own_holder()
             taken = holder.take(wanted)
             if taken is not None:
-                return self.get_job(str(taken.id))
+                return self._shown(holder, taken.id)
             # Nothing: because somebody took this node for dead, or because a dead one still has it?
             if not holder.gone and not holder.free_the_dead():
                 return None
@@ -171,7 +171,7 @@ class JobQueue:
 
     def clear(self) -> int:
         """Remove all jobs but those that are being processed; how many."""
-        return len(self._client.clear_jobs().ids)
+        return len(self._client.clear_jobs(JobFilter()).ids)
 
     def cleanup_terminal(self, statuses: Sequence[str] = tuple(_STATES)) -> int:
         """Remove jobs that have ended, completed or failed as `statuses` says; how many. A retrying one stays."""
@@ -182,10 +182,12 @@ class JobQueue:
         """Give the held jobs back, which costs them no attempt, and sign off. It can be used again."""
         with self._own_lock():
             holder, self._holder = self._holder, None
-        if holder is not None and holder.owner_pid == os.getpid():
-            holder.close()
-        if self._owns_client:
-            self._client.close()
+        try:
+            if holder is not None and holder.owner_pid == os.getpid():
+                holder.close()
+        finally:
+            if self._owns_client:
+                self._client.close()
 
     def __enter__(self) -> Self:
         return self
@@ -210,6 +212,14 @@ class JobQueue:
                 holder.close()
             self._holder = Holder(store, lease_seconds=self._lease_seconds)
             return self._holder
+
+    def _shown(self, holder: Holder, job_id: int) -> MessageJob | None:
+        """What was taken. If that cannot be told, nobody would ever end it: it is given back."""
+        try:
+            return self.get_job(str(job_id))
+        except BaseException:
+            holder.disown(job_id)
+            raise
 
     def _own_lock(self) -> threading.Lock:
         """A fork may have come while another thread, which is not there any more, held the lock."""

@@ -20,6 +20,7 @@ from jobwarden.jobs.options import (
     NUMBERS,
     JobOptions,
     refuse_flag,
+    refuse_timestamp,
     refuse_unstorable,
 )
 from jobwarden.jobs.outcome import JobStatus
@@ -52,6 +53,11 @@ class TagMode(StrEnum):
 class _Range(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
+    @property
+    def bounded(self) -> bool:
+        """Whether any bound is given."""
+        return any(getattr(self, name) is not None for name in type(self).model_fields)
+
 
 class NumberRange(_Range):
     """Bounds of a number; each that is given must hold."""
@@ -76,6 +82,11 @@ class MomentRange(_Range):
     gte: datetime | None = None
     lt: datetime | None = None
     lte: datetime | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _moment(cls, value: object) -> object:
+        return refuse_timestamp(value)
 
     @field_validator("*")
     @classmethod
@@ -121,12 +132,28 @@ class JobFilter(BaseModel):
                 raise ValueError(message)
         return states
 
+    @field_validator("ids", mode="before")
+    @classmethod
+    def _numbers(cls, given: object) -> object:
+        return [refuse_flag(each) for each in given] if isinstance(given, list | tuple | set | frozenset) else given
+
     @field_validator("job_type", "tags", "group_id")
     @classmethod
     def _storable(cls, given: str | list[str] | None) -> str | list[str] | None:
         for each in [given] if isinstance(given, str) else given or ():
             refuse_unstorable(each)
         return given
+
+    @property
+    def narrows(self) -> bool:
+        """Whether anything is asked for that a job may lack; `tags=[]` or `{"lt": None}` asks for nothing."""
+        plain = (self.ids, self.job_type, self.status, self.group_id)
+        bounds = (self.priority, self.run_at, self.created_at)
+        return (
+            any(each is not None for each in plain)
+            or any(each is not None and each.bounded for each in bounds)
+            or (self.tags is not None and bool(self.tags or self.tag_mode in {TagMode.ANY, TagMode.EXACT}))
+        )
 
     @classmethod
     def parse(cls, **fields: object) -> JobFilter:
@@ -161,6 +188,11 @@ class JobChanges(BaseModel):
     @classmethod
     def _number(cls, value: object) -> object:
         return refuse_flag(value)
+
+    @field_validator("run_at", mode="before")
+    @classmethod
+    def _moment(cls, value: object) -> object:
+        return refuse_timestamp(value)
 
     @model_validator(mode="after")
     def _as_an_added_job(self) -> JobChanges:

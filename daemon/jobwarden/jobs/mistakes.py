@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LONGEST_PLACE = 100
 """Characters of a path into a value that are shown; a deep one has thousands."""
 
-_MOMENT = "is no moment; give a datetime with a time zone, or a text like 2030-01-31T08:00:00Z"
+NO_MOMENT = "is no moment; give a datetime with a time zone, or a text like 2030-01-31T08:00:00Z"
 _OBJECT = "is no object with named fields"
 
 _SENTENCES = {
@@ -103,7 +103,7 @@ def _step(part: object) -> str:
 def _sentence(problem: Any) -> str:
     kind = problem["type"]
     if kind.startswith(("datetime", "date_", "timezone")):
-        return _MOMENT
+        return NO_MOMENT
     if problem["loc"][-1:] == ("[key]",):
         return "is a key that is no text, as JSON wants it"
     wanted = _WANTED.get(problem.get("ctx", {}).get("class_name"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 
 from jobwarden.clock import to_us
 from jobwarden.errors import InvalidJobError
-from jobwarden.jobs.mistakes import invalid_job
+from jobwarden.jobs.mistakes import NO_MOMENT, invalid_job
 from jobwarden.jobs.outcome import OnParentFailure
 
 LARGEST_PAYLOAD_BYTES = 1_048_576
@@ -51,6 +52,11 @@ class Dependency(BaseModel):
     id: int
     """A job's id; in a batch, -(i+1) is the i-th job of the same batch."""
     on_parent_failure: OnParentFailure = Field(default=OnParentFailure.CANCEL, alias="onParentFailure")
+
+    @field_validator("id", mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        return refuse_flag(value)
 
     @field_validator("id")
     @classmethod
@@ -128,6 +134,11 @@ class JobOptions(BaseModel):
     @classmethod
     def _number(cls, value: object) -> object:
         return refuse_flag(value)
+
+    @field_validator("run_at", mode="before")
+    @classmethod
+    def _moment(cls, value: object) -> object:
+        return refuse_timestamp(value)
 
     @field_validator("run_at")
     @classmethod
@@ -207,6 +218,21 @@ def refuse_flag(value: object) -> object:
         message = "is true or false, and no number"
         raise ValueError(message)  # noqa: TRY004 - pydantic passes a TypeError on
     return value
+
+
+def refuse_timestamp(value: object) -> object:
+    """Raise ValueError for a number, also as text, where a moment is wanted: pydantic would guess its unit."""
+    if isinstance(value, int | float | Decimal | bytes) or (isinstance(value, str) and _is_number(value)):
+        raise ValueError(NO_MOMENT)
+    return value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def refuse_unstorable(text: str) -> None:
