@@ -177,6 +177,39 @@ def test_a_listener_that_raises_stops_no_other(client: Client, heard: Heard) -> 
     assert heard.get(timeout=LIMIT_SECONDS)
 
 
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()], ids=repr)
+def test_a_listener_that_wants_to_exit_stops_no_other(client: Client, heard: Heard, error: BaseException) -> None:
+    """`sys.exit` in a callback would end the thread without a word, and nobody would be called any more."""
+    errors: Heard = queue.SimpleQueue()
+
+    def leave(_: object) -> None:
+        raise error
+
+    client.on("job:added", leave)
+    client.on("job:added", heard.put)
+    client.on("job:error", errors.put)
+    for _ in range(2):
+        client.add_job("digest")
+        assert heard.get(timeout=LIMIT_SECONDS)
+        assert errors.get(timeout=LIMIT_SECONDS)["error"] is error
+
+
+def test_a_thread_that_broke_is_replaced_by_the_next_listener(
+    client: Client, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug of ours is shown as a traceback; it must not leave a client whose listeners are never called."""
+    shown: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    monkeypatch.setattr(threading, "excepthook", shown.put)
+    with monkeypatch.context() as patched:
+        patched.setattr(Feed, "after", None)
+        client.on("job:completed", heard.put)
+        shown.get(timeout=LIMIT_SECONDS)
+        eventually(lambda: not listeners_threads(), what="the thread has ended")
+    client.on("job:added", heard.put)
+    client.add_job("digest")
+    assert heard.get(timeout=LIMIT_SECONDS)
+
+
 def test_an_error_that_nobody_listens_to_becomes_a_warning(client: Client, heard: Heard) -> None:
     """So does an error of a listener to job:error; also where warnings are errors the thread goes on."""
 

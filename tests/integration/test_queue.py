@@ -289,6 +289,19 @@ def test_a_claim_whose_answer_was_lost_is_given_back(jobs: JobQueue, monkeypatch
     jobs.complete(held)
 
 
+def test_a_taken_job_that_could_not_be_shown_is_given_back(jobs: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller has not got its id, so nobody would ever end it; what it has is held on."""
+    held, job_id = jobs.enqueue("mail", priority=1), jobs.enqueue("mail")
+    taken(jobs)
+    with monkeypatch.context() as patched:
+        patched.setattr(Client, "get_job", fails)
+        with pytest.raises(StoreUnavailableError):
+            jobs.dequeue()
+    message = taken(jobs)
+    assert (message.id, message.attempts) == (job_id, 1)
+    jobs.complete(held)
+
+
 def test_an_end_whose_answer_was_lost_can_be_repeated(jobs: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     """The job is still held then; the second call finds that the first one has settled it."""
     job_id = jobs.enqueue("mail")
@@ -321,6 +334,25 @@ def test_a_queue_that_cannot_sign_off_is_found_dead(
             jobs.close()
     with JobQueue(client) as other:
         assert taken(other).id == job_id
+
+
+def test_a_queue_that_cannot_sign_off_closes_its_own_client(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections do not outlive `close`, whatever went wrong before."""
+    closed: list[Client] = []
+    original = Client.close
+
+    def close(self: Client) -> None:
+        closed.append(self)
+        original(self)
+
+    jobs = JobQueue(url)
+    jobs.enqueue("mail")
+    taken(jobs)
+    monkeypatch.setattr(Client, "close", close)
+    monkeypatch.setattr(Holder, "_give_back", fails)
+    with pytest.raises(StoreUnavailableError):
+        jobs.close()
+    assert len(closed) == 1
 
 
 def test_a_consumer_is_shown_as_a_node(jobs: JobQueue, client: Client) -> None:
@@ -389,6 +421,6 @@ def bury_all(url: str) -> None:
         writer.close()
 
 
-def fails(_: object) -> None:
+def fails(*_: object) -> None:
     """As a store that is away."""
     raise StoreUnavailableError("here", "away")

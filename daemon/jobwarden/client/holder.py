@@ -57,7 +57,7 @@ class Holder:
         self._lost: set[int] = set()
         self._types: set[str] = set()
         self._unsure = False
-        """A claim's answer was lost: rows may be ours that we do not know of."""
+        """Rows may be ours that we do not know of: the answer to a claim was lost, here or on its way to the caller."""
         self._left = threading.Event()
         self._deaths = DeathWatch(store, node_id=self.node_id, lease_seconds=lease_seconds, clock=SYSTEM_CLOCK)
         folder = store.side_dir("nodes")
@@ -87,7 +87,7 @@ class Holder:
             claim = Claim(batch=secrets.token_hex(8), limit=1, types=tuple(TypeTerms(job_type=each) for each in types))
             try:
                 claimed = self._do(claim=claim, types=self._published(types)).claimed
-            except StoreError:
+            except BaseException:
                 self._unsure = True
                 raise
             self._types.update(types)
@@ -95,6 +95,12 @@ class Holder:
                 self._held[job.id] = job
                 self._lost.discard(job.id)
             return claimed[0] if claimed else None
+
+    def disown(self, job_id: int) -> None:
+        """Whoever took this job has not heard of it: it is given back at the next beat, at no cost."""
+        with self._lock:
+            self._held.pop(job_id, None)
+            self._unsure = True
 
     def held(self, job_id: int) -> ClaimedJob:
         """The job as it was claimed. Raises NotHeldError."""

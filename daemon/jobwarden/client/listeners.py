@@ -59,7 +59,7 @@ class Listeners:
         listener = _Listener(_checked_name(name), checked_callback(callback), once)
         store, state = self._store(), self._own()
         with state.lock:
-            if state.follower is None:
+            if state.follower is None or not state.follower.is_alive():
                 state.follower = _Follower(self, store)
                 state.follower.start()
             state.listeners.append(listener)
@@ -93,10 +93,10 @@ class Listeners:
         for listener in self._taken(name):
             try:
                 listener.callback(data)
-            except Exception as error:  # noqa: BLE001 - anybody's code; it must not stop the others
+            except BaseException as error:  # noqa: BLE001 - anybody's code (sys.exit too); it must not stop the others
                 self.report(error, during=name, about=data)
 
-    def report(self, error: Exception, *, during: str, about: dict[str, Any] | None = None) -> None:
+    def report(self, error: BaseException, *, during: str, about: dict[str, Any] | None = None) -> None:
         """To the listeners of job:error; an error in one of those, or without any, becomes a warning."""
         hearers = self._taken(ERROR)
         if not hearers:
@@ -104,7 +104,7 @@ class Listeners:
         for listener in hearers:
             try:
                 listener.callback({**(about or {}), "error": error, "during": during})
-            except Exception as second:  # noqa: BLE001 - as above
+            except BaseException as second:  # noqa: BLE001 - as above
                 _warn(second, during=ERROR)
 
     def is_deserted(self, follower: _Follower) -> bool:
@@ -186,7 +186,7 @@ def _told(event: FeedEvent) -> dict[str, Any]:
     return data
 
 
-def _warn(error: Exception, *, during: str) -> None:
+def _warn(error: BaseException, *, during: str) -> None:
     # Whoever makes errors of warnings must not end the thread with one.
     with contextlib.suppress(Warning):
         text = f"jobwarden: {type(error).__name__} while listening ({during}): {error}"
