@@ -98,6 +98,7 @@ COMMAND_MISTAKES = [
     ["add", "digest", "--retry-delay", "nan"],
     ["add", "digest", "--run-at", "tomorrow"],
     ["add", "digest", "--run-at", "+5"],
+    ["list", "--database-url", "sqlite:///\udcff.db"],
     ["add", "digest", "--run-at", "+999999999d"],
     ["add", "digest", "--run-at", "2030-01-31T08:00:00"],
     ["add", "digest", "--metadata", "[1]"],

@@ -86,6 +86,29 @@ def test_a_full_disk_for_the_answer_is_one_sentence(client: Client, url: str) ->
     assert ran.returncode == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("add digest 1 >&-", 0),
+        ("add digest 1 <&- >&- 2>&-", 0),
+        ("list >&-", 0),
+        ("add digest - <&-", 2),
+        ("add digest nojson 2>&-", 2),
+        ("add digest nojson 2>/dev/full", 2),
+        ("run --once --limit 1 >&- 2>&-", 1),
+    ],
+)
+def test_closed_and_full_streams_change_no_exit_code(url: str, tmp_path: Path, words: str, code: int) -> None:
+    """A service manager may start us without streams: neither a traceback nor another answer comes of it."""
+    command = f'"{sys.executable}" -m jobwarden {words}'
+    environment = {**os.environ, "JOBWARDEN_DATABASE_URL": url}
+    ran = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, timeout=LIMIT_SECONDS, check=False
+    )
+    assert ran.returncode == code
+    assert b"Traceback" not in ran.stderr
+
+
 def test_an_interrupt_ends_the_waiting_and_not_the_job(client: Client, url: str) -> None:
     """Ctrl-C gives exit code 130, no traceback, and the job goes on."""
     with subprocess.Popen(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Annotated
@@ -60,6 +61,7 @@ ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
 def enter(arguments: list[str]) -> int:
     """Run one command line and return the exit code of the process."""
+    _fill_streams()
     try:
         code = _app(arguments)(args=arguments, prog_name="jobwarden", standalone_mode=False)
         sys.stdout.flush()
@@ -129,20 +131,30 @@ def _explain(error: JobwardenError) -> int:
     return _tell(str(error), code=FAILED if failed else WRONG_USE)
 
 
-_UNREADABLE = re.compile(r": Input should be a valid (\w+)[^;]*")
+_UNREADABLE = re.compile(r"Invalid value for '([^']+)': Input should be a valid (\w+)[^;]*")
 """What pydantic, which typer may ask, says of a value that it cannot read."""
 
 
 def _usage_sentence(error: Exception) -> str:
     message = " ".join(getattr(error, "format_message", error.__str__)().split()).rstrip(".")
-    message = _UNREADABLE.sub(r" is no \1", message)
+    message = _UNREADABLE.sub(r"\1: is no \2", message)
     path = getattr(getattr(error, "ctx", None), "command_path", "jobwarden")
     return f"{message}; see `{path} --help`"
 
 
 def _tell(sentence: str, *, code: int) -> int:
-    print(f"jobwarden: {sentence}", file=sys.stderr)
+    with suppress(OSError):  # a full disk behind it must not change the exit code
+        print(f"jobwarden: {sentence}", file=sys.stderr, flush=True)
     return code
+
+
+def _fill_streams() -> None:
+    """Started with a closed 0, 1 or 2: read nothing, print to nobody, and let no other file take that number."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(descriptor, descriptor == number)
+            setattr(sys, name, os.fdopen(descriptor, mode))
 
 
 def _drop_output() -> None:

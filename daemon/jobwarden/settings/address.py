@@ -20,8 +20,19 @@ def mask_password(url: str) -> str:
     return _QUERY_PASSWORD.sub(r"\1***", _USER_PASSWORD.sub(r"\1:***@", url))
 
 
+def is_text(url: str) -> bool:
+    """Whether a URL can be shown and written down: a path from the shell may hold bytes that are no text."""
+    try:
+        url.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in url
+
+
 def address_problem(url: str) -> str | None:
     """What is wrong with a database URL and the way out, or None; the sentence does not contain the URL."""
+    if not is_text(url):
+        return "contains bytes that are no UTF-8 text; rename the file"
     match = _SCHEME.match(url)
     if match is None:
         return "is no database URL; write for example sqlite:///jobwarden.db or postgresql://user@host/database"

@@ -93,8 +93,9 @@ def dialect_for(url: str, *, synchronous: str, busy_timeout_seconds: float) -> D
 def unsupported(url: str) -> str | None:
     """Why there is no dialect for `url`, and the way out; None if there is one. Touches nothing."""
     try:
+        url.encode()  # a path from the shell may hold bytes that are no text
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, UnicodeEncodeError):
         return f"this is no database URL; write {_SUPPORTED}"
     if parsed.get_backend_name() != "sqlite":
         return f"{parsed.drivername} is not supported yet; write {_SUPPORTED}"
