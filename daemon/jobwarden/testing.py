@@ -13,6 +13,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from jobwarden.client import arguments
 from jobwarden.errors import ErrandFailedError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def run_jobs(
     types: Iterable[str] | None = None,
     burst: bool = True,
     workers: int = 2,
-    timeout: float = 60,
+    timeout: float | None = 60,
     settings: Mapping[str, object] | None = None,
 ) -> int:
     """Run the ready jobs of the database `url` and return how many attempts came to an end, well or badly.
@@ -40,15 +41,17 @@ def run_jobs(
     With `burst` it goes on until nothing is ready, jobs that were added meanwhile included; without, it makes one
     claim. `limit` is the most jobs that are claimed, `types` are the only job types. What is due later is not waited
     for. Handlers can import what the calling process can. `settings` are further options of `jobwarden run` by their
-    names, as in `{"default_timeout_ms": 500}`; variables that begin with JOBWARDEN_ do not count. Raises
-    ErrandFailedError, which holds the daemon's log, when jobs cannot be run, or after `timeout` seconds; what runs
-    then is killed and given back.
+    names, as in `{"default_timeout_ms": 500}`; variables that begin with JOBWARDEN_ do not count.
+
+    Raises ErrandFailedError, which holds the daemon's log, when jobs cannot be run, or after `timeout` seconds (None:
+    never); what runs then is killed and given back. Raises InvalidJobError for types or a time that cannot be right.
     """
     options = {"database_url": url, "handlers": handlers, "workers": workers, "log_format": "human", **(settings or {})}
     words = ["--burst" if burst else "--once"]
     words += [] if limit is None else [f"--limit={limit}"]
-    words += [f"--type={each}" for each in types or ()]
-    words += [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    words += [f"--type={each}" for each in arguments.checked_types(types) or ()]
+    words += [f"--{name.replace('_', '-')}={_text(value)}" for name, value in options.items()]
+    seconds = arguments.checked_seconds(timeout, name="timeout")
     process = subprocess.Popen(
         [sys.executable, "-m", "jobwarden", "run", *words],
         env=_environment(),
@@ -57,14 +60,19 @@ def run_jobs(
         stderr=subprocess.PIPE,
     )
     with process:
-        return _await(process, seconds=timeout)
+        return _await(process, seconds=seconds)
 
 
-def _await(process: subprocess.Popen[bytes], *, seconds: float) -> int:
+def _text(value: object) -> str:
+    """As a flag has it: names of a list with commas between."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _await(process: subprocess.Popen[bytes], *, seconds: float | None) -> int:
     try:
         out, log = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired as error:
-        problem = f"it has not ended within {seconds:g} s"
+        problem = f"it has not ended within {error.timeout:g} s"
         raise ErrandFailedError(problem, _end(process)) from error
     except BaseException:
         _end(process)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobwarden.client import Client
+from jobwarden.errors import InvalidJobError
 from jobwarden.jobs import JobStatus
 from jobwarden.testing import ErrandFailedError, run_jobs
 from tests.support import processes
@@ -100,6 +102,27 @@ def test_what_goes_wrong_is_told_with_the_log(url: str, given: dict[str, object]
         run_jobs(url, **{"handlers": HANDLERS, **given})  # type: ignore[arg-type]
     assert words in caught.value.log
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"types": "echo"}, "types: is no list of texts"),
+        ({"types": []}, "types: has 0 entries"),
+        ({"timeout": "soon"}, "timeout: 'soon' is no time"),
+    ],
+)
+def test_what_cannot_be_right_is_refused_before_anything_starts(url: str, given: Any, words: str) -> None:
+    """One text would be taken for its letters, an empty list for all types."""
+    with pytest.raises(InvalidJobError) as caught:
+        run_jobs(url, handlers=HANDLERS, **given)
+    assert str(caught.value).startswith(words)
+
+
+def test_a_list_among_the_settings_is_one(client: Client, url: str) -> None:
+    """As the configuration file has it; the command line wants commas."""
+    client.add_job("echo", {})
+    assert run_jobs(url, handlers=HANDLERS, settings={"worker_environment": ["FIRST", "SECOND"]}) == 1
 
 
 def test_after_the_timeout_what_runs_is_killed_and_given_back(client: Client, url: str, tmp_path: Path) -> None:
