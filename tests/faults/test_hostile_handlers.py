@@ -136,9 +136,9 @@ def test_a_flood_of_output_is_cut_to_its_end(served: Site) -> None:
     assert len(captured) < 70_000
 
 
-@pytest.mark.parametrize("job_type", ["close_everything", "write_garbage"])
+@pytest.mark.parametrize("job_type", ["close_everything", "write_garbage", "leave_writer", "ask_and_ask"])
 def test_a_job_that_ruins_its_workers_sockets_crashes_alone(served: Site, job_type: str) -> None:
-    """Its worker is given up; the job is charged and its neighbour runs on."""
+    """Its worker is given up, also one whose child writes on or that asks on and on; its neighbour runs on."""
     gate = served.gate()
     neighbour = served.add("gated", gate)
     gate.await_arrival()

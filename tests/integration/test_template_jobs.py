@@ -55,6 +55,28 @@ def unshowable(payload):
             raise RuntimeError("no")
     raise Unshowable
 
+class Unshown(Exception):
+    def __str__(self):
+        raise SystemExit(3)
+
+@handler("closed_permanent")
+def closed_permanent(payload):
+    sys.stderr.close()
+    raise FailPermanently("never again")
+
+@handler("unshown_ruled", fail_on=Unshown)
+def unshown_ruled(payload):
+    raise Unshown
+
+@handler("grouped")
+async def grouped(payload):
+    async def fail(error):
+        raise error
+    errors = {"permanent": [ValueError("v"), FailPermanently("p")], "later": [RetryLater(3.0), RetryLater(5.0)]}
+    async with asyncio.TaskGroup() as group:
+        for error in errors[payload]:
+            group.create_task(fail(error))
+
 @handler("recurse")
 def recurse(payload):
     return recurse(payload)
@@ -218,6 +240,30 @@ def test_errors_that_are_hard_to_report_are_reported(tmp_path: Path, job_type: s
     failure = run_one(tmp_path, job_type).failure
     assert failure is not None
     assert failure.message.startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("job_type", "message"),
+    [("closed_permanent", "never again"), ("unshown_ruled", "Unshown: (cannot be shown: SystemExit)")],
+)
+def test_what_follows_from_an_error_is_not_lost_with_its_report(tmp_path: Path, job_type: str, message: str) -> None:
+    """A closed stream or a text that cannot be had makes no final failure one that is retried, and no crash."""
+    failure = run_one(tmp_path, job_type).failure
+    assert failure is not None
+    assert (failure.kind, failure.message) == (PERMANENT, message)
+
+
+def test_instructions_to_the_pool_count_in_a_group_too(tmp_path: Path) -> None:
+    """A task group lets nothing else out: one FailPermanently is enough, else the latest RetryLater."""
+    with played(tmp_path, HANDLERS) as supervisor:
+        worker = supervisor.spawn()
+        failure = worker.run("grouped", "permanent").failure
+        assert failure is not None
+        assert failure.kind == PERMANENT
+        assert failure.message.endswith("(2 sub-exceptions): ValueError: v; FailPermanently: p")
+        failure = worker.run("grouped", "later").failure
+        assert failure is not None
+        assert (failure.kind, failure.retry_after) == (HANDLER_ERROR, 5.0)
 
 
 def test_a_payload_of_the_wrong_shape_names_the_field_and_not_the_value(tmp_path: Path) -> None:

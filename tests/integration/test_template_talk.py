@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import msgspec
 import pytest
 
 from jobwarden.wire.frames import frame
-from jobwarden.wire.messages import CANCELLED, TIMEOUT, Progress, Run, encode
+from jobwarden.wire.messages import CANCELLED, MOST_ASKED, TIMEOUT, Progress, Run, encode
 from tests.support.template import PlayedWorker, played, wait_readable
 
 HANDLERS = """
@@ -58,6 +59,32 @@ async def called_back_async(payload, ctx):
 @handler("register")
 def register(payload, ctx):
     ctx.on_timeout(lambda: print("old"))
+
+@handler("chatty")
+def chatty(payload, ctx):
+    said = []
+    ctx.on_timeout(lambda: (ctx.log("more", time=len(said)), said.append(1), ctx.prolong(1)))
+    ctx.set_progress(1)
+    while len(said) < payload:
+        ctx.log("at work")
+
+@handler("ask_from_many")
+def ask_from_many(payload, ctx):
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(ctx.get_job(1))) for _ in range(payload)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return len(answers)
+
+@handler("leave_signs")
+def leave_signs(payload, ctx):
+    big = threading.Thread(target=lambda: ctx.cancel_job(1, reason="x" * 4_000_000), daemon=True)
+    big.start()
+    time.sleep(0.2)                       # nobody reads: it holds the stream, half written
+    threading.Thread(target=lambda: ctx._line.progress(99.0), daemon=True).start()
+    time.sleep(0.2)
 
 @handler("slow_callback")
 def slow_callback(payload, ctx):
@@ -238,6 +265,49 @@ def test_an_answer_reaches_the_one_who_asked(tmp_path: Path) -> None:
         worker.answer(asked.number + 1, '"wrong"')
         worker.answer(asked.number, '{"id":5}')
         assert worker.wait_done().output == '{"id":5}'
+
+
+def test_a_callback_may_print_in_the_middle_of_a_print(tmp_path: Path) -> None:
+    """Ten limits pass while the handler prints without a pause; each time the callback says so and gets more time."""
+    with played(tmp_path, HANDLERS) as supervisor:
+        worker = supervisor.spawn()
+        begin(worker, "chatty", 10)
+        for _ in range(10):
+            worker.soft_stop()
+            while not wait_readable(worker.talk.fileno(), seconds=0.001):
+                os.read(worker.capture, 65_536)
+            worker.answer_prolong(worker.next_prolong(), granted=True)
+        text = b""
+        while not wait_readable(worker.control.fileno(), seconds=0.001):
+            text += os.read(worker.capture, 65_536)
+        assert worker.wait_done().failure is None
+        assert b"reentrant" not in text
+
+
+def test_a_worker_has_few_questions_under_way_at_once(tmp_path: Path) -> None:
+    """However many threads ask: the others wait here, or one job would keep the store from all others."""
+    with played(tmp_path, HANDLERS) as supervisor:
+        worker = supervisor.spawn()
+        worker.send_run("ask_from_many", 3 * MOST_ASKED)
+        asked = [worker.next_ask() for _ in range(MOST_ASKED)]
+        assert not wait_readable(worker.control.fileno(), seconds=0.2)
+        for _ in range(2 * MOST_ASKED):
+            worker.answer(asked.pop(0).number, "null")
+            asked.append(worker.next_ask())
+        for each in asked:
+            worker.answer(each.number, "null")
+        assert worker.wait_done().output == str(3 * MOST_ASKED)
+
+
+def test_a_sign_that_could_not_be_given_in_time_is_not_the_next_jobs(tmp_path: Path) -> None:
+    """A thread that waits for the stream until its job has ended says nothing any more; jobs may share a fence."""
+    with played(tmp_path, HANDLERS) as supervisor:
+        worker = supervisor.spawn()
+        worker.send_run("leave_signs")
+        assert not wait_readable(worker.talk.fileno(), seconds=1.0)  # until the job has ended, with nobody reading
+        worker.wait_done()
+        worker.run("nothing")
+        assert not any(isinstance(message, Progress) for message in worker.received)
 
 
 def test_an_error_is_raised_as_what_it_is(tmp_path: Path) -> None:

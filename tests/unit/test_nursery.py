@@ -21,7 +21,17 @@ from jobwarden.supervisor.launcher import Launcher
 from jobwarden.supervisor.mailbox import Mailbox
 from jobwarden.supervisor.nursery import Nursery
 from jobwarden.wire.frames import FrameReader, frame
-from jobwarden.wire.messages import Answer, Done, Prolong, Prolonged, decode_talk, decode_to_worker, encode
+from jobwarden.wire.messages import (
+    MOST_ASKED,
+    Answer,
+    Ask,
+    Done,
+    Prolong,
+    Prolonged,
+    decode_talk,
+    decode_to_worker,
+    encode,
+)
 from jobwarden.wire.page import PAGE_BYTES, SharedPage
 
 JOB = ClaimedJob(1, 1, "any", "null", 1, 3, None, 0, 0.0, 0, None, 0, 0, 0)
@@ -102,6 +112,23 @@ def test_answers_wait_behind_what_the_stream_does_not_take(ward: Ward) -> None:
             got += reader.feed(control.recv(65_536))
             channel.flush()
         assert [decode_to_worker(each) for each in got] == [large, Answer(2, "2")]
+
+
+def test_a_worker_that_asks_without_waiting_is_none_of_ours(ward: Ward) -> None:
+    """Some questions may be open, also ones that were given up; past that each is a fact less for the pool to keep."""
+    channel = channel_in(ward)
+    control = socket.socket(fileno=os.dup(channel.worker_ends()[0]))
+    most = 8 * MOST_ASKED
+    with control:
+        control.sendall(b"".join(frame(encode(Ask(1, number, "get_job", "{}"))) for number in range(most)))
+        ward.nursery._hear_worker(channel)
+        ward.nursery.answer(1, Answer(0, "null"))
+        control.sendall(frame(encode(Ask(1, most, "get_job", "{}"))))
+        ward.nursery._hear_worker(channel)
+        assert len(ward.facts) == most + 1
+        control.sendall(frame(encode(Ask(1, most + 1, "get_job", "{}"))))
+        ward.nursery._hear_worker(channel)
+        assert len(ward.facts) == most + 1
 
 
 def test_a_template_that_cannot_be_started_is_a_failed_generation(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,26 @@ def test_what_is_no_message_is_refused(garbage: bytes) -> None:
         messages.decode_from_worker(garbage)
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        messages.Progress(2, float("nan")),
+        messages.Progress(2, -1.0),
+        messages.Prolong(1, 2, 0),
+        messages.Prolong(1, 2, 2**63),
+        msgspec.structs.replace(DONE, peak_rss_kb=2**64 - 1),
+        msgspec.structs.replace(DONE, cpu_us=-1),
+        msgspec.structs.replace(DONE, started_ns=-(2**63)),
+        msgspec.structs.replace(DONE, failure=messages.Failure("handler_error", "x", float("nan"))),
+    ],
+)
+def test_numbers_that_nobody_could_store_or_read_back_are_no_message(message: msgspec.Struct) -> None:
+    """A hostile handler's own costs only its worker; one such row would make a job unreadable for every client."""
+    decode = messages.decode_prolong if isinstance(message, messages.Prolong) else messages.decode_from_worker
+    with pytest.raises(msgspec.ValidationError):
+        decode(messages.encode(message))
+
+
 def test_a_message_of_the_wrong_direction_is_refused() -> None:
     """A worker that sends Run is broken."""
     with pytest.raises(msgspec.ValidationError):

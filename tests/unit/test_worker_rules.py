@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -28,6 +29,24 @@ def test_fail_on_wins_and_what_retry_on_does_not_name_fails_for_good(rules: Retr
     assert rules.is_final(ERROR) is final
 
 
+@pytest.mark.parametrize(
+    ("rules", "final"),
+    [
+        (NO_RULES, False),
+        (RetryRules(retry_on=(ConnectionError, KeyError)), False),
+        (RetryRules(retry_on=(ConnectionError,)), True),
+        (RetryRules(retry_on=(ExceptionGroup,)), False),
+        (RetryRules(fail_on=(KeyError,)), True),
+        (RetryRules(fail_on=(ExceptionGroup,)), True),
+        (RetryRules(fail_on=(ValueError,)), False),
+    ],
+)
+def test_a_group_is_judged_by_what_it_holds(rules: RetryRules, *, final: bool) -> None:
+    """What an asyncio.TaskGroup lets out: one error for good is enough, and all must be named to be retried."""
+    group = ExceptionGroup("two", [ERROR, ExceptionGroup("inner", [KeyError("k")])])
+    assert rules.is_final(group) is final
+
+
 def test_a_delay_is_told_the_attempt_and_the_error() -> None:
     """Its answer is taken in seconds; a whole number will do."""
     told: list[tuple[int, BaseException]] = []
@@ -50,6 +69,15 @@ def fail(attempt: int, error: BaseException) -> float:
     raise RuntimeError(message)
 
 
+class UnshownError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+def fail_unshown(_attempt: int, _error: BaseException) -> float:
+    raise UnshownError
+
+
 def leave(_attempt: int, _error: BaseException) -> float:
     raise SystemExit
 
@@ -65,6 +93,7 @@ def leave(_attempt: int, _error: BaseException) -> float:
         (lambda _attempt, _error: float("inf"), "gave inf, which is no number of seconds"),
         (lambda _attempt, _error: True, "gave True, which is no number of seconds"),
         (lambda _attempt, _error: "3", "gave '3', which is no number of seconds"),
+        (fail_unshown, "failed with UnshownError: (cannot be shown: SystemExit)"),
     ],
 )
 def test_a_delay_that_fails_leaves_the_jobs_own_and_says_so(
@@ -74,6 +103,12 @@ def test_a_delay_that_fails_leaves_the_jobs_own_and_says_so(
     assert RetryRules(delay=delay).seconds_after(ERROR, attempt=1) is None
     said = capsys.readouterr().err
     assert said == f"the handler's delay function {line}; the job's own delay holds\n"
+
+
+def test_a_delay_that_cannot_complain_still_leaves_the_jobs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handler may have closed its streams."""
+    monkeypatch.setattr(sys, "stderr", None)
+    assert RetryRules(delay=fail).seconds_after(ERROR, attempt=1) is None
 
 
 def test_without_a_delay_nothing_is_said() -> None:

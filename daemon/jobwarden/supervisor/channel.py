@@ -14,13 +14,18 @@ from typing import TYPE_CHECKING
 from jobwarden.errors import FrameError
 from jobwarden.supervisor.capture import Capture
 from jobwarden.wire import messages
-from jobwarden.wire.frames import FrameReader, frame
+from jobwarden.wire.frames import LARGEST_FRAME, FrameReader, frame
 
 if TYPE_CHECKING:
     from jobwarden.jobs.claim import ClaimedJob
 
 _LARGEST_MESSAGE = 131_072
 _READ_BYTES = 262_144
+_MOST_HEARD = 64
+"""Prolongs in a row; the rest waits for the loop's next turn."""
+_MOST_WAITING = 8 * messages.MOST_ASKED
+"""Questions without an answer at which a worker is none of ours: more than it asks, with those that it gave up."""
+_MOST_UNSENT = 4 * LARGEST_FRAME
 SOFT_SIGNAL = signal.SIGUSR1
 DUMP_SIGNAL = signal.SIGUSR2
 
@@ -50,6 +55,7 @@ class Channel:
         fcntl.fcntl(self.dump, fcntl.F_SETFL, os.O_APPEND)
         self._reader = FrameReader()
         self._unsent = bytearray()
+        self._asked = 0
 
     def worker_ends(self) -> list[int]:
         """Descriptors for the worker; the queue's receiving end stays open here as well, to take jobs back."""
@@ -94,8 +100,16 @@ class Channel:
 
     def answer(self, answer: messages.Answer) -> None:
         """Send the answer to what the worker's job asked, behind whatever is still on its way."""
+        self._asked -= 1
         self._unsent += frame(messages.encode(answer))
         self.flush()
+
+    def note_ask(self) -> None:
+        """The worker asks something. Raises FrameError if it asks on and on, or reads no answer: memory has an end."""
+        self._asked += 1
+        if self._asked > _MOST_WAITING or len(self._unsent) > _MOST_UNSENT:
+            text = f"worker {self.pid} asks more than it waits for the answers to"
+            raise FrameError(text)
 
     def kill(self) -> None:
         """End the worker alone, at once; what follows is seen through its pidfd."""
@@ -141,7 +155,7 @@ class Channel:
     def hear_talk(self) -> list[messages.Prolong]:
         """What the worker asks on the talk socket. Raises FrameError for garbage, EOFError at its end."""
         found: list[messages.Prolong] = []
-        while True:
+        while len(found) < _MOST_HEARD:
             try:
                 data = self.talk.recv(_READ_BYTES)
             except BlockingIOError:
@@ -155,6 +169,7 @@ class Channel:
             except ValueError as error:
                 text = f"worker {self.pid} wrote no message of ours: {error}"
                 raise FrameError(text) from error
+        return found
 
     def answer_prolong(self, attempt: tuple[int, int], *, granted: bool) -> None:
         """Say whether the limit of this attempt was moved."""

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from jobwarden.wire.page import SharedPage
 
 _SIGKILL = 9
-_MOST_READS = 8
-"""Of one worker's stream in a row; one read takes what its buffer holds."""
+_MOST_READS = 4
+"""Of one stream in a row; one takes what the buffer holds. A child that writes on and on must not hold the loop."""
 
 
 class Nursery:
@@ -124,8 +124,9 @@ class Nursery:
         pid, status, _usage = os.wait4(template.pid, os.WNOHANG)
         if not pid:
             return
-        while self._hear_template(template):
-            pass
+        for _ in range(_MOST_READS):
+            if not self._hear_template(template):
+                break
         self._unwatch(template.control)
         self._unwatch(template.pidfd)
         self._launcher.known.discard(template.pid)
@@ -214,24 +215,28 @@ class Nursery:
             self._unwatch(channel.talk)
             return
         # Whoever asks has written the end of the job before it: the pool must hear of that first.
-        for _ in range(_MOST_READS):
-            if not self._hear_worker(channel):
-                break
+        self._hear_worker_out(channel)
         for each in found:
             self._feed(seen.ProlongAsked(channel.slot, (each.job_id, each.fence), each.ms))
+
+    def _hear_worker_out(self, channel: Channel) -> None:
+        """All that it has written so far; what a child of it goes on writing has to wait."""
+        for _ in range(_MOST_READS):
+            if not self._hear_worker(channel):
+                return
 
     def _hear_worker(self, channel: Channel) -> bool:
         if channel.unsent and channel.flush():
             self._await(channel, selectors.EVENT_READ)
         try:
             found, ended = channel.receive()
+            for message in found:
+                self._take_from_worker(channel, message)
         except FrameError as error:
             events.emit(events.Alerted(text=f"{error}; it is killed"))
             self._unwatch(channel.control)
             channel.kill()
             return False
-        for message in found:
-            self._take_from_worker(channel, message)
         if ended:  # dead, or it closed our socket: useless in both cases
             self._unwatch(channel.control)
             channel.kill()
@@ -247,6 +252,7 @@ class Nursery:
             case messages.Heartbeat():
                 self._feed(seen.Beaten(channel.slot, message.fence))
             case messages.Ask():
+                channel.note_ask()
                 self._feed(seen.Asked(channel.slot, message.fence, message.number, message.verb, message.arguments))
             case messages.Hello():
                 self._greet(channel, message)
@@ -260,8 +266,7 @@ class Nursery:
         if not pid:
             return
         channel.reaped = True
-        while self._hear_worker(channel):
-            pass
+        self._hear_worker_out(channel)
         for watched in (channel.control, channel.talk, channel.capture.descriptor, channel.pidfd or 0):
             self._unwatch(watched)
         self._launcher.known.discard(pid)

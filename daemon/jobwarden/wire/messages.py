@@ -6,9 +6,15 @@ Times are CLOCK_MONOTONIC nanoseconds, which all processes of one machine share.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 WIRE_VERSION = 1
+
+# What a handler's own process writes may be anything: numbers that no store or clock can hold are no messages.
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+_Stamp = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -117,6 +123,8 @@ class Answer(_Message, frozen=True):
 LARGEST_QUEUED = 65_536
 LARGEST_ASKED = 16 * 1024 * 1024
 """Bytes of one `Ask`, and of one `Answer`."""
+MOST_ASKED = 8
+"""Questions that one worker has under way at once; its further threads wait, so that other workers get their turn."""
 
 
 class Stop(_Message, frozen=True):
@@ -146,7 +154,7 @@ class Prolong(_Message, frozen=True):
 
     job_id: int
     fence: int
-    ms: int | None
+    ms: Annotated[int, msgspec.Meta(ge=1, le=2**40)] | None
 
 
 # worker -> supervisor, on the control stream
@@ -164,7 +172,7 @@ class Progress(_Message, frozen=True):
     """The running job reports its progress, 0 to 100."""
 
     fence: int
-    percent: float
+    percent: Annotated[float, msgspec.Meta(ge=0, le=100)]
 
 
 class Heartbeat(_Message, frozen=True):
@@ -190,7 +198,7 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
     kind: str
     message: str
     """One sentence for the error history; the traceback is in the captured output."""
-    retry_after: float | None = None
+    retry_after: Annotated[float, msgspec.Meta(ge=0)] | None = None
     """Seconds, from RetryLater."""
 
 
@@ -207,10 +215,10 @@ class Done(_Message, frozen=True):
 
     job_id: int
     fence: int
-    started_ns: int
-    ended_ns: int
-    cpu_us: int
-    peak_rss_kb: int
+    started_ns: _Stamp
+    ended_ns: _Stamp
+    cpu_us: _Count
+    peak_rss_kb: _Count
     marked: bool
     """An end mark with this fence was written into the capture pipe before this message."""
     output: str | None = None

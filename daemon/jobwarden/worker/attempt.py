@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from contextlib import suppress
 from contextvars import copy_context
 from pathlib import Path
 from types import CoroutineType, TracebackType
@@ -24,6 +25,7 @@ from jobwarden.wire.messages import (
     Failure,
     Run,
 )
+from jobwarden.worker.naming import clean, named, single_errors, text_of
 from jobwarden.worker.output import encode_output
 from jobwarden.worker.payload import InvalidPayloadError
 from jobwarden.worker.rules import LONGEST_DELAY_SECONDS, NO_RULES
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from jobwarden.worker.rules import RetryRules
     from jobwarden.worker.stop import SoftStop
 
-LONGEST_MESSAGE = 2_000
 _OUR_FOLDER = str(Path(__file__).parent)
 
 
@@ -92,24 +93,17 @@ class Attempts:
             failure = _classify(error, stopped=self._stop.talk.ever_stopped((run.job_id, run.fence)))
             if failure.kind != INVALID_PAYLOAD:
                 _print_traceback(error)
-            if failure.kind == HANDLER_ERROR and rules is not NO_RULES and not isinstance(error, RetryLater):
+            if failure.kind == HANDLER_ERROR and failure.retry_after is None and rules is not NO_RULES:
                 failure = _by_rules(failure, error, rules, run)
-        except Exception as second:  # noqa: BLE001 - the error's own __str__ or a closed stream
-            name = type(error).__name__
-            return Failure(HANDLER_ERROR, clean(f"{name} (which cannot be shown: {type(second).__name__})"))
+        except BaseException as second:  # noqa: BLE001 - an error's own code, such as its __class__
+            return Failure(HANDLER_ERROR, clean(f"{type(error).__name__} (which fails with {type(second).__name__})"))
         return failure
 
 
-def clean(text: str) -> str:
-    """Text that every store and wire takes: no lone surrogates, no NUL, of bounded length."""
-    if len(text) > LONGEST_MESSAGE:
-        text = f"{text[:LONGEST_MESSAGE]}…"
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
-
-
 def _classify(error: BaseException, *, stopped: bool) -> Failure:
-    text = clean(str(error))
-    named = clean(f"{type(error).__name__}: {error}" if text else type(error).__name__)
+    if isinstance(error, BaseExceptionGroup):
+        return _classify_group(error)
+    text = text_of(error)
     match error:
         case InvalidPayloadError():
             return Failure(INVALID_PAYLOAD, text)
@@ -118,9 +112,18 @@ def _classify(error: BaseException, *, stopped: bool) -> Failure:
         case RetryLater():
             return Failure(HANDLER_ERROR, text, retry_after=min(max(0.0, error.after_seconds), LONGEST_DELAY_SECONDS))
         case JobStopped() if stopped:
-            return Failure(CANCELLED if isinstance(error, JobCancelled) else TIMEOUT, named)
+            return Failure(CANCELLED if isinstance(error, JobCancelled) else TIMEOUT, named(error))
         case _:
-            return Failure(HANDLER_ERROR, named)
+            return Failure(HANDLER_ERROR, named(error))
+
+
+def _classify_group(group: BaseExceptionGroup[BaseException]) -> Failure:
+    """What an `asyncio.TaskGroup` lets out: one for good is enough, else the latest time that one of them asks for."""
+    errors, message = single_errors(group), named(group)
+    if any(isinstance(each, FailPermanently) for each in errors):
+        return Failure(PERMANENT, message)
+    asked = [_classify(each, stopped=False).retry_after for each in errors if isinstance(each, RetryLater)]
+    return Failure(HANDLER_ERROR, message, retry_after=max((each for each in asked if each is not None), default=None))
 
 
 def _by_rules(failure: Failure, error: BaseException, rules: RetryRules, run: Run) -> Failure:
@@ -132,7 +135,8 @@ def _by_rules(failure: Failure, error: BaseException, rules: RetryRules, run: Ru
 
 
 def _print_traceback(error: BaseException) -> None:
-    traceback.print_exception(type(error), error, _without_our_frames(error.__traceback__), file=sys.stderr)
+    with suppress(Exception):  # a stream that the handler has closed or replaced: the outcome is not lost with it
+        traceback.print_exception(type(error), error, _without_our_frames(error.__traceback__), file=sys.stderr)
 
 
 def _without_our_frames(trace: TracebackType | None) -> TracebackType | None:

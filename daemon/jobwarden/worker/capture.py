@@ -11,7 +11,7 @@ import io
 import os
 import sys
 import termios
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobwarden.clock import MILLISECOND_NS
 from jobwarden.wire.messages import end_mark
@@ -66,10 +66,10 @@ class Capture:
             setattr(sys, name, stream)
 
     def _open_stream(self, name: str, number: int) -> None:
-        raw = _Noted(number, self)
-        stream = io.TextIOWrapper(
-            io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True
-        )
+        # As with `python -u`, no BufferedWriter: it refuses a second print in one thread, and a callback at the limit
+        # may have interrupted the first one.
+        raw: Any = _Noted(number, self)
+        stream = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
         self._streams[name] = stream
         setattr(sys, name, stream)
 
@@ -94,5 +94,14 @@ class _Noted(io.FileIO):
         self._capture = capture
 
     def write(self, data: ReadableBuffer, /) -> int:
+        """All of it; a pipe that a child has made non-blocking is made blocking again."""
         self._capture.written = True
-        return super().write(data)
+        rest = memoryview(data).cast("B")
+        size = rest.nbytes
+        while rest.nbytes:
+            written = super().write(rest)
+            if written is None:
+                os.set_blocking(self.fileno(), True)
+            else:
+                rest = rest[written:]
+        return size

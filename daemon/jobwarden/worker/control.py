@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import queue
 import select
 import socket
 import threading
@@ -19,9 +20,11 @@ import msgspec
 from jobwarden.errors import FrameError, JobwardenError
 from jobwarden.wire.exits import EXIT_BROKEN_WIRE
 from jobwarden.wire.frames import FrameReader, frame
-from jobwarden.wire.messages import Answer, Ask, Run, decode_to_worker, encode
+from jobwarden.wire.messages import MOST_ASKED, Answer, Ask, Run, decode_to_worker, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jobwarden.worker.stop import Shield
 
 _RECEIVE_BYTES = 65_536
@@ -42,6 +45,10 @@ class Control:
         self._numbers = itertools.count(1)
         self._waiting: set[int] = set()
         self._answers: dict[int, Answer] = {}
+        # Tokens, not a semaphore: the handler of the soft stop may come in the middle, and its callbacks may ask too.
+        self._turns: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(MOST_ASKED):
+            self._turns.put(None)
         self._open = False
         self.runs: deque[Run] = deque()
 
@@ -53,6 +60,14 @@ class Control:
         """Write one message in full."""
         with self._sending:
             self._socket.sendall(frame(message))
+
+    def send_while(self, running: Callable[[], bool], message: bytes) -> bool:
+        """Write it before the end of the job, or not at all: a thread may wait here until the next job runs."""
+        with self._sending:
+            if not running():
+                return False
+            self._socket.sendall(frame(message))
+            return True
 
     def await_end(self) -> None:
         """Until the supervisor closes its end; what comes is not read as anything."""
@@ -83,17 +98,21 @@ class Control:
             with self._receiving:  # until nobody is at it
                 return
 
-    def ask(self, fence: int, verb: str, arguments: str, *, shield: Shield) -> Answer:
-        """Ask the supervisor and wait for its answer; from any thread."""
+    def ask(
+        self, fence: int, verb: str, arguments: str, *, shield: Shield, running: Callable[[], bool]
+    ) -> Answer | None:
+        """Ask the supervisor and wait for its answer; from any thread. None: the job is not `running` any more."""
+        self._turns.get()
         number = next(self._numbers)
         self._waiting.add(number)
         try:
             with shield:
-                self.send(encode(Ask(fence, number, verb, arguments)))
-            return self._await(number, shield=shield)
+                sent = self.send_while(running, encode(Ask(fence, number, verb, arguments)))
+            return self._await(number, shield=shield) if sent else None
         finally:
             self._waiting.discard(number)
             self._answers.pop(number, None)
+            self._turns.put(None)
 
     def _await(self, number: int, *, shield: Shield) -> Answer:
         poll = select.poll()

@@ -82,9 +82,12 @@ class AttemptLine(Line):
 
     def _say(self, message: Progress | Heartbeat) -> None:
         exchange = self._exchange
-        if exchange.running is self._run:
+        if self._runs():
             with exchange.stop.shield:
-                exchange.control.send(encode(message))
+                exchange.control.send_while(self._runs, encode(message))
+
+    def _runs(self) -> bool:
+        return self._exchange.running is self._run
 
     def prolong(self, ms: int | None) -> bool:
         """A round trip to the supervisor; False once the attempt has ended or is being killed."""
@@ -127,10 +130,11 @@ class AttemptLine(Line):
         """Blocks until the supervisor has answered, after its commit. Raises the error that it answers."""
         exchange, run = self._exchange, self._run
         self._refuse_child()
-        if exchange.running is not run:
+        shield = exchange.stop.shield
+        answer = exchange.control.ask(run.fence, verb, arguments, shield=shield, running=self._runs)
+        if answer is None:
             message = f"job {run.job_id} has ended, so its context cannot {verb} any more"
             raise JobwardenError(message)
-        answer = exchange.control.ask(run.fence, verb, arguments, shield=exchange.stop.shield)
         if answer.error is not None:
             raise _error_of(answer, answer.error)
         return answer.value

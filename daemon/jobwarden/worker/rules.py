@@ -6,9 +6,13 @@
 from __future__ import annotations
 
 import math
+import reprlib
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from jobwarden.worker.naming import single_errors, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +30,13 @@ class RetryRules:
     """(attempt, error) -> seconds until the next attempt; the attempt counts from 1."""
 
     def is_final(self, error: BaseException) -> bool:
-        """Whether trying again is of no use."""
-        if self.fail_on is not None and isinstance(error, self.fail_on):
+        """Whether trying again is of no use. Of a group, `fail_on` needs one error, `retry_on` all of them."""
+        errors = single_errors(error)
+        if self.fail_on is not None and any(isinstance(each, self.fail_on) for each in (error, *errors)):
             return True
-        return self.retry_on is not None and not isinstance(error, self.retry_on)
+        if self.retry_on is None or isinstance(error, self.retry_on):
+            return False
+        return not all(isinstance(each, self.retry_on) for each in errors)
 
     def seconds_after(self, error: BaseException, *, attempt: int) -> float | None:
         """When to try again; None leaves the job's own delay, as does a `delay` that fails (it says so)."""
@@ -38,10 +45,10 @@ class RetryRules:
         try:
             seconds: object = self.delay(attempt, error)
         except BaseException as second:  # noqa: BLE001 - user code: an outcome must not be lost with its delay
-            _complain(f"failed with {type(second).__name__}: {second}")
+            _complain(f"failed with {type(second).__name__}: {text_of(second)}")
             return None
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not _is_duration(seconds):
-            _complain(f"gave {seconds!r:.60}, which is no number of seconds")
+            _complain(f"gave {reprlib.repr(seconds)}, which is no number of seconds")
             return None
         return float(min(seconds, LONGEST_DELAY_SECONDS))
 
@@ -54,4 +61,5 @@ def _is_duration(seconds: float) -> bool:
 
 
 def _complain(problem: str) -> None:
-    sys.stderr.write(f"the handler's delay function {problem}; the job's own delay holds\n")
+    with suppress(Exception):  # the stream may be the handler's own
+        sys.stderr.write(f"the handler's delay function {problem}; the job's own delay holds\n")

@@ -6,8 +6,10 @@ import ctypes
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from typing import Any
 from _stage import alone, run_away  # type: ignore[import-not-found]
 
 from jobwarden import JobContext, handler
+from jobwarden.wire.frames import frame
+from jobwarden.wire.messages import Ask, Heartbeat, encode
 
 
 @handler("kill_itself")
@@ -67,6 +71,35 @@ def write_garbage(payload: dict[str, Any], ctx: JobContext) -> str:
                 if str(link.readlink()).startswith("socket:"):
                     os.write(int(link.name), b"\x00\x00\x00\x05rubbish" * 100)
         return "done"
+
+
+def _write_on_all_streams(message: bytes) -> None:
+    """Until they are closed."""
+    for link in list(Path("/proc/self/fd").iterdir()):
+        with suppress(OSError):
+            own = socket.socket(fileno=os.dup(int(link.name)))
+            if own.type == socket.SOCK_STREAM:
+                while True:
+                    own.sendall(message)
+
+
+@handler("leave_writer")
+def leave_writer(payload: dict[str, Any], ctx: JobContext) -> None:
+    """Dies, while children of it write well-formed messages without end."""
+    with alone(payload, ctx):
+        for _ in range(3):
+            if os.fork() == 0:
+                _write_on_all_streams(frame(encode(Heartbeat(1))) * 5_000)
+                os._exit(0)
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@handler("ask_and_ask")
+def ask_and_ask(payload: dict[str, Any], ctx: JobContext) -> None:
+    """Past its context: questions without end, and no answer is read."""
+    with alone(payload, ctx):
+        _write_on_all_streams(frame(encode(Ask(1, 1, "get_job", '{"job_id":1}'))))
 
 
 @handler("flood")
