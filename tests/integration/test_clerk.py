@@ -57,7 +57,7 @@ class Desk:
 
     def ask(self, verb: str, arguments: str, *, number: int = 1) -> Answer:
         """What it answers to one question."""
-        self.clerk.submit(7, number, verb, arguments)
+        self.clerk.submit(7, number, verb, arguments, waits=lambda: True)
         slot, answer = self.post.answers.get(timeout=30)
         assert (slot, answer.number) == (7, number)
         return answer
@@ -104,22 +104,31 @@ def test_no_question_ends_the_clerk(desk: Desk, verb: str, arguments: str, kind:
     assert desk.ask("get_job", '{"job_id":1}', number=2).value == "null"
 
 
+def test_what_a_dead_worker_had_asked_is_not_begun(desk: Desk) -> None:
+    """Its attempt may be recorded as ended, and the next one run, before the question's turn comes."""
+    desk.clerk.submit(7, 1, "add_jobs", '{"jobs":[{"job_type":"a"}]}', waits=lambda: False)
+    assert desk.ask("get_job", '{"job_id":1}', number=2).value == "null"
+
+
 def test_a_locked_store_costs_a_question_the_busy_timeout(desk: Desk) -> None:
     """Then the handler gets what a client would get; the next question is asked anew."""
     with closing(sqlite3.connect(desk.database, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        assert desk.ask("add_jobs", '{"jobs":[{"job_type":"a"}]}').error_kind == "StoreUnavailableError"
+        assert (
+            desk.ask("add_jobs", '{"jobs":[{"job_type":"a"}]}', waits=lambda: True).error_kind
+            == "StoreUnavailableError"
+        )
         connection.execute("ROLLBACK")
     assert desk.post.facts == []
-    assert desk.ask("add_jobs", '{"jobs":[{"job_type":"a"}]}').value == "[1]"
+    assert desk.ask("add_jobs", '{"jobs":[{"job_type":"a"}]}', waits=lambda: True).value == "[1]"
 
 
 def test_a_question_that_has_waited_too_long_is_answered_without_a_try(tmp_path: Path) -> None:
     """Many handlers that ask while the store is away must not wait for each other's timeouts, one after the other."""
     desk = Desk(tmp_path)
-    desk.clerk.submit(7, 1, "add_jobs", '{"jobs":[{"job_type":"a"}]}')
+    desk.clerk.submit(7, 1, "add_jobs", '{"jobs":[{"job_type":"a"}]}', waits=lambda: True)
     desk.clock.ns += 3 * SECOND_NS
-    desk.clerk.submit(7, 2, "add_jobs", '{"jobs":[{"job_type":"a"}]}')
+    desk.clerk.submit(7, 2, "add_jobs", '{"jobs":[{"job_type":"a"}]}', waits=lambda: True)
     desk.clerk.start()
     first, second = (desk.post.answers.get(timeout=30)[1] for _ in range(2))
     assert (first.number, first.error_kind, second.value) == (1, "StoreUnavailableError", "[1]")

@@ -121,13 +121,13 @@ def test_a_worker_that_asks_without_waiting_is_none_of_ours(ward: Ward) -> None:
     most = 8 * MOST_ASKED
     with control:
         control.sendall(b"".join(frame(encode(Ask(1, number, "get_job", "{}"))) for number in range(most)))
-        ward.nursery._hear_worker(channel)
+        ward.nursery.hear_talk(channel)
         ward.nursery.answer(1, Answer(0, "null"))
         control.sendall(frame(encode(Ask(1, most, "get_job", "{}"))))
-        ward.nursery._hear_worker(channel)
+        ward.nursery.hear_talk(channel)
         assert len(ward.facts) == most + 1
         control.sendall(frame(encode(Ask(1, most + 1, "get_job", "{}"))))
-        ward.nursery._hear_worker(channel)
+        ward.nursery.hear_talk(channel)
         assert len(ward.facts) == most + 1
 
 

@@ -1,7 +1,7 @@
 """Does in the store what running handlers ask for, in a thread and on connections of its own.
 
-One request after the other, each a transaction; the answer goes to the worker after the commit. It decides nothing
-about jobs, and never touches the pool. A store that is away costs a request the busy timeout, then the handler gets
+One request after the other, each a transaction; the answer goes to the worker after the commit. What a worker that is
+dead by then had asked is not begun. It decides nothing about jobs, and never touches the pool. A store that is away costs a request the busy timeout, then the handler gets
 StoreUnavailableError, as a client would. The loop is its only caller.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -35,6 +36,8 @@ class Request(msgspec.Struct, frozen=True):
     arguments: str
     at_ns: int
     """When it was taken, CLOCK_MONOTONIC."""
+    waits: Callable[[], bool]
+    """Whether anybody is still there for the answer; called in the clerk's thread."""
 
 
 class Clerk(threading.Thread):
@@ -49,9 +52,9 @@ class Clerk(threading.Thread):
         self._patience_ns = int(patience_seconds * SECOND_NS)
         self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
 
-    def submit(self, slot: int, number: int, verb: str, arguments: str) -> None:
-        """From the loop: do this for the job that runs in this slot."""
-        self._queue.put(Request(slot, number, verb, arguments, self._clock.monotonic_ns()))
+    def submit(self, slot: int, number: int, verb: str, arguments: str, *, waits: Callable[[], bool]) -> None:
+        """From the loop: do this for the job that runs in this slot, if it still `waits` when its turn comes."""
+        self._queue.put(Request(slot, number, verb, arguments, self._clock.monotonic_ns(), waits))
 
     def finish(self, *, timeout_seconds: float) -> None:
         """No worker is left that could wait for an answer: end after what is under way."""
@@ -61,6 +64,8 @@ class Clerk(threading.Thread):
     def run(self) -> None:
         """Serve until `finish`."""
         while (request := self._queue.get()) is not None:
+            if not request.waits():
+                continue
             answer = self._answer_to(request)
             if request.verb in WRITING and answer.error is None:
                 self._mailbox.post(Rang())

@@ -103,7 +103,7 @@ class Loop:
             do.TakeBack: self._take_back,
             do.StopSoftly: self._stop_softly,
             do.AnswerProlong: self._answer_prolong,
-            do.AskStore: lambda it: self._clerk.submit(it.slot, it.number, it.verb, it.arguments),
+            do.AskStore: self._ask_store,
             do.RefuseAsk: lambda it: self.nursery.answer(it.slot, refusal(it.number, JobwardenError(_ASKED_TOO_LATE))),
             do.KillTree: self._kill_tree,
             do.SweepTree: self._sweep_tree,
@@ -269,6 +269,10 @@ class Loop:
         channel = self.nursery.channels.get(effect.slot)
         if channel is not None:
             channel.answer_prolong(effect.attempt, granted=effect.granted)
+
+    def _ask_store(self, effect: do.AskStore) -> None:
+        channel = self.nursery.channels[effect.slot]
+        self._clerk.submit(effect.slot, effect.number, effect.verb, effect.arguments, waits=lambda: not channel.reaped)
 
     def _kill_tree(self, effect: do.KillTree) -> None:
         channel = self.nursery.channels[effect.slot]
