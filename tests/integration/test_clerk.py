@@ -114,13 +114,10 @@ def test_a_locked_store_costs_a_question_the_busy_timeout(desk: Desk) -> None:
     """Then the handler gets what a client would get; the next question is asked anew."""
     with closing(sqlite3.connect(desk.database, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        assert (
-            desk.ask("add_jobs", '{"jobs":[{"job_type":"a"}]}', waits=lambda: True).error_kind
-            == "StoreUnavailableError"
-        )
+        assert desk.ask("add_jobs", '{"jobs":[{"job_type":"a"}]}').error_kind == "StoreUnavailableError"
         connection.execute("ROLLBACK")
     assert desk.post.facts == []
-    assert desk.ask("add_jobs", '{"jobs":[{"job_type":"a"}]}', waits=lambda: True).value == "[1]"
+    assert desk.ask("add_jobs", '{"jobs":[{"job_type":"a"}]}').value == "[1]"
 
 
 def test_a_question_that_has_waited_too_long_is_answered_without_a_try(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Does in the store what running handlers ask for, in a thread and on connections of its own.
 
 One request after the other, each a transaction; the answer goes to the worker after the commit. What a worker that is
-dead by then had asked is not begun. It decides nothing about jobs, and never touches the pool. A store that is away costs a request the busy timeout, then the handler gets
-StoreUnavailableError, as a client would. The loop is its only caller.
+dead by then had asked is not begun. It decides nothing about jobs, and never touches the pool. A store that is away
+costs a request the busy timeout, then the handler gets StoreUnavailableError, as a client would. The loop is its only
+caller.
 """
 
 from __future__ import annotations
