@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import bindparam, delete, insert, select, text, update
+import msgspec
+from sqlalchemy import bindparam, delete, func, insert, select, text, update
 
 from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store import entries
 from jobwarden.store.matching import chunks
 from jobwarden.store.readiness import Gate, readiness
-from jobwarden.store.schema import barrier, job
+from jobwarden.store.schema import barrier, job, tag
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -72,12 +73,18 @@ _PLACE = (
 
 
 def look_again(
-    connection: Connection, sql: Statements, ended: Collection[int], *, lanes: Lanes, now_us: int
+    connection: Connection,
+    sql: Statements,
+    ended: Collection[int],
+    *,
+    lanes: Lanes,
+    now_us: int,
+    most: int | None = MOST_AT_ONCE,
 ) -> set[Place]:
-    """Jobs that waited for one of these go on, or wait for another; at most `MOST_AT_ONCE`. As `admit`."""
+    """Jobs that waited for one of these go on, or wait for another; at most `most` of each 500 of these. As `admit`."""
     touched: set[Place] = set()
     for some in chunks(sorted(ended)):
-        query = _held().where(barrier.c.waits_for.in_(some)).limit(MOST_AT_ONCE)
+        query = _held().where(barrier.c.waits_for.in_(some)).limit(most)
         held = _all(connection, query)
         for few in chunks([each.id for each in held]):
             connection.execute(delete(barrier).where(barrier.c.job_id.in_(few)))
@@ -88,12 +95,39 @@ def look_again(
 def _find(connection: Connection, sql: Statements, wanted: Sequence[tuple[int, str]]) -> dict[int, int]:
     """Job id -> the last earlier job that has not ended and carries all of the tags; without those that have none.
 
-    `wanted`: (job id, JSON array of its tags).
+    `wanted`: (job id, JSON array of its tags). Of jobs that wait for the same tags only the last one looks, and those
+    that stand before what it found: a walk along carriers of some of the tags can be long.
     """
+    last: dict[str, int] = {}
+    for job_id, tags in wanted:
+        last[tags] = max(job_id, last.get(tags, job_id))
+    by_rarity = {tags: _rarest_first(connection, tags) for tags in last}
+    seen = _ask(connection, sql, [(job_id, by_rarity[tags]) for tags, job_id in last.items()])
+    ends = {tags: seen.get(job_id) for tags, job_id in last.items()}
+    found = {job_id: end for job_id, tags in wanted if (end := ends[tags]) is not None and end < job_id}
+    before = [(job_id, by_rarity[tags]) for job_id, tags in wanted if (end := ends[tags]) is not None and end >= job_id]
+    return found | _ask(connection, sql, before)
+
+
+def _ask(connection: Connection, sql: Statements, wanted: Sequence[tuple[int, str]]) -> dict[int, int]:
     if not wanted:
         return {}
     rows = connection.execute(sql.find_barriers, {"entries": entries.as_json(wanted)})
     return {row[0]: row[1] for row in rows}
+
+
+def _rarest_first(connection: Connection, tags: str) -> str:
+    """The statement walks along the carriers of the first tag: that has to be the one with the fewest."""
+    names: list[str] = msgspec.json.decode(tags)
+    if len(names) < 2:  # noqa: PLR2004 - one tag needs no order
+        return tags
+    return entries.as_json(sorted(names, key=lambda name: _carriers(connection, name)))
+
+
+def _carriers(connection: Connection, name: str) -> int:
+    """How many live jobs carry the tag, as far as it is worth knowing."""
+    some = select(tag.c.job_id).where(text("live = 1"), tag.c.name == name).limit(MOST_AT_ONCE).subquery()
+    return connection.execute(select(func.count()).select_from(some)).scalar_one()
 
 
 def _hold(connection: Connection, found: dict[int, int]) -> None:

@@ -1,16 +1,17 @@
-"""Retrying a job together with what ended because of it, level by level. Works in a transaction of its caller's.
+"""Retrying a job together with what ended because of it, found level by level and revived at once.
 
 Only jobs that were cancelled or failed as dependents are revived; each waits again for those of its prerequisites
-that have not completed, and ends again if another one of them has failed.
+that have not completed, and ends again if another one of them has failed. Works in a transaction of its caller's.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, text, update
 
-from jobwarden.jobs.outcome import FailureReason, JobStatus, OnParentFailure
+from jobwarden.jobs.outcome import FailureReason, JobStatus
+from jobwarden.store.edges import MET
 from jobwarden.store.matching import chunks
 from jobwarden.store.reviving import revive_jobs
 from jobwarden.store.schema import edge, job
@@ -22,17 +23,21 @@ if TYPE_CHECKING:
 
     from jobwarden.store.statements import Statements
 
+# MISSED or GAVE_UP; a literal, so that the partial index edge_failed is used.
+_FAILED = text("edge.settled > 1")
+
 
 def revive_dependents(connection: Connection, sql: Statements, ids: Sequence[int], *, now_us: int) -> list[int]:
     """Revive what ended because of these jobs, which live again, and what ended because of that; the ids."""
-    revived: list[int] = []
+    found: set[int] = set()
     level = list(ids)
     while level:
-        level = _given_up(connection, level)
-        for some in chunks(level):
-            _reopen(connection, some)
-        revived += revive_jobs(connection, sql, level, now_us=now_us)
-    return revived
+        level = [job_id for job_id in _given_up(connection, level) if job_id not in found]
+        found.update(level)
+    together = sorted(found)
+    for some in chunks(together):
+        _reopen(connection, some)
+    return revive_jobs(connection, sql, together, now_us=now_us)
 
 
 def _given_up(connection: Connection, ids: Sequence[int]) -> list[int]:
@@ -41,7 +46,7 @@ def _given_up(connection: Connection, ids: Sequence[int]) -> list[int]:
         query = (
             select(edge.c.job_id)
             .join_from(edge, job, job.c.id == edge.c.job_id)
-            .where(edge.c.depends_on.in_(some), edge.c.on_failure != OnParentFailure.RUN)
+            .where(_FAILED, edge.c.depends_on.in_(some))
             .where(job.c.ended_at.is_not(None), job.c.failure_reason == FailureReason.DEPENDENCY)
         )
         found.update(connection.execute(query).scalars())
@@ -49,6 +54,7 @@ def _given_up(connection: Connection, ids: Sequence[int]) -> list[int]:
 
 
 def _reopen(connection: Connection, ids: Sequence[int]) -> None:
-    completed = select(job.c.id).where(job.c.id == edge.c.depends_on, job.c.status == JobStatus.COMPLETED).exists()
-    edges_of_these = update(edge).where(edge.c.job_id.in_(ids), ~completed)
+    """A prerequisite that was removed since is met if it was met before."""
+    to_come = select(job.c.id).where(job.c.id == edge.c.depends_on, job.c.status != JobStatus.COMPLETED).exists()
+    edges_of_these = update(edge).where(edge.c.job_id.in_(ids), or_(edge.c.settled != MET, to_come))
     connection.execute(edges_of_these.values(settled=None))

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from jobwarden.store.statements import Statements
 
 OPEN = text("edge.settled IS NULL")
-MET, MISSED = 1, 2
-"""What `edge.settled` says of a settled edge: the dependent has met its prerequisite's end, or was not there any more
-when it failed."""
+MET, MISSED, GAVE_UP = 1, 2, 3
+"""What `edge.settled` says of a settled edge: the dependent could go on after its prerequisite's end, was not there any
+more when it failed, or ended because of it."""
 
 
 class Settled(NamedTuple):
@@ -161,9 +161,10 @@ _SETTLE = (
 
 
 def _settling(found: _Edge, *, held: bool) -> dict[str, int]:
-    """A failure that a dependent has not met, because it had ended itself, is kept for its revival."""
-    missed = not held and _verdict(found.depends_on, found.status, found.on_failure) is not None
-    return {"dependent": found.job_id, "on": found.depends_on, "how": MISSED if missed else MET}
+    """A failure is kept for the dependent's revival, also one that it has not met because it had ended itself."""
+    failed = _verdict(found.depends_on, found.status, found.on_failure) is not None
+    how = MET if not failed else GAVE_UP if held else MISSED
+    return {"dependent": found.job_id, "on": found.depends_on, "how": how}
 
 
 def _verdicts(found: Iterable[_Edge]) -> dict[int, tuple[JobStatus, str]]:

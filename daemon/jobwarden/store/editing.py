@@ -87,7 +87,7 @@ def edit_jobs(
         edited += [each.id for each in jobs]
         touched |= _touched(jobs, changes)
     if "tags" in changes.model_fields_set:
-        touched |= look_again(connection, sql, edited, lanes=lanes, now_us=now_us)
+        touched |= look_again(connection, sql, edited, lanes=lanes, now_us=now_us, most=None)
     follow_up(connection, sql, touched=touched, now_us=now_us)
     return edited
 

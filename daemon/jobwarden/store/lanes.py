@@ -5,8 +5,8 @@ sum of both as it was, so the limit is exact, and nothing that could leak is cou
 What is not due waits for its time first, and a job of a paused type waits outside: neither takes a place.
 
 Next is who has the lowest (claim_rank, due_at, id). A job may stand in two lanes, that of its type and that of its
-group, and needs room in both. One that its other lane holds up does not hold up those behind it, but at most
-`FURTHEST` waiters of a lane, and `MOST_FULL` full other lanes, are looked past in one go.
+group, and needs room in both. One that its other lane holds up does not hold up those behind it; at most `FURTHEST`
+waiters of a lane, and `MOST_FULL` full other lanes, are looked past in one go, by the repair pass all (`thorough`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FURTHEST = 10_000
 MOST_FULL = 500
+MOST_FULL_THOROUGH = 20_000
 _CHUNK = 500
 
 # Literals, so that the partial indexes job_claim, job_lane_type, job_lane_group and job_group are used.
@@ -73,15 +74,22 @@ class Lanes:
         """Whether a job of this type and group has to be admitted once it is due."""
         return bool(self.limits.lanes_of(job_type, group_id))
 
-    def adjust(self, connection: Connection, touched: Collection[tuple[str, str | None]], *, now_us: int) -> int:
+    def adjust(
+        self,
+        connection: Connection,
+        touched: Collection[tuple[str, str | None]],
+        *,
+        now_us: int,
+        thorough: bool = False,
+    ) -> int:
         """Admit what there is room for, and withdraw what there is no room for, in the lanes of these jobs.
 
         `touched` names (job type, group) of jobs that came into the lanes or left them in this transaction; it may
         be given more than once. How many jobs became ready.
         """
-        return self.settle(connection, self._lanes_of(touched), now_us=now_us)
+        return self.settle(connection, self._lanes_of(touched), now_us=now_us, thorough=thorough)
 
-    def settle(self, connection: Connection, lanes: Collection[Lane], *, now_us: int) -> int:
+    def settle(self, connection: Connection, lanes: Collection[Lane], *, now_us: int, thorough: bool = False) -> int:
         """As `adjust`, for lanes by name."""
         if not lanes:
             return 0
@@ -92,7 +100,7 @@ class Lanes:
         # Types first: they see the waiters of all groups in one order.
         open_lanes = [lane for lane in wanted if lane.scope == GROUP or lane.name not in self.limits.paused]
         ordered = sorted(open_lanes, key=lambda each: (each.scope != TYPE, each.name))
-        return sum(self._admit(connection, occupancy, lane) for lane in ordered)
+        return sum(self._admit(connection, occupancy, lane, thorough=thorough) for lane in ordered)
 
     def _lanes_of(self, jobs: Iterable[tuple[str, str | None]]) -> set[Lane]:
         return {lane for each in set(jobs) for lane in self.limits.lanes_of(*each)}
@@ -123,17 +131,21 @@ class Lanes:
                 occupancy.forget()
         return freed
 
-    def _admit(self, connection: Connection, occupancy: Occupancy, lane: Lane) -> int:
+    def _admit(self, connection: Connection, occupancy: Occupancy, lane: Lane, *, thorough: bool) -> int:
         """Make the next waiters of this lane ready for which all their lanes have room; how many."""
         number = 0
         full = set(self.limits.paused) if lane.scope == GROUP else set()
-        while (room := occupancy.room(lane)) > 0 and len(full) < MOST_FULL:
-            found = [Waiter(*row[:3]) for row in connection.execute(_waiters_of(lane, full, limit=room))]
+        most_full, furthest = (MOST_FULL_THOROUGH, None) if thorough else (MOST_FULL, FURTHEST)
+        while (room := occupancy.room(lane)) > 0 and len(full) < most_full:
             known = len(full)
+            # Where some lanes are full others may be: they are found out together.
+            limit = max(room, _CHUNK) if full else room
+            query = _waiters_of(lane, full, limit=limit, furthest=furthest)
+            found = [Waiter(*row[:3]) for row in connection.execute(query)]
             admitted = self._fitting(occupancy, lane, found, full)
             admit(connection, admitted)
             number += len(admitted)
-            if len(found) < room or len(full) == known:
+            if len(found) < limit or len(full) == known:
                 break
         return number
 
@@ -143,6 +155,8 @@ class Lanes:
         occupancy.count(each for lanes in others for each in lanes)
         fitting: list[int] = []
         for waiter, lanes in zip(waiters, others, strict=True):
+            if occupancy.room(lane) <= 0:
+                break
             closed = [each.name for each in lanes if occupancy.room(each) <= 0]
             full.update(closed)
             if not closed:
@@ -202,8 +216,8 @@ def _ready_of(lane: Lane) -> Select[tuple[int, str, str | None]]:
     return query.where(_GROUPED, job.c.group_id == lane.name)
 
 
-def _waiters_of(lane: Lane, full: Collection[str], *, limit: int) -> Select[Any]:
-    """The next waiters of a lane, without those of other lanes that are known to be full."""
+def _waiters_of(lane: Lane, full: Collection[str], *, limit: int, furthest: int | None) -> Select[Any]:
+    """The next of the first `furthest` waiters of a lane, without those of other lanes that are known to be full."""
     query = select(*WAITER, job.c.claim_rank, job.c.due_at).order_by(*_ORDER)
     if lane.scope == TYPE:
         query = query.where(_GATED, job.c.job_type == lane.name)
@@ -211,7 +225,7 @@ def _waiters_of(lane: Lane, full: Collection[str], *, limit: int) -> Select[Any]
         query = query.where(_GATED_IN_GROUP, job.c.group_id == lane.name)
     if not full:
         return query.limit(limit)
-    near = query.limit(FURTHEST).subquery()
+    near = query.limit(furthest).subquery()
     other = near.c.group_id if lane.scope == TYPE else near.c.job_type
     order = (near.c.claim_rank, near.c.due_at, near.c.id)
     return select(near).where(or_(other.is_(None), other.not_in(sorted(full)))).order_by(*order).limit(limit)

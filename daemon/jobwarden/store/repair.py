@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from jobwarden.store.statements import Statements
 
+MOST_LEVELS = 10
+"""How far one step follows a cascade downwards."""
+
 _GATED = text("gate = 'lane'")
 
 
@@ -38,16 +41,21 @@ class Walk(NamedTuple):
 def settle_edges(
     connection: Connection, sql: Statements, *, after_id: int, stretch: int, limit: int, now_us: int
 ) -> Walk:
-    """Settle at most `limit` open edges to ended or removed jobs, among the next `stretch` awaited jobs."""
+    """Settle at most `limit` open edges to ended or removed jobs, among the next `stretch` awaited jobs, and below."""
     awaited = select(edge.c.depends_on.label("id")).where(edges.OPEN, edge.c.depends_on > after_id)
     over, end = _over(connection, awaited, stretch)
     if not over:
         return Walk(0, end)
     lanes = Lanes.load(connection)
-    settled = edges.settle(connection, sql, over, lanes=lanes, now_us=now_us, most=limit)
-    touched = settled.touched | barriers.look_again(connection, sql, settled.ended, lanes=lanes, now_us=now_us)
+    number, touched = 0, set[barriers.Place]()
+    for _ in range(MOST_LEVELS):
+        settled = edges.settle(connection, sql, over, lanes=lanes, now_us=now_us, most=limit - number)
+        number, over = number + settled.edges, settled.ended
+        touched |= settled.touched | barriers.look_again(connection, sql, over, lanes=lanes, now_us=now_us)
+        if not over or number >= limit:
+            break
     lanes.adjust(connection, touched, now_us=now_us)
-    return Walk(settled.edges, end)
+    return Walk(number, end)
 
 
 def open_barriers(connection: Connection, sql: Statements, *, after_id: int, stretch: int, now_us: int) -> Walk:
@@ -86,7 +94,7 @@ def fill_lanes(
     groups = list(found.scalars())
     # In a group each type counts alike: one that is no lane itself would do, and any does.
     touched = [*((job_type, None) for job_type in types), *((types[0], group) for group in groups)]
-    number = Lanes.load(connection).adjust(connection, touched, now_us=now_us)
+    number = Lanes.load(connection).adjust(connection, touched, now_us=now_us, thorough=True)
     return number, groups[-1] if len(groups) == stretch else ""
 
 

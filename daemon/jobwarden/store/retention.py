@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy import delete, exists, func, or_, select, text
+from sqlalchemy import delete, exists, func, or_, select, text, update
 
 from jobwarden.clock import SECOND_US
 from jobwarden.jobs.control import ControlScope
@@ -49,7 +49,18 @@ def remove_old_jobs(
 ) -> int:
     """Remove at most `limit` jobs that have ended with this status until `before_us`, the oldest first; how many."""
     ids = list(connection.execute(_old_jobs(status, before_us).limit(limit)).scalars())
-    return delete_jobs(connection, sql, ids, now_us) if ids else 0
+    if not ids:
+        return 0
+    _keep_keys(connection, ids, now_us=now_us)
+    return delete_jobs(connection, sql, ids, now_us)
+
+
+def _keep_keys(connection: Connection, ids: Sequence[int], *, now_us: int) -> None:
+    """A key holds for its time after the end of its job, also if the job is kept for less."""
+    ttl_us = IDEMPOTENCY_TTL_SECONDS * SECOND_US
+    holder = select(job.c.ended_at + ttl_us).where(job.c.id == key.c.job_id, job.c.ended_at > now_us - ttl_us)
+    held = update(key).where(key.c.job_id.in_(ids), key.c.expires_at.is_(None), holder.exists())
+    connection.execute(held.values(expires_at=holder.scalar_subquery()))
 
 
 def _old_jobs(status: JobStatus, before_us: int) -> Select[int]:

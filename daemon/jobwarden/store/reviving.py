@@ -66,18 +66,23 @@ def revive_jobs(
     """
     lanes = Lanes.load(connection)
     revived: list[int] = []
+    held: list[int] = []
+    tagged: list[Waiting] = []
     touched: set[Place] = set()
     for some in chunks(ids):
         query = select(*_COLUMNS).where(job.c.id.in_(some), REVIVABLE).order_by(job.c.id).with_for_update()
         jobs = [_Job(*row) for row in connection.execute(query)]
         edges.reopen_missed(connection, [each.id for each in jobs])
-        held = _waiting_for_parents(connection, [each.id for each in jobs])
-        _revive(connection, jobs, held, lanes, now_us=now_us, fresh=fresh)
+        waiting = _waiting_for_parents(connection, [each.id for each in jobs])
+        _revive(connection, jobs, waiting, lanes, now_us=now_us, fresh=fresh)
         _undo_ends(connection, [each for each in jobs if each.ended_at is not None])
         _record(connection, jobs, told or {}, now_us=now_us)
-        _pass_gates(connection, sql, jobs, held, lanes, now_us=now_us)
         revived += [each.id for each in jobs]
+        held += sorted(waiting)
+        tagged += _tagged(jobs, waiting, now_us=now_us)
         touched |= {(each.job_type, each.group_id) for each in jobs}
+    # Once all of them live: they may wait for each other.
+    _pass_gates(connection, sql, held, tagged, lanes, now_us=now_us)
     follow_up(connection, sql, touched=touched, now_us=now_us)
     return revived
 
@@ -111,16 +116,25 @@ def _cancel_unstarted(connection: Connection, sql: Statements, originals: Mappin
     cancel_jobs(connection, sql, unstarted, now_us=now_us)
 
 
-def _pass_gates(
-    connection: Connection, sql: Statements, jobs: Sequence[_Job], held: set[int], lanes: Lanes, *, now_us: int
-) -> None:
-    """Prerequisites that ended meanwhile are met, barriers are looked for again."""
-    settled = edges.settle_of(connection, sql, sorted(held), lanes=lanes, now_us=now_us)
-    tagged = [
+def _tagged(jobs: Sequence[_Job], waiting: set[int], *, now_us: int) -> list[Waiting]:
+    return [
         Waiting(each.id, each.job_type, each.group_id, now_us, each.depends_on_tags)
         for each in jobs
-        if each.depends_on_tags is not None and each.id not in held
+        if each.depends_on_tags is not None and each.id not in waiting
     ]
+
+
+def _pass_gates(
+    connection: Connection,
+    sql: Statements,
+    held: Sequence[int],
+    tagged: Sequence[Waiting],
+    lanes: Lanes,
+    *,
+    now_us: int,
+) -> None:
+    """Prerequisites that ended meanwhile are met, barriers are looked for again."""
+    settled = edges.settle_of(connection, sql, held, lanes=lanes, now_us=now_us)
     admit(connection, sql, tagged, lanes=lanes, now_us=now_us)
     if settled.ended:
         follow_up(connection, sql, ended=settled.ended, now_us=now_us)

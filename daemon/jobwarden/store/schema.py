@@ -247,6 +247,8 @@ edge = Table(
 )
 Index("edge_open", edge.c.depends_on, sqlite_where=text("settled IS NULL"))
 """Serves the settling of dependents when their prerequisite ends."""
+Index("edge_failed", edge.c.depends_on, sqlite_where=text("settled > 1"))
+"""Serves the revival of what ended because of a job (`edges.MISSED`, `edges.GAVE_UP`); holds nothing else."""
 
 barrier = Table(
     "barrier",

@@ -129,7 +129,7 @@ WHERE job.status = 'processing' AND job.node_id = :node_id
 GIVE_BACK = f"""
 {WITH_ATTEMPTS}
 UPDATE job SET status = 'pending', attempts = job.attempts - 1, fence = job.fence + 1, ready = 1,
-    due_at = job.run_at, started_at = CASE WHEN job.started_at < job.locked_at THEN job.started_at END,
+    due_at = min(job.run_at, :now), started_at = CASE WHEN job.started_at <> job.locked_at THEN job.started_at END,
     failure_reason = NULL, updated_at = :now,
     {FREED}, wish = CASE WHEN job.wish = 'cancel' THEN 'cancel' END
 FROM e

@@ -68,6 +68,7 @@ def _extend_side_tables() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("edge_open", "edge", ["depends_on"], sqlite_where=sa.text("settled IS NULL"))
+    op.create_index("edge_failed", "edge", ["depends_on"], sqlite_where=sa.text("settled > 1"))
 
 
 def _make_tables() -> None:
