@@ -55,9 +55,12 @@ class Model:
 
     # attempts
 
-    def claimable(self, job: Job, types: Container[str], now: int) -> bool:
-        """Whether nothing but a lane stands between this job and a node that serves these types."""
-        ready = job.free and job.gate is None and job.due <= now and not job.expired(now)
+    def claimable(self, job: Job, types: Container[str], now: int, *, once: int = 0) -> bool:
+        """Whether nothing but a lane stands between this job and a node that serves these types.
+
+        `once`: a time that has been; the clock may have stepped back since the job was due.
+        """
+        ready = job.free and job.gate is None and job.due <= max(now, once) and not job.expired(now)
         return ready and job.type in types and not self.is_paused(job.type, now)
 
     def is_paused(self, job_type: str, now: int) -> bool:
@@ -73,6 +76,7 @@ class Model:
     ) -> None:
         """The store handed over these (id, fence, attempts), in this order; `types`: how many of each it may run."""
         self.expire(now)
+        self.paused = {name: until for name, until in self.paused.items() if until is None or until > now}
         jobs = [self.jobs[job_id] for job_id, _, _ in taken]
         self._assert_choice(jobs, limit=limit, types=types, node=node, now=now)
         for job, (_, fence, attempts) in zip(jobs, taken, strict=True):
@@ -85,7 +89,7 @@ class Model:
     def _assert_choice(self, jobs: list[Job], *, limit: int, types: dict[str, int], node: str, now: int) -> None:
         assert len(set(jobs)) == len(jobs) <= limit
         for job in jobs:
-            assert self.claimable(job, types, max(now, self.latest)), f"job {job.id} must not start now"
+            assert self.claimable(job, types, now, once=self.latest), f"job {job.id} must not start now"
         here = Counter(job.type for job in self.jobs.values() if job.owner == node or job in jobs)
         full = {name for name, most in types.items() if here[name] >= most}
         assert not any(here[job.type] > types[job.type] for job in jobs), f"too many jobs of a type on {node}"
@@ -98,7 +102,8 @@ class Model:
 
     def _start(self, job: Job, *, fence: int, node: str, now: int) -> None:
         assert job.fence is None or fence > job.fence
-        job.status, job.owner, job.fence, job.started = "processing", node, fence, True
+        job.status, job.owner, job.fence = "processing", node, fence
+        job.first, job.started = not job.started, True
         job.claimed = now
         job.attempts += 1
         job.max_attempts = 3 if job.max_attempts is None else job.max_attempts
@@ -136,8 +141,8 @@ class Model:
     def given_back(self, job: Job, now: int) -> None:
         """The attempt never began: it is taken off, without an event."""
         job.attempts -= 1
-        job.status, job.owner, job.started = "pending", None, job.started and job.attempts > 0
-        job.due = job.run_at
+        job.status, job.owner, job.started = "pending", None, not job.first
+        job.due = min(job.run_at, now)
         for starts in self.starts.values():
             mine = [each for each in starts if each[0] == job.id]
             if mine:
@@ -179,8 +184,8 @@ class Model:
             job.max_attempts = job.attempts + 1
         job.events.append("retried")
 
-    def removed(self, jobs: Iterable[Job], now: int) -> None:
-        """They are no more; whoever waited for one sees it cancelled, unless it had ended."""
+    def removed(self, jobs: Iterable[Job], now: int, *, by_age: bool = False) -> None:
+        """They are no more; whoever waited for one sees it cancelled, unless it had ended. Age frees no key."""
         for job in (gone := list(jobs)):
             if job.live:
                 self._end(job, "cancelled", now)
@@ -188,7 +193,11 @@ class Model:
         for job in gone:
             del self.jobs[job.id]
             self.gone.add(job.id)
-            self.keys = {name: held for name, held in self.keys.items() if held[0] != job.id or held[1] is not None}
+            for name, (holder, until) in list(self.keys.items()):
+                if holder == job.id and until is None and by_age:
+                    self.keys[name] = (holder, (job.ended_at or now) + KEY_HOLDS_AFTER_END)
+                elif holder == job.id and until is None:
+                    del self.keys[name]
 
     def edited(self, job: Job, changes: dict[str, Any], now: int) -> None:
         """A free job has other options now; None is their default."""
@@ -241,10 +250,13 @@ class Model:
         """Settle dependents and open barriers, one level after the other, until nothing changes any more."""
         while True:
             over = [
-                (job, parent) for job in self.jobs.values() for parent in sorted(job.parents) if self.is_over(parent)
+                (job, each, job.live)
+                for job in self.jobs.values()
+                for each in sorted(job.parents)
+                if self.is_over(each)
             ]
-            for job, parent in over:
-                self._settle(job, parent, now)
+            for job, parent, was_there in over:
+                self._settle(job, parent, was_there=was_there, now=now)
             passing = [job for job in self.jobs.values() if job.gate == "tags" and self.blocker(job) is None]
             for job in passing:
                 job.passed_tags = True
@@ -257,15 +269,15 @@ class Model:
         job = self.jobs.get(job_id)
         return job is None or not job.live
 
-    def _settle(self, job: Job, parent_id: int, now: int) -> None:
+    def _settle(self, job: Job, parent_id: int, *, was_there: bool, now: int) -> None:
         rule = job.parents.pop(parent_id)
         parent = self.jobs.get(parent_id)
         if rule == "run" or (parent is not None and parent.status == "completed"):
             return
-        if job.live:
-            self._end(job, "cancelled" if rule == "cancel" else "failed", now)
-        else:
+        if not was_there:
             job.missed[parent_id] = rule
+        elif job.live:
+            self._end(job, "cancelled" if rule == "cancel" else "failed", now)
 
     def blocker(self, job: Job) -> Job | None:
         """The first earlier job that has not ended and carries all the tags for which this one waits."""

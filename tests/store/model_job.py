@@ -40,6 +40,8 @@ class Job:
     interruptions: int = 0
     lost: int = 0
     started: bool = False
+    first: bool = False
+    """The running attempt is the one that started it."""
     owner: str | None = None
     fence: int | None = None
     claimed: int = 0

@@ -266,10 +266,15 @@ class PlayedStore:
 
     def claim(self, node: int, types: list[str], limit: int, *, share: int | None = None) -> None:
         """One of the nodes asks for work; of each type it runs at most its `share` at once."""
+        # No two claims in one microsecond.
+        self.pass_time(1)
         node_id = self.nodes[node % len(self.nodes)]
         terms = tuple(TypeTerms(job_type=each, max_per_node=share) for each in types)
         claim = Claim(batch=f"batch-{next(self._numbers)}", limit=limit, types=terms)
         claimed = self._transact(node_id, claim=claim).claimed
+        # A claim expires what is over, which may leave dead letters, which it may take at once.
+        self.model.expire(self.now)
+        self.adopt()
         assert not {job.id for job in claimed} & set(self.running)
         self.running.update((job.id, job) for job in claimed)
         taken = [(job.id, job.fence, job.attempts) for job in claimed]
@@ -353,13 +358,12 @@ class PlayedStore:
     def catch_up(self) -> list[Row]:
         """The rows once all that must follow has followed; only what is more than one level away may take a round."""
         self.adopt()
-        rows = self.rows()
-        while any(row.gate in ("parents", "tags") and row.gate != self.model.jobs[row.id].gate for row in rows):
-            assert self.model.levels > 1, f"nobody settled {[row for row in rows if row.gate]}"
-            self.model.levels -= 1
+        if self.model.levels > 1:
             self.maintain()
             self.adopt()
-            rows = self.rows()
+        rows = self.rows()
+        behind = [row for row in rows if row.gate in ("parents", "tags") and row.gate != self.model.jobs[row.id].gate]
+        assert not behind, f"nobody settled {behind}"
         self.model.levels = 0
         assert not any(job.letters for job in self.model.jobs.values()), "a dead letter is missing"
         return rows
@@ -449,8 +453,11 @@ class PlayedStore:
     def clean_up(self, days: int) -> None:
         """Somebody removes what has ended long ago; what is retrying has not."""
         old = [job for job in self.model.jobs.values() if (job.ended_at or FOREVER) <= self.now - days * DAY]
-        assert self.store.upkeep.cleanup_old_jobs(days, self.now) == len(old)
-        self.model.removed(old, self.now)
+        removed = self.store.upkeep.cleanup_old_jobs(days, self.now)
+        assert removed == len(old), (
+            f"of {[job.id for job in old]} {removed} went, not {[row.id for row in self.rows()]}"
+        )
+        self.model.removed(old, self.now, by_age=True)
 
     def reclaim(self, minutes: float) -> None:
         """Somebody thinks that jobs are stuck: living nodes are asked, and nothing is freed."""
@@ -492,6 +499,23 @@ class PlayedStore:
         assert self.store.controls.resume(job_type, now_us=self.now) == self.model.holds_back(job_type or "*", self.now)
         self.model.paused.pop(job_type or "*", None)
 
+    # the end
+
+    def open_all_doors(self) -> None:
+        """Nothing but its prerequisites keeps a job any more."""
+        for name in list(self.model.paused):
+            self.resume(None if name == "*" else name)
+        for lane in list(self.model.limits):
+            self.clear_limits(*lane)
+        self.pass_time(2 * DAY)
+
+    def work_off(self) -> bool:
+        """Complete what runs, then take what is there; whether there was anything."""
+        for job in list(self.running.values()):
+            self.finish(job, "succeeded")
+        self.claim(0, list(TYPES), 100)
+        return bool(self.running)
+
     # looking
 
     def explain(self, job: Job) -> None:
@@ -506,7 +530,7 @@ class PlayedStore:
         assert kinds - {"expires"}, f"nothing is said of job {job.id}"
         if "ready" in kinds:
             assert kinds <= {"ready", "expires"}
-            assert self.model.claimable(job, TYPES, max(self.now, self.model.latest))
+            assert self.model.claimable(job, TYPES, self.now, once=self.model.latest)
             # On new nodes, as many as it takes: of some types each may run only a few.
             running = -1
             while running < len(self.running) and job.free:

@@ -29,7 +29,7 @@ Record = Callable[[str, object], None]
 
 EXAMPLES = int(os.environ.get("JOBWARDEN_TEST_EXAMPLES", "0"))
 """Histories to try; by default a few hundred and always the same ones, so that this is no gamble in CI."""
-DEFAULT_EXAMPLES = 200
+DEFAULT_EXAMPLES = 300
 NIGHTLY_EXAMPLES = 2_000
 STEPS = 40
 
@@ -46,25 +46,31 @@ OUTCOMES = (
     "interrupted",
     "cancelled",
 )
-SPEC = st.builds(
-    Spec,
-    type=st.sampled_from("aab"),
-    priority=st.sampled_from((0, 0, 0, 1, -1)),
-    delay=st.sampled_from((None, None, None, 30)),
-    max_attempts=st.sampled_from((None, 1, 2)),
-    retry_delay=st.sampled_from((None, 0, 0, 10)),
-    backoff=st.booleans(),
-    group=st.sampled_from((None, None, "g", "h")),
-    tags=st.sampled_from(((), (), ("x",), ("y",), ("x", "y"))),
-    after_tags=st.sampled_from(((), (), (), ("x",), ("x", "y"))),
-    parents=st.lists(st.tuples(st.integers(-3, 20), st.sampled_from(("cancel", "run", "fail"))), max_size=2).map(tuple),
-    expires=st.sampled_from((None, None, None, 20)),
-    dead_letter=st.sampled_from((None, None, WRAPPED)),
-    key=st.sampled_from((None, None, None, "k", "l")),
-    ttl=st.sampled_from((None, 60, "forever")),
-)
-
-
+ORDINARY: dict[str, Any] = {
+    "type": st.sampled_from("aab"),
+    "priority": st.sampled_from((0, 0, 0, 1, -1)),
+    "max_attempts": st.sampled_from((None, 1, 2)),
+    "retry_delay": st.sampled_from((0, 0, None, 10)),
+    "backoff": st.booleans(),
+    "group": st.sampled_from((None, "g", "h")),
+    "dead_letter": st.sampled_from((None, WRAPPED)),
+}
+DEPENDENT: dict[str, Any] = {
+    **ORDINARY,
+    "tags": st.sampled_from((("x",), ("y",), ("x", "y"))),
+    "after_tags": st.sampled_from(((), (), (), ("x",), ("x", "y"))),
+    "parents": st.lists(st.tuples(st.integers(-3, 20), st.sampled_from(("cancel", "run", "fail"))), max_size=2).map(
+        tuple
+    ),
+}
+TIMED: dict[str, Any] = {
+    **ORDINARY,
+    "delay": st.sampled_from((None, 30)),
+    "expires": st.sampled_from((None, 20)),
+    "key": st.sampled_from((None, "k", "l")),
+    "ttl": st.sampled_from((None, 60, "forever")),
+}
+SPEC = st.one_of(*(st.builds(Spec, **fields) for fields in (ORDINARY, ORDINARY, DEPENDENT, TIMED)))
 OUTCOME = st.sampled_from(OUTCOMES)
 CLAIM: dict[str, Any] = {
     "node": PLACE,
@@ -74,7 +80,7 @@ CLAIM: dict[str, Any] = {
 }
 LANE = st.sampled_from((("type", "a"), ("type", "a"), ("group", "g"), ("group", "g"), ("type", "b"), ("group", "*")))
 LIMITS = st.one_of(
-    st.builds(lambda number: {"max_running": number}, st.sampled_from((1, 1, 2, 0, None))),
+    st.builds(lambda number: {"max_running": number}, st.sampled_from((1, 2, 1, 2, 3, 0))),
     st.just({"max_per_node": 1}),
     st.builds(lambda number: {"rate": number, "rate_seconds": 20 if number else None}, st.sampled_from((1, 2, None))),
 )
@@ -103,7 +109,7 @@ class StoreMachine(RuleBasedStateMachine):
     stage: Stage
     played: PlayedStore
 
-    @initialize(specs=st.lists(SPEC, min_size=3, max_size=6))
+    @initialize(specs=st.lists(SPEC, min_size=4, max_size=8))
     def open(self, specs: list[Spec]) -> None:
         self.played = PlayedStore(self.stage)
         self.played.add(specs)
@@ -116,6 +122,10 @@ class StoreMachine(RuleBasedStateMachine):
         for job in list(self.played.model.jobs.values()):
             self.played.explain(job)
         self.every_row_is_as_it_must_be()
+        self.played.open_all_doors()
+        while self.played.work_off():
+            self.every_row_is_as_it_must_be()
+        assert not [job for job in self.played.model.jobs.values() if job.live], "a job never ended"
 
     @invariant()
     def every_row_is_as_it_must_be(self) -> None:
@@ -138,27 +148,29 @@ class StoreMachine(RuleBasedStateMachine):
         self.played.claim(node, types, limit, share=share)
 
     @precondition(is_busy)
-    @rule(place=PLACE, outcome=OUTCOME, twice=st.booleans())
-    def finish(self, place: int, outcome: str, twice: bool) -> None:  # noqa: FBT001
-        job = self.played.pick_running(place)
-        if job is not None:
-            self.played.finish(job, outcome, twice=twice)
+    @rule(place=PLACE, outcomes=st.lists(OUTCOME, min_size=1, max_size=3), twice=st.booleans())
+    def finish(self, place: int, outcomes: list[str], twice: bool) -> None:  # noqa: FBT001
+        for outcome in outcomes:
+            job = self.played.pick_running(place)
+            if job is not None:
+                self.played.finish(job, outcome, twice=twice)
 
     @precondition(is_busy)
     @rule(place=PLACE, outcome=OUTCOME)
-    def finish_more(self, place: int, outcome: str) -> None:
+    def finish_one(self, place: int, outcome: str) -> None:
         job = self.played.pick_running(place)
         if job is not None:
             self.played.finish(job, outcome)
 
     @precondition(is_busy)
-    @rule(place=PLACE, verb=st.sampled_from(("give back", "give back", "lose")))
-    def interrupt(self, place: int, verb: str) -> None:
-        job = self.played.pick_running(place)
-        if verb == "lose":
+    @rule(place=PLACE, number=st.integers(0, 2))
+    def interrupt(self, place: int, number: int) -> None:
+        if not number:
             self.played.lose_node(place)
-        elif job is not None:
-            self.played.give_back(job)
+        for _ in range(number):
+            job = self.played.pick_running(place)
+            if job is not None:
+                self.played.give_back(job)
 
     @precondition(lambda self: self.played.late)
     @rule(place=PLACE, outcome=OUTCOME)
@@ -169,13 +181,17 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(place=PLACE, verb=st.sampled_from(("cancel", "cancel", "retry", "retry", "remove")))
     def change(self, place: int, verb: str) -> None:
-        job = self.played.pick(place)
+        jobs = list(self.played.model.jobs.values())
+        # Mostly one with which this can be done.
+        fitting = [job for job in jobs if (job.status in ("failed", "cancelled")) == (verb == "retry")]
+        job = self.played.pick(place, jobs if place % 5 == 4 else fitting)
         if job is not None:
             {"cancel": self.played.cancel, "retry": self.played.retry, "remove": self.played.remove}[verb](job)
 
     @rule(place=PLACE, changes=CHANGES)
     def edit(self, place: int, changes: dict[str, Any]) -> None:
-        job = self.played.pick(place)
+        jobs = list(self.played.model.jobs.values())
+        job = self.played.pick(place, jobs if place % 5 == 4 else [job for job in jobs if job.free])
         if job is not None:
             self.played.edit(job, changes)
 
@@ -201,9 +217,11 @@ class StoreMachine(RuleBasedStateMachine):
         elif lane[0] == "type" or "max_per_node" not in limits:
             self.played.set_limit(*lane, limits)
 
-    @rule(job_type=st.sampled_from(("a", "b", None)), verb=st.sampled_from(("pause", "for 20 s", "resume", "resume")))
+    @rule(
+        job_type=st.sampled_from(("a", "b", "a", "b", None)), verb=st.sampled_from(("resume", "for 20 s", "for ever"))
+    )
     def pause(self, job_type: str | None, verb: str) -> None:
-        if verb == "resume":
+        if verb == "resume" or self.played.model.paused:
             self.played.resume(job_type)
         else:
             self.played.pause(job_type, 20 if verb == "for 20 s" else None)
