@@ -5,6 +5,8 @@ The others are in tests/store/test_known_defects.py.
 
 from __future__ import annotations
 
+from typing import Any
+
 from jobwarden.jobs import JobStatus, Outcome
 from tests.support.site import Site
 from tests.support.waiting import eventually
@@ -14,7 +16,7 @@ SERVED_WITH = {"workers": 2, "kill_grace_seconds": 0.3}
 
 def test_prolong_unavailable_under_hard_kill(served: Site) -> None:
     """A job that is to be killed at its limit can still ask for more time, by a call and by a callback at the limit."""
-    options = {"timeout_ms": 300, "max_attempts": 1, "force_kill_on_timeout": True}
+    options: dict[str, Any] = {"timeout_ms": 300, "max_attempts": 1, "force_kill_on_timeout": True}
     called = served.add("prolong", extra={"ms": 30_000, "work_ms": 600}, **options)
     called_back = served.add("prolong_in_callback", extra={"ms": 30_000, "work_ms": 600, "times": 1}, **options)
     for job_id in (called, called_back):
