@@ -1,6 +1,6 @@
 """The ground of `Client`: one store for each process, opened at the first call and again after a fork.
 
-A connection that was inherited over a fork is never touched. Holds no verb.
+What was inherited over a fork is never touched (`store.forks` closes all connections before one). Holds no verb.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from jobwarden.store.counting import count_jobs
 from jobwarden.store.dialects import Dialect, dialect_for
 from jobwarden.store.failures import store_errors
 from jobwarden.store.feed import Feed
+from jobwarden.store.forks import watch_lasting
 from jobwarden.store.paging import NEWEST_FIRST, OLDEST_FIRST
 from jobwarden.store.ready import Ready
 from jobwarden.store.upkeep import Upkeep
@@ -192,7 +193,7 @@ class Store:
         """A number that changes when any other connection (our writer's too) has committed. Cheap enough to poll."""
         with store_errors(self.url_shown), self._watching_lock:
             if self._watching is None:
-                self._watching = self._dialect.engine.connect()
+                self._watching = watch_lasting(self._dialect.engine.connect())
             return self._dialect.data_version(self._watching)
 
     def side_dir(self, name: str) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from jobwarden.store import forks
 from jobwarden.store.failures import commit_errors, store_errors
 
 if TYPE_CHECKING:
@@ -21,27 +22,43 @@ def transaction(dialect: Dialect, connection: Connection, *, writing: bool = Tru
 
     Raises StoreUnavailableError or StoreError (nothing was changed), or CommitUnknownError.
     """
-    with store_errors(dialect.url_shown):
-        begun = connection.begin()
-        try:
-            dialect.begin(connection, writing=writing)
-            yield connection
-            with commit_errors(dialect.url_shown):
-                begun.commit()
-        except BaseException:
-            _abandon(connection)
-            raise
+    with _no_fork(), store_errors(dialect.url_shown), _begun(dialect, connection, writing=writing):
+        yield connection
 
 
 @contextmanager
 def connected(dialect: Dialect, *, writing: bool) -> Iterator[Connection]:
     """A connection from the pool in one transaction, given back at the end."""
     with (
+        _no_fork(),
         store_errors(dialect.url_shown),
         dialect.engine.connect() as connection,
-        transaction(dialect, connection, writing=writing),
+        _begun(dialect, connection, writing=writing),
     ):
         yield connection
+
+
+class _no_fork:  # noqa: N801 - reads as a verb, and costs less than a generator
+    """Other threads' forks wait for this."""
+
+    def __enter__(self) -> None:
+        forks.enter()
+
+    def __exit__(self, *_: object) -> None:
+        forks.leave()
+
+
+@contextmanager
+def _begun(dialect: Dialect, connection: Connection, *, writing: bool) -> Iterator[None]:
+    begun = connection.begin()
+    try:
+        dialect.begin(connection, writing=writing)
+        yield
+        with commit_errors(dialect.url_shown):
+            begun.commit()
+    except BaseException:
+        _abandon(connection)
+        raise
 
 
 def _abandon(connection: Connection) -> None:

@@ -19,6 +19,7 @@ from jobwarden.store.ends import EndWriter, refusals
 from jobwarden.store.entries import storable
 from jobwarden.store.failures import UnstorableError, store_errors
 from jobwarden.store.follow_up import follow_attempts, follow_up, places_of
+from jobwarden.store.forks import watch_lasting
 from jobwarden.store.freeing import free_node
 from jobwarden.store.rounds import win_round
 from jobwarden.store.schema import job, node
@@ -46,7 +47,7 @@ class Writer:
         self._sql = dialect.statements
         self._where = dialect.url_shown
         with store_errors(self._where):
-            self._connection = dialect.engine.connect()
+            self._connection = watch_lasting(dialect.engine.connect())
 
     def register(self, start: NodeStart, *, now_us: int) -> None:
         """Insert the node's row, with beat 0."""

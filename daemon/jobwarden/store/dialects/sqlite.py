@@ -19,6 +19,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from jobwarden.errors import InvalidJobError, InvalidSettingsError, StoreUnavailableError
 from jobwarden.store import schema
 from jobwarden.store.dialects.sqlite_statements import STATEMENTS
+from jobwarden.store.forks import watch_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,6 +154,7 @@ class SQLiteDialect:
             connect_args={"timeout": self._busy_timeout_seconds, "isolation_level": None},
         )
         event.listen(engine, "connect", self._set_up)
+        watch_engine(engine)
         return engine
 
     def _set_up(self, connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
