@@ -186,7 +186,7 @@ def test_cancel_and_retry_say_what_became_of_the_job(shell: Shell) -> None:
     """Both answer with the job's new state."""
     shell.call("add", "digest")
     assert shell.call("cancel", "1", "--reason", "not needed") == "job 1 is cancelled\n"
-    assert shell.call("retry", "1") == "job 1 is pending again\n"
+    assert shell.call("retry", "1") == "job 1 runs again\n"
     assert shell.json("cancel", "1")["job"]["status"] == "cancelled"
     shell.call("cancel", "1", code=2)
     assert shell.stderr == "jobwarden: job 1 is cancelled, so it cannot be cancelled\n"

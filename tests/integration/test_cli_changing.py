@@ -145,7 +145,7 @@ def test_a_job_is_retried_with_what_ended_because_of_it(shell: Shell, client: Cl
     client.add_job("report", depends_on={"job_ids": [1]})
     node.fail(node.take_one(), error="no", permanent=True)
     assert statuses(client) == ["failed", "cancelled"]
-    assert shell.call("retry", "1", "--with-dependents") == "job 1 is pending again\n"
+    assert shell.call("retry", "1", "--with-dependents") == "job 1 runs again\n"
     assert statuses(client) == ["pending", "pending"]
 
 

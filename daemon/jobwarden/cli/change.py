@@ -99,7 +99,7 @@ def retry_command(
     with open_client(database_url, config) as client:
         if isinstance(wanted, int):
             job = client.retry_job(wanted, with_dependents=with_dependents)
-            _print(job, f"job {job.id} is {job.status} again", as_json=as_json)
+            _print(job, f"job {job.id} runs again", as_json=as_json)
             return
         ids = client.retry_jobs(wanted, dry_run=dry_run)
     _print_ids(ids, "retried", dry_run=dry_run, as_json=as_json)
