@@ -82,7 +82,7 @@ def handler(
         retry_delay: seconds before the first retry.
         retry_on: only these errors are retried, every other one fails the job for good.
         fail_on: these errors fail the job for good, whatever `retry_on` says. `RetryLater` and `FailPermanently` win
-            over both.
+            over both. A group, as asyncio.TaskGroup raises it, is judged by the errors in it: one for good is enough.
         delay: (attempt, error) -> seconds before the next attempt; where it fails, the job's own delay holds.
         heartbeat_timeout_ms: milliseconds without progress or `ctx.heartbeat()` after which an attempt is stopped.
         max_concurrency: how many jobs of this type one daemon runs at once, 1 to 10,000.
