@@ -121,11 +121,11 @@ class Model:
         job.crashes, job.interruptions = job.crashes + crash, job.interruptions + back
         job.lost = job.lost + 1 if outcome == "lost" else 0
         job.attempts -= back and job.interruptions <= 20
-        quarantined = (crash and job.crashes >= 3) or job.lost >= 5
+        job.quarantined = (crash and job.crashes >= 3) or job.lost >= 5
         job.owner = None
         if outcome in ("succeeded", "cancelled"):
             self._end(job, "completed" if outcome == "succeeded" else "cancelled", now)
-        elif permanent or quarantined or job.attempts >= (job.max_attempts or 3):
+        elif permanent or job.quarantined or job.attempts >= (job.max_attempts or 3):
             self._end(job, "failed", now)
         elif back:
             job.status, job.due = "pending", now
@@ -177,6 +177,7 @@ class Model:
     def _revive(self, job: Job, now: int) -> None:
         job.status, job.due, job.ended_at = "pending", now, None
         job.crashes = job.interruptions = job.lost = 0
+        job.quarantined = False
         job.expires = None if job.expires is None or job.expires <= now else job.expires
         job.passed_tags = False
         job.parents, job.missed = {**job.parents, **job.missed}, {}

@@ -39,6 +39,7 @@ class Job:
     crashes: int = 0
     interruptions: int = 0
     lost: int = 0
+    quarantined: bool = False
     started: bool = False
     first: bool = False
     """The running attempt is the one that started it."""

@@ -81,11 +81,12 @@ class Row:
     fence: int
     node_id: str | None
     wish: str | None
+    pending_reason: str | None
     payload: str
 
 
 ROWS = """SELECT id, job_type, group_id, status, attempts, max_attempts, next_attempt_at, ended_at, ready, due_at, gate,
-                 fence, node_id, wish, payload FROM job ORDER BY id"""
+                 fence, node_id, wish, pending_reason, payload FROM job ORDER BY id"""
 
 
 class Stage:

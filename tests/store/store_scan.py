@@ -93,9 +93,17 @@ def _full(limit: Limit | None, used: int) -> bool:
 def _seen(row: Row) -> tuple[object, ...]:
     gate = row.gate if row.gate != "lane" else None
     retrying = row.next_attempt_at if row.status == "failed" else None
-    return row.status, row.ended_at is not None, row.attempts, row.node_id, gate, retrying
+    return (
+        row.status,
+        row.ended_at is not None,
+        row.attempts,
+        row.node_id,
+        gate,
+        retrying,
+        row.pending_reason == "quarantined",
+    )
 
 
 def _expected(job: Job) -> tuple[object, ...]:
     retrying = job.due if job.status == "failed" and job.live else None
-    return job.status, not job.live, job.attempts, job.owner, job.gate, retrying
+    return job.status, not job.live, job.attempts, job.owner, job.gate, retrying, job.quarantined

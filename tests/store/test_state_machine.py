@@ -29,7 +29,7 @@ Record = Callable[[str, object], None]
 
 EXAMPLES = int(os.environ.get("JOBWARDEN_TEST_EXAMPLES", "0"))
 """Histories to try; by default a few hundred and always the same ones, so that this is no gamble in CI."""
-DEFAULT_EXAMPLES = 300
+DEFAULT_EXAMPLES = 250
 NIGHTLY_EXAMPLES = 2_000
 STEPS = 40
 
@@ -49,7 +49,7 @@ OUTCOMES = (
 ORDINARY: dict[str, Any] = {
     "type": st.sampled_from("aab"),
     "priority": st.sampled_from((0, 0, 0, 1, -1)),
-    "max_attempts": st.sampled_from((None, 1, 2)),
+    "max_attempts": st.sampled_from((None, 1, 2, 9)),
     "retry_delay": st.sampled_from((0, 0, None, 10)),
     "backoff": st.booleans(),
     "group": st.sampled_from((None, "g", "h")),
@@ -67,8 +67,8 @@ TIMED: dict[str, Any] = {
     **ORDINARY,
     "delay": st.sampled_from((None, 30)),
     "expires": st.sampled_from((None, 20)),
-    "key": st.sampled_from((None, "k", "l")),
-    "ttl": st.sampled_from((None, 60, "forever")),
+    "key": st.sampled_from(("k", "k", "l", None)),
+    "ttl": st.sampled_from((None, None, 60, "forever")),
 }
 SPEC = st.one_of(*(st.builds(Spec, **fields) for fields in (ORDINARY, ORDINARY, DEPENDENT, TIMED)))
 OUTCOME = st.sampled_from(OUTCOMES)
