@@ -258,7 +258,7 @@ def test_a_replayed_job_that_fails_again_leaves_a_new_dead_letter(scene: Scene) 
     assert again not in {None, letter}
 
 
-@pytest.mark.parametrize("state", ["running", "completed", "removed", "retrying"])
+@pytest.mark.parametrize("state", ["running", "completed", "removed", "retrying", "interrupted"])
 def test_a_dead_letter_that_was_started_stays_as_it_is(scene: Scene, state: str) -> None:
     """Somebody has seen to it, or does so now; the original is replayed all the same."""
     original, letter = dead_lettered(scene)
@@ -270,6 +270,8 @@ def test_a_dead_letter_that_was_started_stays_as_it_is(scene: Scene, state: str)
             scene.complete(job)
         elif state == "retrying":
             scene.end(job, Outcome.FAILED)
+        elif state == "interrupted":
+            scene.end(job, Outcome.INTERRUPTED)
     before = scene.store.get(letter)
     assert scene.store.bulk.replay_dead_letters(work(), now_us=scene.now_us) == [original]
     assert scene.store.get(letter) == before

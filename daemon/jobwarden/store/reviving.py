@@ -109,7 +109,7 @@ def _cancel_unstarted(connection: Connection, sql: Statements, originals: Mappin
     """`originals`: dead letter -> the job that left it."""
     unstarted: dict[int, str] = {}
     for some in chunks(list(originals)):
-        query = select(job.c.id).where(job.c.id.in_(some), FREE, job.c.attempts == 0).with_for_update()
+        query = select(job.c.id).where(job.c.id.in_(some), FREE, job.c.started_at.is_(None)).with_for_update()
         unstarted.update(
             (letter, f"job {originals[letter]} is replayed") for letter in connection.execute(query).scalars()
         )
