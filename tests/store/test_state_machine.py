@@ -89,6 +89,7 @@ CHANGES = st.one_of(
     st.builds(lambda value: {"run_at": value}, st.sampled_from((0, 30))),
     st.builds(lambda value: {"max_attempts": value}, st.sampled_from((None, 1, 2, 5))),
     st.builds(lambda value: {"group": value}, st.sampled_from((None, "g", "h"))),
+    st.builds(lambda value: {"group": value}, st.sampled_from(("g", "h"))),
     st.builds(lambda value: {"tags": value}, st.sampled_from(((), ("x",), ("x", "y")))),
     st.builds(lambda value: {"dead_letter": value}, st.sampled_from((None, WRAPPED))),
     st.builds(lambda value: {"retry_delay": value, "retry_backoff": False}, st.sampled_from((None, 0, 10))),
@@ -135,8 +136,9 @@ class StoreMachine(RuleBasedStateMachine):
             store_scan.compare(self.played.eye, rows, self.played.model)
             store_scan.look_at_lanes(rows, self.played.model)
 
-    @rule(specs=st.lists(SPEC, min_size=1, max_size=4))
-    def add(self, specs: list[Spec]) -> None:
+    @rule(specs=st.lists(SPEC, min_size=1, max_size=4), days=st.sampled_from((0, 0, 0, 0, 8)))
+    def add(self, specs: list[Spec], days: int) -> None:
+        self.played.pass_time(days * DAY)
         self.played.add(specs)
 
     @rule(**CLAIM)
@@ -161,6 +163,15 @@ class StoreMachine(RuleBasedStateMachine):
         job = self.played.pick_running(place)
         if job is not None:
             self.played.finish(job, outcome)
+
+    @precondition(is_busy)
+    @rule(place=PLACE, outcome=st.sampled_from(("crashed", "failed", "interrupted")), times=st.integers(2, 4))
+    def struggle(self, place: int, outcome: str, times: int) -> None:
+        job = self.played.pick_running(place)
+        for _ in range(times):
+            if job is not None and job.id in self.played.running:
+                self.played.finish(self.played.running[job.id], outcome)
+                self.played.claim(place, list(TYPES), 50)
 
     @precondition(is_busy)
     @rule(place=PLACE, number=st.integers(0, 2))
