@@ -17,7 +17,7 @@ import pytest
 
 from jobwarden.client import AsyncClient, Client
 from jobwarden.errors import StoreUnavailableError
-from jobwarden.store.feed import Feed
+from jobwarden.store.people.feed import Feed
 from tests.support.played_node import PlayedNode
 from tests.support.waiting import eventually
 

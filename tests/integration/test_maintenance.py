@@ -10,7 +10,7 @@ from typing import Any
 
 from jobwarden.clock import SYSTEM_CLOCK
 from jobwarden.jobs import JobOptions, JobStatus, Outcome
-from jobwarden.store.upkeep import Reclaimed
+from jobwarden.store.keeping.upkeep import Reclaimed
 from tests.support.site import Site
 from tests.support.waiting import eventually
 

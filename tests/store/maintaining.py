@@ -8,8 +8,8 @@ import msgspec
 from sqlalchemy import text
 
 from jobwarden.store.access import Access
-from jobwarden.store.retention import Retention
-from jobwarden.store.rounds import Rounds, Rules
+from jobwarden.store.keeping.retention import Retention
+from jobwarden.store.keeping.rounds import Rounds, Rules
 from tests.store.scene import Scene
 
 KEEP_ALL = Retention(completed_days=None, ended_days=None)

@@ -31,8 +31,8 @@ from jobwarden.jobs import (
     end_attempt,
 )
 from jobwarden.store import Claim, GiveBack, NodeStart, Receipts, Store, Work, Writer, open_store
-from jobwarden.store.retention import Retention
-from jobwarden.store.rounds import Rounds, Rules
+from jobwarden.store.keeping.retention import Retention
+from jobwarden.store.keeping.rounds import Rounds, Rules
 from tests.store.model import Model
 from tests.store.model_job import DAY, FOREVER, SECOND, WRAPPED, Job, Limit
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobwarden.store.aging import lift_starved
+from jobwarden.store.gates.aging import lift_starved
 from tests.store.scene import Scene
 
 AFTER_SECONDS = 300.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobwarden.jobs import JobOptions, JobStatus, Outcome
-from jobwarden.store.barriers import MOST_AT_ONCE
+from jobwarden.store.gates.barriers import MOST_AT_ONCE
 from tests.store.maintaining import maintain, rows
 from tests.store.scene import Scene
 

@@ -9,9 +9,10 @@ import pytest
 
 from jobwarden.clock import SECOND_US, to_datetime
 from jobwarden.jobs import FailureReason, JobChanges, JobFilter, JobOptions, JobStatus, Outcome
-from jobwarden.store import Changed, cancelling, editing, reviving
+from jobwarden.store import Changed
 from jobwarden.store.access import Access
 from jobwarden.store.dialects import dialect_for
+from jobwarden.store.people import cancelling, editing, reviving
 from tests.store.scene import Scene
 
 ALL = JobFilter()

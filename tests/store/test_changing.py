@@ -7,7 +7,7 @@ import pytest
 from jobwarden.errors import JobStateError, UnknownJobError
 from jobwarden.jobs import FailureReason, JobStatus, Outcome
 from jobwarden.store import Wish
-from jobwarden.store.free_ends import end_free_jobs
+from jobwarden.store.gates.free_ends import end_free_jobs
 from tests.store.maintaining import access_of
 from tests.store.scene import NODE, Scene
 

@@ -11,10 +11,12 @@ from sqlalchemy import Connection, select, text
 
 from jobwarden.clock import SECOND_US, to_datetime
 from jobwarden.jobs import JobFilter, Outcome
-from jobwarden.store import counting, schema, tallies
+from jobwarden.store import schema
 from jobwarden.store.access import Access
 from jobwarden.store.dialects import dialect_for
-from jobwarden.store.filters import conditions
+from jobwarden.store.keeping import tallies
+from jobwarden.store.people import counting
+from jobwarden.store.people.filters import conditions
 from tests.store.scene import Scene
 
 

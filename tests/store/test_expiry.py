@@ -9,8 +9,9 @@ import pytest
 
 from jobwarden.clock import to_datetime
 from jobwarden.jobs import FailureReason, JobOptions, JobStatus, Outcome, TypeTerms
-from jobwarden.store import Claim, expiring
-from jobwarden.store.expiring import expire
+from jobwarden.store import Claim
+from jobwarden.store.keeping import expiring
+from jobwarden.store.keeping.expiring import expire
 from tests.store.maintaining import access_of, maintain
 from tests.store.scene import Scene
 

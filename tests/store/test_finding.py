@@ -13,7 +13,7 @@ from jobwarden.errors import InvalidJobError
 from jobwarden.jobs import JobFilter, JobStatus
 from jobwarden.store import schema
 from jobwarden.store.dialects import dialect_for
-from jobwarden.store.paging import ORDERS
+from jobwarden.store.people.paging import ORDERS
 from tests.store.scene import NAME, NODE, START_US, Scene
 
 

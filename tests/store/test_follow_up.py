@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobwarden.jobs import ClaimedJob, FailureReason, JobFilter, JobOptions, JobStatus, Outcome, complete, end_attempt
-from jobwarden.store.barriers import MOST_AT_ONCE
+from jobwarden.store.gates.barriers import MOST_AT_ONCE
 from tests.store.maintaining import maintain, rows
 from tests.store.scene import NAME, NODE, Scene
 

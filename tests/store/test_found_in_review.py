@@ -11,9 +11,9 @@ from sqlalchemy import event
 from jobwarden.jobs import JobOptions, JobStatus
 from jobwarden.jobs.filter import JobChanges
 from jobwarden.jobs.options import Dependency, DependsOn
-from jobwarden.store.barriers import MOST_AT_ONCE
-from jobwarden.store.lanes import FURTHEST
-from jobwarden.store.retention import Retention
+from jobwarden.store.gates.barriers import MOST_AT_ONCE
+from jobwarden.store.gates.lanes import FURTHEST
+from jobwarden.store.keeping.retention import Retention
 from tests.store.maintaining import KEEP_ALL, access_of, maintain, rows
 from tests.store.scene import Scene
 

@@ -14,7 +14,7 @@ import pytest
 from jobwarden.errors import JobStateError
 from jobwarden.jobs import Ending, FailureReason, JobFilter, JobOptions, JobStatus, Outcome, complete
 from jobwarden.store import Refusal, Wish
-from jobwarden.store.rounds import Rounds
+from jobwarden.store.keeping.rounds import Rounds
 from tests.store.maintaining import USUAL
 from tests.store.scene import NAME, NODE, Scene
 

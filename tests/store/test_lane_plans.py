@@ -11,7 +11,7 @@ from sqlalchemy import event
 
 from jobwarden.clock import SECOND_US, to_datetime
 from jobwarden.jobs import ClaimedJob, TypeTerms
-from jobwarden.store.aging import lift_starved
+from jobwarden.store.gates.aging import lift_starved
 from tests.store.scene import Scene
 
 SMALL = ("SCAN job USING INDEX job_node", "SCAN job USING INDEX job_wish", "SCAN job USING COVERING INDEX job_wish")

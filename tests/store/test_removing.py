@@ -13,7 +13,7 @@ from jobwarden.jobs import JobFilter, JobOptions, JobStatus
 from jobwarden.store import Changed, Store, schema
 from jobwarden.store.access import Access
 from jobwarden.store.dialects import dialect_for
-from jobwarden.store.removing import delete_jobs
+from jobwarden.store.people.removing import delete_jobs
 from tests.store.scene import Scene
 
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from jobwarden.jobs import JobOptions, JobStatus
-from jobwarden.store.rounds import LANES, Rounds
+from jobwarden.store.keeping.rounds import LANES, Rounds
 from tests.store.maintaining import KEEP_ALL, USUAL, maintain, rows, tamper
 from tests.store.scene import Scene
 

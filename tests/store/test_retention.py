@@ -11,10 +11,10 @@ import pytest
 
 from jobwarden.errors import JobStateError, UnknownJobError
 from jobwarden.jobs import ClaimedJob, JobOptions, JobStatus, Outcome
-from jobwarden.store import retention
 from jobwarden.store.dialects import dialect_for
-from jobwarden.store.retention import DAY_US, Retention
-from jobwarden.store.rounds import BATCH, Rounds
+from jobwarden.store.keeping import retention
+from jobwarden.store.keeping.retention import DAY_US, Retention
+from jobwarden.store.keeping.rounds import BATCH, Rounds
 from tests.store.maintaining import USUAL, access_of, maintain, rows, tamper
 from tests.store.scene import Scene
 

@@ -14,11 +14,12 @@ from sqlalchemy import text
 from jobwarden.clock import SECOND_US
 from jobwarden.errors import InvalidJobError
 from jobwarden.jobs import JobOptions, JobStatus, Outcome
-from jobwarden.store import Store, Wish, open_store, retention, rounds
+from jobwarden.store import Store, Wish, open_store
+from jobwarden.store.keeping import retention, rounds
+from jobwarden.store.keeping.retention import Retention
+from jobwarden.store.keeping.rounds import BATCH, LONGEST_PERIOD_US, Duty, Rounds
+from jobwarden.store.keeping.upkeep import Reclaimed
 from jobwarden.store.life import hold_node, lock_path
-from jobwarden.store.retention import Retention
-from jobwarden.store.rounds import BATCH, LONGEST_PERIOD_US, Duty, Rounds
-from jobwarden.store.upkeep import Reclaimed
 from jobwarden.store.work import ProlongNote
 from tests.store.maintaining import USUAL, access_of, maintain, rows, tamper
 from tests.store.scene import NAME, NODE, Scene

@@ -10,8 +10,8 @@ import pytest
 from jobwarden import events
 from jobwarden.clock import MILLISECOND_NS, SECOND_NS, Clock
 from jobwarden.errors import CommitUnknownError, StoreError, StoreUnavailableError
-from jobwarden.store.retention import Retention
-from jobwarden.store.rounds import Rounds, Rules, Step
+from jobwarden.store.keeping.retention import Retention
+from jobwarden.store.keeping.rounds import Rounds, Rules, Step
 from jobwarden.store.writer import Writer
 from jobwarden.supervisor.maintenance import Maintenance
 

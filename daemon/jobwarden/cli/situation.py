@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from jobwarden.jobs.control import Control
-    from jobwarden.store.reading import RunningJob
+    from jobwarden.store.people.reading import RunningJob
     from jobwarden.store.store import Store
     from jobwarden.store.work import NodeView
 

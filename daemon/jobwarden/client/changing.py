@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 from jobwarden.client import arguments, waiting
 from jobwarden.client.connected import Connected, now_us
 from jobwarden.client.filters import FilterFields, checked_changes, demanded_filter
-from jobwarden.store.changing import CANCELLED
+from jobwarden.store.people.changing import CANCELLED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobwarden.jobs import JobChanges, JobFilter, JobRecord
-    from jobwarden.store.bulk import Changed
+    from jobwarden.store.people.bulk import Changed
 
 
 class Changing(Connected):

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from jobwarden.client import arguments
 from jobwarden.client.connected import Connected, now_us
 from jobwarden.clock import to_us
-from jobwarden.store.controls import UNCHANGED, Unchanged
+from jobwarden.store.people.controls import UNCHANGED, Unchanged
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from jobwarden.jobs.control import Control
-    from jobwarden.store.upkeep import Reclaimed
+    from jobwarden.store.keeping.upkeep import Reclaimed
 
 
 class Operating(Connected):

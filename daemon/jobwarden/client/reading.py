@@ -11,7 +11,7 @@ from jobwarden.client.filters import FilterFields, checked_filter
 if TYPE_CHECKING:
     from jobwarden.jobs import Attempt, JobEvent, JobFilter, JobRecord
     from jobwarden.jobs.control import Explanation
-    from jobwarden.store.paging import Page
+    from jobwarden.store.people.paging import Page
 
 NEWEST_FIRST = "-id"
 

@@ -6,8 +6,8 @@ The only room that knows SQL. Imports jobs, clock and errors, nothing above.
 from jobwarden.jobs.filter import RETRYING
 from jobwarden.store.bell import Bell
 from jobwarden.store.matching import Changed
-from jobwarden.store.paging import Page
-from jobwarden.store.reading import RunningJob
+from jobwarden.store.people.paging import Page
+from jobwarden.store.people.reading import RunningJob
 from jobwarden.store.store import Store, open_store
 from jobwarden.store.work import (
     Claim,

@@ -17,10 +17,11 @@ from jobwarden.clock import SECOND_US, to_us
 from jobwarden.errors import InvalidJobError
 from jobwarden.jobs.options import LAST_MOMENT, JobOptions
 from jobwarden.jobs.outcome import JobStatus
-from jobwarden.store import barriers, edges, entries, prerequisites
-from jobwarden.store.barriers import Place, Waiting
-from jobwarden.store.follow_up import follow_up
-from jobwarden.store.lanes import Lanes
+from jobwarden.store import entries
+from jobwarden.store.gates import barriers, edges, prerequisites
+from jobwarden.store.gates.barriers import Place, Waiting
+from jobwarden.store.gates.follow_up import follow_up
+from jobwarden.store.gates.lanes import Lanes
 from jobwarden.store.readiness import NOT_READY, Gate, Readiness, readiness
 from jobwarden.store.schema import key
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, TextClause
 
     from jobwarden.store.entries import Row
-    from jobwarden.store.prerequisites import References
+    from jobwarden.store.gates.prerequisites import References
     from jobwarden.store.statements import Statements
 
 IDEMPOTENCY_TTL_SECONDS = 7 * 86_400

@@ -14,11 +14,11 @@ from jobwarden.jobs.claim import ClaimedJob, TypeTerms
 from jobwarden.jobs.control import EVERYTHING
 from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS, DEFAULT_RETRY_DELAY_SECONDS
 from jobwarden.store import entries
-from jobwarden.store.expiring import expire_all
-from jobwarden.store.lanes import NO_LANES, WAITER, Lanes, Waiter, adjust_changed, admit, withdraw
-from jobwarden.store.limits import TYPE, Limits, read_limits, says_nothing
+from jobwarden.store.gates.lanes import NO_LANES, WAITER, Lanes, Waiter, adjust_changed, admit, withdraw
+from jobwarden.store.gates.limits import TYPE, Limits, read_limits, says_nothing
+from jobwarden.store.gates.tokens import admit_by_time, next_token_us, take_for
+from jobwarden.store.keeping.expiring import expire_all
 from jobwarden.store.schema import control, job
-from jobwarden.store.tokens import admit_by_time, next_token_us, take_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

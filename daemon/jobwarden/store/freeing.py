@@ -15,7 +15,7 @@ from jobwarden.jobs.claim import ClaimedJob
 from jobwarden.jobs.ending import AttemptFacts, Ending, end_attempt
 from jobwarden.jobs.outcome import Outcome
 from jobwarden.store.ends import EndWriter
-from jobwarden.store.follow_up import follow_attempts
+from jobwarden.store.gates.follow_up import follow_attempts
 from jobwarden.store.schema import node
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import func, select
 
 from jobwarden.jobs.outcome import JobStatus
-from jobwarden.store.filters import conditions, in_states
+from jobwarden.store.people.filters import conditions, in_states
 from jobwarden.store.schema import job
 
 if TYPE_CHECKING:

@@ -12,20 +12,21 @@ from typing import TYPE_CHECKING
 
 from jobwarden.errors import SchemaMismatchError, StoreError, StoreUnavailableError
 from jobwarden.jobs.filter import JobFilter
-from jobwarden.store import migrations, reading
+from jobwarden.store import migrations
 from jobwarden.store.access import Access
 from jobwarden.store.adding import add_jobs
-from jobwarden.store.bulk import Bulk
-from jobwarden.store.changing import cancel_job, retry_job
-from jobwarden.store.controls import Controls
-from jobwarden.store.counting import count_jobs
 from jobwarden.store.dialects import Dialect, dialect_for
 from jobwarden.store.failures import store_errors
-from jobwarden.store.feed import Feed
 from jobwarden.store.forks import watch_lasting
-from jobwarden.store.paging import NEWEST_FIRST, OLDEST_FIRST
-from jobwarden.store.ready import Ready
-from jobwarden.store.upkeep import Upkeep
+from jobwarden.store.keeping.upkeep import Upkeep
+from jobwarden.store.people import reading
+from jobwarden.store.people.bulk import Bulk
+from jobwarden.store.people.changing import cancel_job, retry_job
+from jobwarden.store.people.controls import Controls
+from jobwarden.store.people.counting import count_jobs
+from jobwarden.store.people.feed import Feed
+from jobwarden.store.people.paging import NEWEST_FIRST, OLDEST_FIRST
+from jobwarden.store.people.ready import Ready
 from jobwarden.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from jobwarden.jobs.history import Attempt, JobEvent
     from jobwarden.jobs.options import JobOptions
     from jobwarden.jobs.record import JobRecord
-    from jobwarden.store.reading import RunningJob
+    from jobwarden.store.people.reading import RunningJob
     from jobwarden.store.work import NodeView
 
 

@@ -13,17 +13,17 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, select, text, update
 
 from jobwarden.store import entries
-from jobwarden.store.changing import obey_wishes
 from jobwarden.store.claiming import claim_jobs, next_due_us
 from jobwarden.store.ends import EndWriter, refusals
 from jobwarden.store.entries import storable
 from jobwarden.store.failures import UnstorableError, store_errors
-from jobwarden.store.follow_up import follow_attempts, follow_up, places_of
 from jobwarden.store.forks import watch_lasting
 from jobwarden.store.freeing import free_node
-from jobwarden.store.rounds import win_round
+from jobwarden.store.gates.follow_up import follow_attempts, follow_up, places_of
+from jobwarden.store.gates.tokens import return_for, tokens_of
+from jobwarden.store.keeping.rounds import win_round
+from jobwarden.store.people.changing import obey_wishes
 from jobwarden.store.schema import job, node
-from jobwarden.store.tokens import return_for, tokens_of
 from jobwarden.store.transactions import transaction
 from jobwarden.store.work import NodeStart, Receipts, Wish, Work
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from jobwarden.store.dialects import Dialect
-    from jobwarden.store.rounds import Rounds, Step
+    from jobwarden.store.keeping.rounds import Rounds, Step
 
 LONGEST_LOG_BYTES = 4 * 1024 * 1024
 

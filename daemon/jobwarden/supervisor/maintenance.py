@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from jobwarden import events
 from jobwarden.clock import SECOND_NS, SECOND_US
 from jobwarden.errors import CommitUnknownError, StoreError, StoreUnavailableError
-from jobwarden.store.rounds import Rounds, Step
+from jobwarden.store.keeping.rounds import Rounds, Step
 
 if TYPE_CHECKING:
     from jobwarden.clock import Clock
-    from jobwarden.store.rounds import Rules
+    from jobwarden.store.keeping.rounds import Rules
     from jobwarden.store.writer import Writer
 
 _PAUSES_PER_BATCH = 2

@@ -20,8 +20,8 @@ from jobwarden.errors import InvalidSettingsError
 from jobwarden.kernel import adopt_orphans, die_with_parent, hide_memory
 from jobwarden.settings import Settings, load_settings
 from jobwarden.store.bell import Bell
-from jobwarden.store.retention import Retention
-from jobwarden.store.rounds import Rules
+from jobwarden.store.keeping.retention import Retention
+from jobwarden.store.keeping.rounds import Rules
 from jobwarden.store.work import NodeStart
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.answer import Answer

@@ -13,14 +13,15 @@ from sqlalchemy import and_, case, func, insert, select, update
 
 from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS
 from jobwarden.jobs.outcome import JobStatus
-from jobwarden.store import edges, tallies
-from jobwarden.store.barriers import Place, Waiting, admit
-from jobwarden.store.cancelling import cancel_jobs
 from jobwarden.store.entries import as_json
-from jobwarden.store.filters import FREE
-from jobwarden.store.follow_up import follow_up
-from jobwarden.store.lanes import Lanes
+from jobwarden.store.gates import edges
+from jobwarden.store.gates.barriers import Place, Waiting, admit
+from jobwarden.store.gates.follow_up import follow_up
+from jobwarden.store.gates.lanes import Lanes
+from jobwarden.store.keeping import tallies
 from jobwarden.store.matching import chunks
+from jobwarden.store.people.cancelling import cancel_jobs
+from jobwarden.store.people.filters import FREE
 from jobwarden.store.readiness import Gate, Readiness, readiness
 from jobwarden.store.schema import edge, event, job, tag
 

@@ -11,10 +11,10 @@ from sqlalchemy import update
 
 from jobwarden.jobs.outcome import FailureReason, JobStatus
 from jobwarden.store.entries import storable
-from jobwarden.store.filters import RUNNING
-from jobwarden.store.follow_up import follow_up
-from jobwarden.store.free_ends import end_free_jobs
+from jobwarden.store.gates.follow_up import follow_up
+from jobwarden.store.gates.free_ends import end_free_jobs
 from jobwarden.store.matching import chunks
+from jobwarden.store.people.filters import RUNNING
 from jobwarden.store.schema import job
 
 if TYPE_CHECKING:

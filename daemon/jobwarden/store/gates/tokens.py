@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import select, text
 
-from jobwarden.store.lanes import Lanes, lock_lanes, withdraw
-from jobwarden.store.limits import GROUP, TYPE, Lane, read_limits
+from jobwarden.store.gates.lanes import Lanes, lock_lanes, withdraw
+from jobwarden.store.gates.limits import GROUP, TYPE, Lane, read_limits
+from jobwarden.store.gates.starts import return_tokens, starts_of, take_tokens
 from jobwarden.store.schema import job
-from jobwarden.store.starts import return_tokens, starts_of, take_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from jobwarden.jobs.rate import Rate
-    from jobwarden.store.limits import Limits
+    from jobwarden.store.gates.limits import Limits
     from jobwarden.store.statements import Statements
 
 _CHUNK = 500

@@ -17,11 +17,11 @@ from jobwarden.jobs.filter import JobChanges
 from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS, encode_json
 from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store import entries
-from jobwarden.store.barriers import Place, look_again
-from jobwarden.store.filters import FREE
-from jobwarden.store.follow_up import follow_up
-from jobwarden.store.lanes import Lanes
+from jobwarden.store.gates.barriers import Place, look_again
+from jobwarden.store.gates.follow_up import follow_up
+from jobwarden.store.gates.lanes import Lanes
 from jobwarden.store.matching import chunks
+from jobwarden.store.people.filters import FREE
 from jobwarden.store.readiness import Gate, Readiness, claim_rank, readiness
 from jobwarden.store.schema import event, job, tag
 

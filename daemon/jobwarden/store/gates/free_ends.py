@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, delete, insert, select, text, update
 
 from jobwarden.jobs.outcome import JobStatus
-from jobwarden.store import dead_letters, entries, tallies
-from jobwarden.store.filters import FREE
+from jobwarden.store import entries
+from jobwarden.store.gates import dead_letters
+from jobwarden.store.keeping import tallies
 from jobwarden.store.matching import chunks
+from jobwarden.store.people.filters import FREE
 from jobwarden.store.schema import barrier, event, job, tag
 
 if TYPE_CHECKING:

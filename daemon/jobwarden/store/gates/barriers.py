@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from jobwarden.store.lanes import Lanes
+    from jobwarden.store.gates.lanes import Lanes
     from jobwarden.store.statements import Statements
 
 Place = tuple[str, str | None]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import and_, func, literal_column, select, true
 
 from jobwarden.jobs.control import EVERYTHING
-from jobwarden.store.limits import read_limits
+from jobwarden.store.gates.limits import read_limits
 from jobwarden.store.schema import job
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from sqlalchemy import delete, func, select
 
 from jobwarden.errors import JobStateError, UnknownJobError
 from jobwarden.jobs.outcome import JobStatus
-from jobwarden.store import tallies
-from jobwarden.store.cancelling import cancel_jobs
-from jobwarden.store.follow_up import follow_up
+from jobwarden.store.gates.follow_up import follow_up
+from jobwarden.store.keeping import tallies
 from jobwarden.store.matching import chunks
+from jobwarden.store.people.cancelling import cancel_jobs
 from jobwarden.store.schema import edge, event, job, key
 
 if TYPE_CHECKING:

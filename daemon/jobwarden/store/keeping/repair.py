@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import func, not_, or_, select, text, update
 
-from jobwarden.store import barriers, edges
-from jobwarden.store.lanes import Lanes
+from jobwarden.store.gates import barriers, edges
+from jobwarden.store.gates.lanes import Lanes
 from jobwarden.store.schema import barrier, edge, job
 
 if TYPE_CHECKING:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobwarden.jobs.outcome import JobStatus
-from jobwarden.store import counting, paging
-from jobwarden.store.cancelling import ask_to_cancel, cancel_jobs
-from jobwarden.store.editing import edit_job, edit_jobs
-from jobwarden.store.filters import FREE_STATE, NOT_RUNNING, in_states
 from jobwarden.store.matching import Changed, count_running, matching_ids
-from jobwarden.store.paging import Page
-from jobwarden.store.removing import remove_job, remove_jobs
-from jobwarden.store.reviving import DEAD_LETTERED, replay_dead_letters, revive_jobs
+from jobwarden.store.people import counting, paging
+from jobwarden.store.people.cancelling import ask_to_cancel, cancel_jobs
+from jobwarden.store.people.editing import edit_job, edit_jobs
+from jobwarden.store.people.filters import FREE_STATE, NOT_RUNNING, in_states
+from jobwarden.store.people.paging import Page
+from jobwarden.store.people.removing import remove_job, remove_jobs
+from jobwarden.store.people.reviving import DEAD_LETTERED, replay_dead_letters, revive_jobs
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement

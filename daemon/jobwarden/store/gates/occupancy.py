@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select, text
 
-from jobwarden.store.limits import GROUP, TYPE, Lane
+from jobwarden.store.gates.limits import GROUP, TYPE, Lane
+from jobwarden.store.gates.starts import starts_of
 from jobwarden.store.schema import job
-from jobwarden.store.starts import starts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sqlalchemy import Connection
 
-    from jobwarden.store.limits import Limits
+    from jobwarden.store.gates.limits import Limits
 
 _CHUNK = 500
 # Literals, so that the partial indexes job_claim, job_node and job_group are used.

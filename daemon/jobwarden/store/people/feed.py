@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, or_, select
 
 from jobwarden.jobs.history import FeedEvent
-from jobwarden.store import cursors
-from jobwarden.store.reading import event_of
+from jobwarden.store.people import cursors
+from jobwarden.store.people.reading import event_of
 from jobwarden.store.schema import event, job
 
 if TYPE_CHECKING:

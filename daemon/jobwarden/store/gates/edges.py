@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import and_, bindparam, insert, or_, select, text, update
 
 from jobwarden.jobs.outcome import FailureReason, JobStatus, OnParentFailure
-from jobwarden.store import barriers
-from jobwarden.store.barriers import MOST_AT_ONCE, WAITING, Place, Waiting
-from jobwarden.store.free_ends import end_free_jobs
+from jobwarden.store.gates import barriers
+from jobwarden.store.gates.barriers import MOST_AT_ONCE, WAITING, Place, Waiting
+from jobwarden.store.gates.free_ends import end_free_jobs
 from jobwarden.store.matching import chunks
 from jobwarden.store.schema import edge, job
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from jobwarden.store.lanes import Lanes
+    from jobwarden.store.gates.lanes import Lanes
     from jobwarden.store.statements import Statements
 
 OPEN = text("edge.settled IS NULL")

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import ColumnElement, Select, and_, not_, or_, select, text, update
 
 from jobwarden.jobs.control import EVERYTHING
-from jobwarden.store.limits import GROUP, TYPE, Lane, Limits, read_limits
-from jobwarden.store.occupancy import Occupancy
+from jobwarden.store.gates.limits import GROUP, TYPE, Lane, Limits, read_limits
+from jobwarden.store.gates.occupancy import Occupancy
 from jobwarden.store.schema import control, job
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import msgspec
 from sqlalchemy import select
 
-from jobwarden.store import barriers, dead_letters, edges, tallies
-from jobwarden.store.free_ends import bury_tags
-from jobwarden.store.lanes import Lanes
+from jobwarden.store.gates import barriers, dead_letters, edges
+from jobwarden.store.gates.free_ends import bury_tags
+from jobwarden.store.gates.lanes import Lanes
+from jobwarden.store.keeping import tallies
 from jobwarden.store.matching import chunks
 from jobwarden.store.schema import event, job
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from jobwarden.store.barriers import Place
+    from jobwarden.store.gates.barriers import Place
     from jobwarden.store.statements import Statements
 
 

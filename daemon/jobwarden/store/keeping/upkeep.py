@@ -14,9 +14,10 @@ import msgspec
 
 from jobwarden.clock import SECOND_US
 from jobwarden.errors import InvalidJobError
-from jobwarden.store import reading, reclaiming, retention
+from jobwarden.store.keeping import reclaiming, retention
+from jobwarden.store.keeping.retention import DAY_US, ENDS
 from jobwarden.store.life import is_free, lock_path
-from jobwarden.store.retention import DAY_US, ENDS
+from jobwarden.store.people import reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable

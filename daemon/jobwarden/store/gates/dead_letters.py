@@ -15,7 +15,7 @@ from jobwarden.clock import to_datetime
 from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS, JobOptions
 from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store import entries
-from jobwarden.store.lanes import Lanes
+from jobwarden.store.gates.lanes import Lanes
 from jobwarden.store.readiness import readiness
 from jobwarden.store.schema import event, job
 

@@ -13,7 +13,7 @@ from sqlalchemy import and_, func, literal_column, select
 
 from jobwarden.jobs.filter import ENDED, RETRYING
 from jobwarden.jobs.outcome import JobStatus
-from jobwarden.store.filters import RUNNING, conditions
+from jobwarden.store.people.filters import RUNNING, conditions
 from jobwarden.store.schema import job, tally
 
 if TYPE_CHECKING:

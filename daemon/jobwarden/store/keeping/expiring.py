@@ -12,8 +12,8 @@ from sqlalchemy import select, text
 
 from jobwarden.clock import to_datetime
 from jobwarden.jobs.outcome import FailureReason, JobStatus
-from jobwarden.store.follow_up import follow_up
-from jobwarden.store.free_ends import end_free_jobs
+from jobwarden.store.gates.follow_up import follow_up
+from jobwarden.store.gates.free_ends import end_free_jobs
 from jobwarden.store.schema import job
 
 if TYPE_CHECKING:

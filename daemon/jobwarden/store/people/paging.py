@@ -14,8 +14,8 @@ from sqlalchemy import and_, or_
 from jobwarden.clock import to_us
 from jobwarden.errors import InvalidJobError
 from jobwarden.jobs.record import JobRecord
-from jobwarden.store import cursors, reading
-from jobwarden.store.filters import conditions
+from jobwarden.store.people import cursors, reading
+from jobwarden.store.people.filters import conditions
 from jobwarden.store.schema import job
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from sqlalchemy import RowMapping, func, select, text, tuple_
 
 from jobwarden.clock import SECOND_US, to_datetime
 from jobwarden.jobs.control import EVERYTHING, Reason, ReasonKind
-from jobwarden.store.limits import GROUP, TYPE, read_limits
+from jobwarden.store.gates.limits import GROUP, TYPE, read_limits
+from jobwarden.store.gates.starts import starts_of
+from jobwarden.store.people.reading import all_nodes
 from jobwarden.store.readiness import Gate
-from jobwarden.store.reading import all_nodes
 from jobwarden.store.schema import control, job
-from jobwarden.store.starts import starts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
     from jobwarden.jobs.rate import Rate
-    from jobwarden.store.limits import Lane, Limits
+    from jobwarden.store.gates.limits import Lane, Limits
     from jobwarden.store.work import NodeView
 
 MOST_HOLDERS = 5

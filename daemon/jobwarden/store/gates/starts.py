@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
     from jobwarden.jobs.rate import Rate
-    from jobwarden.store.limits import Lane
+    from jobwarden.store.gates.limits import Lane
 
 _CHUNK = 500
 

@@ -15,7 +15,7 @@ from jobwarden.clock import to_datetime
 from jobwarden.errors import UnknownJobError
 from jobwarden.jobs.control import Explanation, Reason, ReasonKind
 from jobwarden.jobs.outcome import JobStatus
-from jobwarden.store.hindrances import hindrances, shown
+from jobwarden.store.people.hindrances import hindrances, shown
 from jobwarden.store.readiness import Gate
 from jobwarden.store.schema import barrier, edge, job
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import or_, select, text, update
 
 from jobwarden.jobs.outcome import FailureReason, JobStatus
-from jobwarden.store.edges import MET
+from jobwarden.store.gates.edges import MET
 from jobwarden.store.matching import chunks
-from jobwarden.store.reviving import revive_jobs
+from jobwarden.store.people.reviving import revive_jobs
 from jobwarden.store.schema import edge, job
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from sqlalchemy import select
 
 from jobwarden.errors import JobStateError, UnknownJobError
 from jobwarden.jobs.outcome import JobStatus
-from jobwarden.store.cancelling import ask_to_cancel, cancel_jobs
-from jobwarden.store.dependents import revive_dependents
-from jobwarden.store.reviving import revive_jobs
+from jobwarden.store.gates.dependents import revive_dependents
+from jobwarden.store.people.cancelling import ask_to_cancel, cancel_jobs
+from jobwarden.store.people.reviving import revive_jobs
 from jobwarden.store.schema import job
 
 if TYPE_CHECKING:

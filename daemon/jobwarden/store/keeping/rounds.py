@@ -14,10 +14,10 @@ from sqlalchemy import insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from jobwarden.clock import SECOND_US
-from jobwarden.store import repair, retention, tallies
-from jobwarden.store.aging import lift_starved
-from jobwarden.store.expiring import expire
-from jobwarden.store.retention import DAY_US, ENDS, Retention
+from jobwarden.store.gates.aging import lift_starved
+from jobwarden.store.keeping import repair, retention, tallies
+from jobwarden.store.keeping.expiring import expire
+from jobwarden.store.keeping.retention import DAY_US, ENDS, Retention
 from jobwarden.store.schema import maintenance
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from jobwarden.clock import SECOND_US
 from jobwarden.jobs.control import ControlScope
 from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store.adding import IDEMPOTENCY_TTL_SECONDS
-from jobwarden.store.removing import delete_jobs
+from jobwarden.store.people.removing import delete_jobs
 from jobwarden.store.schema import barrier, control, edge, event, job, key, start
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from jobwarden.clock import to_datetime
 from jobwarden.errors import InvalidJobError
 from jobwarden.jobs.control import EVERYTHING, Control, ControlScope, Explanation
 from jobwarden.jobs.options import LONGEST_SECONDS, refuse_unstorable
-from jobwarden.store.explaining import explain_job
-from jobwarden.store.lanes import adjust_changed
-from jobwarden.store.limits import says_nothing
+from jobwarden.store.gates.lanes import adjust_changed
+from jobwarden.store.gates.limits import says_nothing
+from jobwarden.store.people.explaining import explain_job
 from jobwarden.store.schema import control
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""What keeps the store in order over time: rounds, retention, repair, expiry, tallies, reclaiming by hand."""
