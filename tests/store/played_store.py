@@ -539,7 +539,8 @@ class PlayedStore:
                 running = len(self.running)
                 self._join()
                 self.claim(-1, [job.type], 100)
-            assert job.status == "processing", f"job {job.id} was told to be ready"
+            # In a lane another one may be next of those that are due.
+            assert job.status == "processing" or self.model.lanes_of(job), f"job {job.id} was told to be ready"
 
     def count(self) -> None:
         """What the store counts is what is there."""

@@ -138,6 +138,16 @@ def test_a_limit_names_the_jobs_that_hold_it(scene: Scene) -> None:
     )
 
 
+def test_a_job_that_has_just_become_due_in_a_full_lane_is_told_of_the_limit(scene: Scene) -> None:
+    """Nobody has looked at the store since: it is not ready, and the next look will not make it so."""
+    serve(scene, "work")
+    scene.store.controls.set_limit("type", "work", max_running=1, now_us=scene.now_us)
+    ready, later = scene.add(), scene.add(run_at=to_datetime(scene.now_us + SECOND_US))
+    scene.pass_seconds(2)
+    assert kinds(scene, ready) == [ReasonKind.READY]
+    assert kinds(scene, later) == [ReasonKind.LIMIT]
+
+
 def test_a_rate_says_when_the_next_may_start(scene: Scene) -> None:
     """`next_at` is the moment of the next token."""
     serve(scene, "work")

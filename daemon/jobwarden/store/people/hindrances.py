@@ -72,7 +72,7 @@ def _pauses(connection: Connection, row: RowMapping, *, now_us: int) -> Iterator
 
 
 def _lanes(connection: Connection, row: RowMapping, limits: Limits, *, now_us: int) -> Iterator[Reason]:
-    if row["gate"] != Gate.LANE:
+    if row["ready"] is not None:
         return
     lanes = limits.lanes_of(row["job_type"], row["group_id"])
     full: list[Reason | None] = []
@@ -82,7 +82,7 @@ def _lanes(connection: Connection, row: RowMapping, limits: Limits, *, now_us: i
         full.append(None if limit.rate is None else _rate(connection, lane, limit.rate, now_us=now_us))
     told = [reason for reason in full if reason is not None]
     yield from told
-    if not told and row["job_type"] not in limits.paused:
+    if not told and row["gate"] == Gate.LANE and row["job_type"] not in limits.paused:
         names = " and ".join(f"{lane.scope} {lane.name}" for lane in lanes)
         yield Reason(kind=ReasonKind.LIMIT, text=f"it waits for its turn among the limited jobs of {names}")
 
