@@ -524,6 +524,7 @@ class PlayedStore:
         """Somebody asks why it does not run: there is a reason, and it is true."""
         if not job.live:
             return
+        self._transact(self.nodes[-1], report="{}")
         kinds = {str(reason.kind) for reason in self.store.controls.explain(job.id, now_us=self.now).reasons}
         wanted = _reasons(self.model, job, self.now)
         assert wanted <= kinds, f"of job {job.id} {wanted} is true, {kinds} is told"

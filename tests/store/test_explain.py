@@ -190,7 +190,7 @@ def test_expiry_is_told_before_and_after(scene: Scene) -> None:
     job_id = scene.add(expires_in=10)
     assert kinds(scene, job_id) == [ReasonKind.READY, ReasonKind.EXPIRES]
     scene.pass_seconds(11)
-    assert ReasonKind.EXPIRED in kinds(scene, job_id)
+    assert kinds(scene, job_id) == [ReasonKind.EXPIRED]
     scene.claim()
     assert kinds(scene, job_id) == [ReasonKind.ENDED]
     assert "expired" in the_text(scene, job_id)

@@ -52,10 +52,12 @@ def _reasons(connection: Connection, row: RowMapping, *, now_us: int) -> Iterato
         yield _running(row)
         return
     held = [*_prerequisites(connection, row), *_tags(connection, row), *_time(row, now_us=now_us)]
-    held += hindrances(connection, row, now_us=now_us, admitted=not held)
+    expiry = _expiry(row, now_us=now_us)
+    over = expiry is not None and expiry.kind is ReasonKind.EXPIRED
+    held += hindrances(connection, row, now_us=now_us, admitted=not held and not over)
     yield from held
-    if row["expires_at"] is not None and row["started_at"] is None:
-        yield _expiry(row, now_us=now_us)
+    if expiry is not None:
+        yield expiry
 
 
 def _next_at(reasons: list[Reason]) -> Any:
@@ -80,7 +82,9 @@ def _running(row: RowMapping) -> Reason:
     return Reason(kind=ReasonKind.RUNNING, text=text)
 
 
-def _expiry(row: RowMapping, *, now_us: int) -> Reason:
+def _expiry(row: RowMapping, *, now_us: int) -> Reason | None:
+    if row["expires_at"] is None or row["started_at"] is not None:
+        return None
     moment = shown(row["expires_at"])
     if row["expires_at"] <= now_us:
         return Reason(kind=ReasonKind.EXPIRED, text=f"it was not started by {moment} and is about to be cancelled")
