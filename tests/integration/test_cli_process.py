@@ -101,7 +101,7 @@ def test_a_full_disk_for_the_answer_is_one_sentence(client: Client, url: str) ->
 def test_closed_and_full_streams_change_no_exit_code(url: str, tmp_path: Path, words: str, code: int) -> None:
     """A service manager may start us without streams: neither a traceback nor another answer comes of it."""
     command = f'"{sys.executable}" -m jobwarden {words}'
-    environment = {**os.environ, "JOBWARDEN_DATABASE_URL": url}
+    environment = {**_buffered(), "JOBWARDEN_DATABASE_URL": url}
     ran = subprocess.run(
         ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, timeout=LIMIT_SECONDS, check=False
     )

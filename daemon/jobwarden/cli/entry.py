@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -69,14 +68,14 @@ def enter(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _tell("interrupted", code=INTERRUPTED)
     except BrokenPipeError:
-        _drop_output()
+        _drop(sys.stdout)
         return FAILED
     except JobwardenError as error:
         return _explain(error)
     except ClickException as error:
         return _tell(_usage_sentence(error), code=WRONG_USE)
     except OSError as error:
-        _drop_output()
+        _drop(sys.stdout)
         return _tell(f"{error.filename or 'standard output'}: {error.strerror}", code=FAILED)
 
 
@@ -143,8 +142,10 @@ def _usage_sentence(error: Exception) -> str:
 
 
 def _tell(sentence: str, *, code: int) -> int:
-    with suppress(OSError):  # a full disk behind it must not change the exit code
+    try:
         print(f"jobwarden: {sentence}", file=sys.stderr, flush=True)
+    except OSError:  # a full disk behind it must not change the exit code
+        _drop(sys.stderr)
     return code
 
 
@@ -157,6 +158,6 @@ def _fill_streams() -> None:
             setattr(sys, name, os.fdopen(descriptor, mode))
 
 
-def _drop_output() -> None:
-    """Nobody takes our output any more; keep the interpreter's last flush from complaining about it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _drop(stream: TextIO) -> None:
+    """Nobody takes what is written there any more; keep the interpreter's last flush from complaining about it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
