@@ -7,12 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from jobwarden.errors import SchemaMismatchError
+from jobwarden.jobs import JobOptions
 from jobwarden.store import Store, migrations, open_store
 from jobwarden.store.dialects import dialect_for
 from jobwarden.store.schema import ATTEMPTS_VIEW, metadata
@@ -84,6 +87,36 @@ def test_many_processes_may_open_a_new_file_at_once(url: str) -> None:
     store = open_store(url)
     assert store.counts() == {"a": {"pending": 4}}
     store.close()
+
+
+def test_a_database_of_the_first_schema_is_brought_up_with_its_jobs(url: str) -> None:
+    """Ended jobs are counted, their tags are live no more; what waited can be claimed and depended on."""
+    dialect = dialect_for(url, synchronous="normal", busy_timeout_seconds=1)
+    with dialect.engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        config.attributes.update(connection=connection, applied=[])
+        command.upgrade(config, "0001")
+        for job_id, status, ready, ended in ((1, "pending", 1, None), (2, "completed", None, 5)):
+            connection.execute(text(_OLD_JOB), {"id": job_id, "status": status, "ready": ready, "ended": ended})
+            connection.execute(text("INSERT INTO tag (job_id, name, position) VALUES (:id, 'x', 0)"), {"id": job_id})
+    dialect.close()
+    store = open_store(url)
+    assert store.schema_revision() == migrations.HEAD
+    assert store.counts() == {"work": {"pending": 1, "completed": 1}}
+    (waiting,) = store.add([JobOptions.parse(job_type="work", depends_on={"tags": ["x"]})], now_us=6)
+    record = store.get(waiting)
+    assert record is not None
+    assert record.pending_reason == "waits for tagged jobs"
+    assert "job 1" in store.controls.explain(waiting, now_us=6).reasons[0].text
+    store.close()
+
+
+_OLD_JOB = """
+INSERT INTO job (id, job_type, status, priority, run_at, ready, due_at, claim_rank, created_at, updated_at,
+                 payload, ended_at)
+VALUES (:id, 'work', :status, 0, 1, :ready, :ready, 0, 1, 1, 'null', :ended)
+"""
 
 
 def _objects(connection: object) -> dict[str, str]:
