@@ -276,10 +276,9 @@ class Model:
         """What holds for this type or group: its own row, or that for all groups without one."""
         return self.limits.get(lane) or (self.limits.get(("group", "*")) if lane[0] == "group" else None)
 
-    def starts_count_from(self, now: int) -> None:
+    def count_starts_anew(self) -> None:
         """Limits have changed: jobs that were started before may not have been counted where they count now."""
-        for limit in self.limits.values():
-            limit.since = now
+        self.starts.clear()
 
     def lanes_of(self, job: Job) -> list[Lane]:
         """The limits under which this job stands."""
@@ -293,6 +292,5 @@ class Model:
         assert limit is not None
         running = [job for job in self.jobs.values() if job.status == "processing" and lane in self.lanes_of(job)]
         assert limit.running is None or len(running) <= limit.running, f"{len(running)} run in {lane}"
-        since = max(limit.since, now - limit.window)
-        recent = [moment for _, moment in self.starts.get(lane, []) if moment > since]
+        recent = [moment for _, moment in self.starts.get(lane, []) if moment > now - limit.window]
         assert limit.rate is None or len(recent) <= limit.rate, f"{len(recent)} starts in {lane} within its window"

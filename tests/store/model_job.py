@@ -92,8 +92,6 @@ class Limit:
     per_node: int | None = None
     rate: int | None = None
     window: int = 0
-    since: int = 0
-    """When the rate was set: earlier starts may not have been counted."""
 
 
 Lane = tuple[str, str]

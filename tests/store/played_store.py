@@ -481,14 +481,14 @@ class PlayedStore:
         if "max_per_node" in limits:
             limit.per_node = limits["max_per_node"]
         if "rate" in limits:
-            limit.rate, limit.window, limit.since = limits["rate"], (limits["rate_seconds"] or 0) * SECOND, self.now
-            self.model.starts_count_from(self.now)
+            limit.rate, limit.window = limits["rate"], (limits["rate_seconds"] or 0) * SECOND
+            self.model.count_starts_anew()
 
     def clear_limits(self, scope: str, name: str) -> None:
         """All limits of a type or group are taken away."""
         self.store.controls.clear_limits(scope, name, now_us=self.now)
         self.model.limits.pop((scope, name), None)
-        self.model.starts_count_from(self.now)
+        self.model.count_starts_anew()
 
     def pause(self, job_type: str | None, seconds: int | None) -> None:
         """A type, or everything, is held back."""
