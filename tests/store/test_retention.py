@@ -144,7 +144,7 @@ def test_the_oldest_go_first_and_the_rest_in_further_batches(scene: Scene) -> No
 
 
 def test_a_key_goes_when_its_time_is_over(scene: Scene) -> None:
-    """One with a time of its own when that is over; another when its job ended longer than its time ago, or is gone."""
+    """One with a time of its own when that is over; another when its job is gone."""
     own, ended, alive, gone = (scene.add(idempotency_key=name) for name in ("own", "ended", "alive", "gone"))
     tamper(
         scene,
@@ -159,9 +159,19 @@ def test_a_key_goes_when_its_time_is_over(scene: Scene) -> None:
     scene.pass_seconds(2 * DAY_SECONDS)
     assert maintain(scene) == {"keys": 1}
     assert rows(scene, "SELECT name FROM key ORDER BY name") == [("alive",), ("ended",)]
-    scene.pass_seconds(6 * DAY_SECONDS)
-    assert maintain(scene) == {"keys": 1}
-    assert rows(scene, "SELECT name, job_id FROM key") == [("alive", alive)]
+    assert scene.add(idempotency_key="alive") == alive
+
+
+def test_a_job_that_is_retried_holds_its_key_again(scene: Scene) -> None:
+    """Also after its time was over, unless another job has taken it meanwhile; maintenance does not free it."""
+    job_id, other = scene.add(idempotency_key="k"), scene.add(idempotency_key="other")
+    for each in (job_id, other):
+        scene.store.cancel(each, now_us=scene.now_us)
+    scene.pass_seconds(8 * DAY_SECONDS)
+    assert maintain(scene) == {}
+    scene.store.retry(job_id, now_us=scene.now_us)
+    assert scene.add(idempotency_key="k") == job_id
+    assert scene.add(idempotency_key="other") != other
 
 
 def test_the_walk_through_the_keys_goes_on_where_it_was(scene: Scene) -> None:

@@ -102,14 +102,14 @@ def remove_expired_keys(connection: Connection, *, limit: int, now_us: int) -> i
     return connection.execute(delete(key).where(key.c.name.in_(names), key.c.expires_at <= now_us)).rowcount
 
 
-def remove_idle_keys(connection: Connection, *, after: str, limit: int, now_us: int) -> tuple[int, str]:
-    """Of the next `limit` keys by name, remove those whose job is gone or ended longer than their time ago.
+def remove_idle_keys(connection: Connection, *, after: str, limit: int) -> tuple[int, str]:
+    """Of the next `limit` keys by name, remove those whose job is gone.
 
-    Returns how many, and where to go on: "" at the end. An add that meets such a key takes it over anyway.
+    Returns how many, and where to go on: "" at the end. The key of a job that is kept stays: an add takes it over when
+    its time is over, but if the job is retried before that, it holds again.
     """
-    held_since = now_us - IDEMPOTENCY_TTL_SECONDS * SECOND_US
     joined = key.outerjoin(job, job.c.id == key.c.job_id)
-    idle = key.c.expires_at.is_(None) & (job.c.id.is_(None) | (job.c.ended_at <= held_since))
+    idle = key.c.expires_at.is_(None) & job.c.id.is_(None)
     query = select(key.c.name, key.c.job_id, idle.label("idle")).select_from(joined)
     rows = connection.execute(query.where(key.c.name > after).order_by(key.c.name).limit(limit)).all()
     names = [row.name for row in rows if row.idle]

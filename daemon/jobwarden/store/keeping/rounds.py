@@ -251,9 +251,7 @@ def _expired_keys(turn: Turn) -> Batch:
 
 
 def _idle_keys(turn: Turn) -> Batch:
-    number, turn.marks.keys = retention.remove_idle_keys(
-        turn.connection, after=turn.marks.keys, limit=BATCH, now_us=turn.now_us
-    )
+    number, turn.marks.keys = retention.remove_idle_keys(turn.connection, after=turn.marks.keys, limit=BATCH)
     return Batch(number)
 
 
