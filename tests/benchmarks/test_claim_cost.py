@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from jobwarden.clock import SECOND_US, SYSTEM_CLOCK
 from jobwarden.jobs import JobOptions, TypeTerms, complete
-from jobwarden.store import Claim, NodeStart, Store, Work, Writer, open_store
+from jobwarden.store import Claim, NodeStart, Store, StoreOptions, Work, Writer, open_store
 from tests.benchmarks.measuring import print_table
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(900)]
@@ -75,8 +75,8 @@ def claim_once(store: Store, writer: Writer, number: int) -> float:
 def test_a_claim_beside_large_backlogs_costs_what_it_costs_on_an_empty_store(tmp_path: Path) -> None:
     """At most one and a half times as much; medians of claims that take turns on both stores."""
     now_us = SYSTEM_CLOCK.now_us()
-    empty = open_store(f"sqlite:///{tmp_path}/empty.db", synchronous="normal")
-    full = open_store(f"sqlite:///{tmp_path}/full.db", synchronous="normal")
+    empty = open_store(f"sqlite:///{tmp_path}/empty.db", StoreOptions(synchronous="normal"))
+    full = open_store(f"sqlite:///{tmp_path}/full.db", StoreOptions(synchronous="normal"))
     ended = {"attempts": "1", "max_attempts": "3", "completed_at": ":now", "ended_at": ":now", "started_at": ":now"}
     fill(full, COMPLETED, job_type="work", status="completed", now_us=now_us, **ended)
     later = {"due_at": f":now + {TOMORROW_US} + n"}

@@ -15,7 +15,7 @@ from jobwarden.clock import MILLISECOND_NS, SECOND_US, SYSTEM_CLOCK
 from jobwarden.jobs import JobChanges, JobFilter, JobOptions
 from jobwarden.store import Store, open_store
 from jobwarden.store.access import Access
-from jobwarden.store.dialects import dialect_for
+from jobwarden.store.dialects import StoreOptions, dialect_for
 from tests.benchmarks.measuring import print_table, seconds_since
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(900)]
@@ -43,7 +43,7 @@ def milliseconds(act: Callable[[], object], *, times: int = 9) -> float:
 
 
 def fill(store: Store, url: str) -> None:
-    dialect = dialect_for(url, synchronous="normal", busy_timeout_seconds=60)
+    dialect = dialect_for(url, StoreOptions(synchronous="normal", lock_timeout_seconds=60))
     with Access(dialect).writing(ring=False) as connection:
         connection.execute(text(FINISHED), {"number": COMPLETED, "now": NOW_US})
         connection.execute(
@@ -57,9 +57,9 @@ def fill(store: Store, url: str) -> None:
 
 def test_reading_beside_a_million_finished_jobs(tmp_path: Path) -> None:
     """Against the same on a store with the pending ones alone, and on an empty one."""
-    empty = open_store(f"sqlite:///{tmp_path}/empty.db", synchronous="normal")
+    empty = open_store(f"sqlite:///{tmp_path}/empty.db", StoreOptions(synchronous="normal"))
     url = f"sqlite:///{tmp_path}/full.db"
-    full = open_store(url, synchronous="normal")
+    full = open_store(url, StoreOptions(synchronous="normal"))
     fill(full, url)
     acts: dict[str, Callable[[Store], object]] = {
         "counts": lambda store: store.counts(),
@@ -85,7 +85,7 @@ def test_reading_beside_a_million_finished_jobs(tmp_path: Path) -> None:
 def test_bulk_verbs_over_a_hundred_thousand_jobs(tmp_path: Path) -> None:
     """Seconds each, in one transaction, and how much memory they took beyond what was there."""
     url = f"sqlite:///{tmp_path}/full.db"
-    store = open_store(url, synchronous="normal")
+    store = open_store(url, StoreOptions(synchronous="normal"))
     fill(store, url)
     tagged = JobFilter(tags=["t"])
     acts: dict[str, Callable[[], object]] = {

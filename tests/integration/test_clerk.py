@@ -13,7 +13,7 @@ import pytest
 
 from jobwarden.clock import SECOND_NS, Clock
 from jobwarden.errors import JobwardenError
-from jobwarden.store import Store, open_store
+from jobwarden.store import Store, StoreOptions, open_store
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.clerk import Clerk, refusal
 from jobwarden.supervisor.mailbox import Mailbox
@@ -50,7 +50,7 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         self.database = folder / "jobs.db"
-        self.store: Store = open_store(f"sqlite:///{self.database}", busy_timeout_seconds=0.05)
+        self.store: Store = open_store(f"sqlite:///{self.database}", StoreOptions(lock_timeout_seconds=0.05))
         self.post = Post()
         self.clock = SetClock()
         self.clerk = Clerk(self.store, self.post, clock=self.clock, patience_seconds=2.0)

@@ -24,7 +24,7 @@ from jobwarden.cli.entry import enter
 from jobwarden.client import Client
 from jobwarden.errors import InvalidJobError, InvalidSettingsError, JobStateError, JobwardenError, UnknownJobError
 from jobwarden.jobs import DependsOn, JobChanges, JobFilter, JobOptions, Outcome
-from jobwarden.store import open_store
+from jobwarden.store import StoreOptions, open_store
 from tests.store.scene import Scene
 
 Call = Callable[[Any], object]
@@ -369,7 +369,7 @@ COMMANDS = [
 def database(tmp_path: Path) -> Path:
     """Jobs in every state; their ids stand at the top of this page."""
     path = tmp_path / "jobs.db"
-    store = open_store(f"sqlite:///{path}", synchronous="normal")
+    store = open_store(f"sqlite:///{path}", StoreOptions(synchronous="normal"))
     scene = Scene(store)
     scene.add("later", run_at=LATER, idempotency_key="held", tags=["urgent"], payload=SECRET)
     for job_type in ("running", "completed", "failed", "retrying"):

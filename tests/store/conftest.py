@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobwarden.store import Store, open_store
+from jobwarden.store import Store, StoreOptions, open_store
 from tests.store import invariants
 from tests.store.scene import Scene
 
@@ -22,7 +22,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def store(url: str) -> Iterator[Store]:
     """An open store. `normal` spares the tests the disk; what `full` adds cannot be seen without a power cut."""
-    opened = open_store(url, synchronous="normal")
+    opened = open_store(url, StoreOptions(synchronous="normal"))
     yield opened
     opened.close()
 

@@ -30,7 +30,7 @@ from jobwarden.jobs import (
     complete,
     end_attempt,
 )
-from jobwarden.store import Claim, GiveBack, NodeStart, Receipts, Store, Work, Writer, open_store
+from jobwarden.store import Claim, GiveBack, NodeStart, Receipts, Store, StoreOptions, Work, Writer, open_store
 from jobwarden.store.keeping.retention import Retention
 from jobwarden.store.keeping.rounds import Rounds, Rules
 from tests.store.model import Model
@@ -101,7 +101,7 @@ class Stage:
         self._tables = [name for (name,) in names if not name.startswith(("sqlite_", "alembic_"))]
 
     def _open(self) -> None:
-        self.store: Store = open_store(self._url, synchronous="normal")
+        self.store: Store = open_store(self._url, StoreOptions(synchronous="normal"))
         self.writer: Writer = self.store.writer()
 
     def reopen(self) -> None:

@@ -11,7 +11,7 @@ from jobwarden.clock import SECOND_US, to_datetime
 from jobwarden.jobs import FailureReason, JobChanges, JobFilter, JobOptions, JobStatus, Outcome
 from jobwarden.store import Changed
 from jobwarden.store.access import Access
-from jobwarden.store.dialects import dialect_for
+from jobwarden.store.dialects import StoreOptions, dialect_for
 from jobwarden.store.people import cancelling, editing, reviving
 from tests.store.scene import Scene
 
@@ -36,7 +36,7 @@ def failed(scene: Scene, **fields: Any) -> int:
 @pytest.fixture
 def access(scene: Scene, url: str) -> Iterator[Access]:
     """A way to the scene's database below its verbs: what is found may change before it is written."""
-    dialect = dialect_for(url, synchronous="normal", busy_timeout_seconds=1)
+    dialect = dialect_for(url, StoreOptions(synchronous="normal", lock_timeout_seconds=1))
     yield Access(dialect)
     dialect.close()
     assert scene.store.url_shown == url

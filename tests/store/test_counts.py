@@ -13,7 +13,7 @@ from jobwarden.clock import SECOND_US, to_datetime
 from jobwarden.jobs import JobFilter, Outcome
 from jobwarden.store import schema
 from jobwarden.store.access import Access
-from jobwarden.store.dialects import dialect_for
+from jobwarden.store.dialects import StoreOptions, dialect_for
 from jobwarden.store.keeping import tallies
 from jobwarden.store.people import counting
 from jobwarden.store.people.filters import conditions
@@ -23,7 +23,7 @@ from tests.store.scene import Scene
 @pytest.fixture
 def access(scene: Scene, url: str) -> Any:
     """A second way to the scene's database, below its verbs."""
-    dialect = dialect_for(url, synchronous="normal", busy_timeout_seconds=1)
+    dialect = dialect_for(url, StoreOptions(synchronous="normal", lock_timeout_seconds=1))
     yield Access(dialect)
     dialect.close()
     assert scene.store.url_shown == url

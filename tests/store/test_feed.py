@@ -13,7 +13,7 @@ from jobwarden.errors import InvalidJobError
 from jobwarden.jobs import FeedEvent, JobFilter, JobOptions
 from jobwarden.store import Store, open_store, schema
 from jobwarden.store.access import Access
-from jobwarden.store.dialects import dialect_for
+from jobwarden.store.dialects import StoreOptions, dialect_for
 from tests.store.scene import START_US, Scene
 
 
@@ -97,7 +97,7 @@ def test_what_is_no_cursor_of_events_is_refused(scene: Scene, cursor: str) -> No
 
 def test_an_event_whose_job_is_gone_is_told_without_a_type(scene: Scene, url: str) -> None:
     """Somebody deleted the row by hand: that neither stops a follower nor hides from it."""
-    dialect = dialect_for(url, synchronous="normal", busy_timeout_seconds=5)
+    dialect = dialect_for(url, StoreOptions(synchronous="normal", lock_timeout_seconds=5))
     with Access(dialect).writing() as connection:
         connection.execute(insert(schema.event), {"job_id": 4711, "type": "added", "at": scene.now_us})
     dialect.close()
@@ -120,9 +120,9 @@ TRANSACTIONS = 25
 
 def write_events(url: str, writer: int, begin: Gate) -> None:
     """Transactions of several adds each, kept open for a while in between; every third is rolled back."""
-    dialect = dialect_for(url, synchronous="normal", busy_timeout_seconds=60)
+    dialect = dialect_for(url, StoreOptions(synchronous="normal", lock_timeout_seconds=60))
     access = Access(dialect)
-    store = open_store(url, synchronous="normal", busy_timeout_seconds=60)
+    store = open_store(url, StoreOptions(synchronous="normal", lock_timeout_seconds=60))
     begin.wait(60)
     for number in range(TRANSACTIONS):
         options = [JobOptions(job_type=f"writer-{writer}", payload=number)] * 5

@@ -12,7 +12,7 @@ from jobwarden.clock import SECOND_US, to_datetime
 from jobwarden.errors import InvalidJobError
 from jobwarden.jobs import JobFilter, JobStatus
 from jobwarden.store import schema
-from jobwarden.store.dialects import dialect_for
+from jobwarden.store.dialects import StoreOptions, dialect_for
 from jobwarden.store.people.paging import ORDERS
 from tests.store.scene import NAME, NODE, START_US, Scene
 
@@ -285,7 +285,7 @@ def test_a_job_behind_a_gate_says_what_it_waits_for(scene: Scene, url: str, gate
 
 def put(url: str, job_id: int, **values: Any) -> None:
     """Write into a job's row, past all rules."""
-    dialect = dialect_for(url, synchronous="normal", busy_timeout_seconds=1)
+    dialect = dialect_for(url, StoreOptions(synchronous="normal", lock_timeout_seconds=1))
     with dialect.engine.connect() as connection, connection.begin():
         connection.execute(update(schema.job).where(schema.job.c.id == job_id).values(**values))
     dialect.close()

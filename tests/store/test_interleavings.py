@@ -19,7 +19,7 @@ from sqlalchemy import Connection, create_engine, text
 
 from jobwarden.errors import JobStateError, JobwardenError, StoreUnavailableError
 from jobwarden.jobs import ClaimedJob, DependsOn, JobChanges, JobOptions, JobStatus, Outcome, complete
-from jobwarden.store import Store, Work, open_store
+from jobwarden.store import Store, StoreOptions, Work, open_store
 from tests.store.scene import NAME, NODE, START_US, Scene
 from tests.support.waiting import LIMIT_SECONDS
 
@@ -32,8 +32,8 @@ ADDERS = 4
 ADDER = """
 import sys
 from jobwarden.jobs import DependsOn, JobOptions
-from jobwarden.store import open_store
-store = open_store(sys.argv[1], synchronous="normal", busy_timeout_seconds=30)
+from jobwarden.store import StoreOptions, open_store
+store = open_store(sys.argv[1], StoreOptions(synchronous="normal", lock_timeout_seconds=30))
 mine = sys.argv[2]
 print("ready", flush=True)
 sys.stdin.readline()
@@ -54,7 +54,7 @@ sys.stdin.readline()
 @pytest.fixture
 def other(url: str) -> Iterator[Store]:
     """A second way into the same database, as another process has it."""
-    opened = open_store(url, synchronous="normal")
+    opened = open_store(url, StoreOptions(synchronous="normal"))
     yield opened
     opened.close()
 

@@ -8,9 +8,8 @@ import pytest
 from sqlalchemy import Connection, text
 
 from jobwarden.store import schema
-from jobwarden.store.claiming import OUTLOOK
-from jobwarden.store.dialects import dialect_for
-from jobwarden.store.dialects.sqlite_statements import STATEMENTS
+from jobwarden.store.dialects import StoreOptions, dialect_for
+from jobwarden.store.dialects.sqlite.statements import STATEMENTS
 from tests.store.scene import Scene
 
 NODE = {"node_id": "n"}
@@ -34,7 +33,7 @@ EXPECTED: list[tuple[str, Any, dict[str, Any], list[str]]] = [
     ),
     (
         "outlook",
-        OUTLOOK,
+        STATEMENTS.outlook,
         {},
         ["SEARCH job USING INDEX job_expiry (expires_at>?)", "SEARCH job USING COVERING INDEX job_due (due_at>?)"],
     ),
@@ -71,10 +70,9 @@ EXPECTED: list[tuple[str, Any, dict[str, Any], list[str]]] = [
     ("wishes", STATEMENTS.wished_cancelled, {}, ["SCAN job USING INDEX job_wish"]),
     (
         "what follows from ends",
-        STATEMENTS.ended_since,
-        {"floor": 1},
+        STATEMENTS.ended_kinds,
+        {"ids": "[]"},
         [
-            "SEARCH event USING INTEGER PRIMARY KEY (rowid>?)",
             BY_KEY,
             "SEARCH edge USING INDEX edge_open (depends_on=?)",
             "SEARCH barrier USING COVERING INDEX barrier_waits_for (waits_for=?)",
@@ -104,7 +102,7 @@ def connection(scene: Scene, url: str) -> Any:
         scene.add()
     for job in scene.claim(10):
         scene.complete(job)
-    dialect = dialect_for(url, synchronous="normal", busy_timeout_seconds=1)
+    dialect = dialect_for(url, StoreOptions(synchronous="normal", lock_timeout_seconds=1))
     with dialect.engine.connect() as opened:
         yield opened
     dialect.close()

@@ -12,7 +12,7 @@ from jobwarden.errors import JobStateError, UnknownJobError
 from jobwarden.jobs import JobFilter, JobOptions, JobStatus
 from jobwarden.store import Changed, Store, schema
 from jobwarden.store.access import Access
-from jobwarden.store.dialects import dialect_for
+from jobwarden.store.dialects import StoreOptions, dialect_for
 from jobwarden.store.people.removing import delete_jobs
 from tests.store.scene import Scene
 
@@ -23,7 +23,7 @@ def remove(scene: Scene, job_id: int) -> None:
 
 def rows(url: str) -> dict[str, int]:
     """How many rows there are in each table that is about jobs."""
-    dialect = dialect_for(url, synchronous="normal", busy_timeout_seconds=1)
+    dialect = dialect_for(url, StoreOptions(synchronous="normal", lock_timeout_seconds=1))
     tables = (schema.job, schema.event, schema.tag, schema.edge, schema.barrier, schema.key)
     with dialect.engine.connect() as connection:
         found = {
@@ -174,7 +174,7 @@ def many(scene: Scene, batch: list[Any]) -> list[int]:
 
 
 def delete(store: Store, url: str, ids: list[int], *, now_us: int) -> int:
-    dialect = dialect_for(url, synchronous="normal", busy_timeout_seconds=1)
+    dialect = dialect_for(url, StoreOptions(synchronous="normal", lock_timeout_seconds=1))
     access = Access(dialect)
     with access.writing() as connection:
         number = delete_jobs(connection, access.sql, ids, now_us)

@@ -11,7 +11,7 @@ import pytest
 
 from jobwarden.errors import JobStateError, UnknownJobError
 from jobwarden.jobs import ClaimedJob, JobOptions, JobStatus, Outcome
-from jobwarden.store.dialects import dialect_for
+from jobwarden.store.dialects import StoreOptions, dialect_for
 from jobwarden.store.keeping import retention
 from jobwarden.store.keeping.retention import DAY_US, Retention
 from jobwarden.store.keeping.rounds import BATCH, Rounds
@@ -205,7 +205,7 @@ def test_counts_of_starts_go_when_no_rate_looks_at_them(scene: Scene) -> None:
 
 def test_looking_for_old_jobs_does_not_search(scene: Scene, url: str) -> None:
     """By the index of history, and one look each for who waits."""
-    dialect = dialect_for(url, synchronous="normal", busy_timeout_seconds=1)
+    dialect = dialect_for(url, StoreOptions(synchronous="normal", lock_timeout_seconds=1))
     query = retention._old_jobs(JobStatus.COMPLETED, scene.now_us).limit(5)  # noqa: SLF001 - its plan
     text = str(query.compile(dialect.engine, compile_kwargs={"literal_binds": True}))
     plan: list[str] = [row[3] for row in rows(scene, f"EXPLAIN QUERY PLAN {text}")]

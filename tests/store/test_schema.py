@@ -17,19 +17,19 @@ from sqlalchemy import text
 from jobwarden.errors import SchemaMismatchError
 from jobwarden.jobs import JobOptions
 from jobwarden.store import Store, migrations, open_store
-from jobwarden.store.dialects import dialect_for
+from jobwarden.store.dialects import StoreOptions, dialect_for
 from jobwarden.store.schema import ATTEMPTS_VIEW, metadata
 
 
 def test_the_migrations_make_what_the_schema_describes(store: Store, url: str) -> None:
     """Tables, columns, indexes with their conditions, constraints and the view are the same."""
-    dialect = dialect_for(url, synchronous="normal", busy_timeout_seconds=1)
+    dialect = dialect_for(url, StoreOptions(synchronous="normal", lock_timeout_seconds=1))
     with dialect.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         made = _objects(connection)
     dialect.close()
     assert store.schema_revision() == migrations.HEAD
-    described = dialect_for(f"{url}.described", synchronous="normal", busy_timeout_seconds=1)
+    described = dialect_for(f"{url}.described", StoreOptions(synchronous="normal", lock_timeout_seconds=1))
     with described.engine.begin() as connection:
         metadata.create_all(connection)
         connection.execute(text(ATTEMPTS_VIEW))
@@ -65,7 +65,7 @@ def test_an_empty_database_is_refused_without_leave_to_migrate(url: str) -> None
 
 def test_a_database_of_a_newer_version_is_refused(store: Store, url: str) -> None:
     """It is not migrated backwards, whatever is asked for."""
-    dialect = dialect_for(url, synchronous="normal", busy_timeout_seconds=1)
+    dialect = dialect_for(url, StoreOptions(synchronous="normal", lock_timeout_seconds=1))
     with dialect.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     dialect.close()
@@ -91,7 +91,7 @@ def test_many_processes_may_open_a_new_file_at_once(url: str) -> None:
 
 def test_a_database_of_the_first_schema_is_brought_up_with_its_jobs(url: str) -> None:
     """Ended jobs are counted, their tags are live no more; what waited can be claimed and depended on."""
-    dialect = dialect_for(url, synchronous="normal", busy_timeout_seconds=1)
+    dialect = dialect_for(url, StoreOptions(synchronous="normal", lock_timeout_seconds=1))
     with dialect.engine.begin() as connection:
         config = Config()
         config.set_main_option("script_location", str(Path(migrations.__file__).parent))

@@ -9,16 +9,16 @@ from pathlib import Path
 
 from jobwarden.jobs import JobOptions
 from jobwarden.store import Store, open_store
-from jobwarden.store.dialects import dialect_for
+from jobwarden.store.dialects import StoreOptions, dialect_for
 from tests.store.scene import START_US, Scene
 
 PAYLOAD = {"text": "x" * 900_000}
 
 ADDER = """
 import sys
-from jobwarden.store import open_store
+from jobwarden.store import StoreOptions, open_store
 from jobwarden.jobs import JobOptions
-store = open_store(sys.argv[1], synchronous="normal")
+store = open_store(sys.argv[1], StoreOptions(synchronous="normal"))
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(int(sys.argv[2])):
@@ -111,7 +111,7 @@ def test_a_long_log_is_folded_into_the_database(scene: Scene, url: str) -> None:
 
 def test_a_long_reader_does_not_stop_the_writer(scene: Scene, url: str) -> None:
     """The log then stays; the next try comes when it has grown by as much again."""
-    reader = dialect_for(url, synchronous="normal", busy_timeout_seconds=1)
+    reader = dialect_for(url, StoreOptions(synchronous="normal", lock_timeout_seconds=1))
     with reader.engine.connect() as connection:
         reader.begin(connection, writing=False)
         connection.exec_driver_sql("SELECT count(*) FROM job").all()

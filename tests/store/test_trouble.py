@@ -15,7 +15,7 @@ from jobwarden.errors import (
 )
 from jobwarden.jobs import JobOptions, JobStatus
 from jobwarden.store import Store, open_store
-from jobwarden.store.dialects import dialect_for
+from jobwarden.store.dialects import StoreOptions, dialect_for
 from jobwarden.store.failures import commit_errors, store_errors
 from tests.store.scene import START_US, Scene
 
@@ -24,8 +24,8 @@ SECRET = "a secret"
 
 def test_a_locked_store_is_unavailable_after_the_busy_timeout(store: Store, url: str) -> None:
     """Nothing was changed, and trying again is the way out."""
-    holder = dialect_for(url, synchronous="normal", busy_timeout_seconds=1)
-    hurried = open_store(url, busy_timeout_seconds=0.05)
+    holder = dialect_for(url, StoreOptions(synchronous="normal", lock_timeout_seconds=1))
+    hurried = open_store(url, StoreOptions(lock_timeout_seconds=0.05))
     with holder.engine.connect() as connection:
         holder.begin(connection, writing=True)
         with pytest.raises(StoreUnavailableError, match="try again"):
@@ -44,7 +44,7 @@ def test_a_locked_store_is_unavailable_after_the_busy_timeout(store: Store, url:
 def test_a_full_or_read_only_disk_is_named(url: str, pragma: str, way_out: str) -> None:
     """SQLite's own errors for both, brought about without a disk."""
     open_store(url).close()
-    dialect = dialect_for(url, synchronous="normal", busy_timeout_seconds=1)
+    dialect = dialect_for(url, StoreOptions(synchronous="normal", lock_timeout_seconds=1))
     event.listen(dialect.engine, "connect", lambda connection, _: connection.execute(f"PRAGMA {pragma}"))
     store = Store(dialect)
     with pytest.raises(StoreUnavailableError, match=way_out) as raised:
@@ -57,8 +57,8 @@ def test_a_full_or_read_only_disk_is_named(url: str, pragma: str, way_out: str) 
 def test_ends_are_not_dropped_while_the_store_is_locked(scene: Scene, url: str) -> None:
     """The transaction fails as a whole and succeeds when repeated."""
     job = scene.add_and_claim()
-    holder = dialect_for(url, synchronous="normal", busy_timeout_seconds=1)
-    hurried = open_store(url, busy_timeout_seconds=0.05)
+    holder = dialect_for(url, StoreOptions(synchronous="normal", lock_timeout_seconds=1))
+    hurried = open_store(url, StoreOptions(lock_timeout_seconds=0.05))
     patient, scene.writer = scene.writer, hurried.writer()
     with holder.engine.connect() as connection:
         holder.begin(connection, writing=True)
@@ -101,14 +101,14 @@ def test_a_url_that_names_no_file_is_refused(url: str) -> None:
 def test_another_database_is_refused_without_showing_the_password() -> None:
     """The sentence names what is supported."""
     with pytest.raises(InvalidSettingsError, match="sqlite:///") as raised:
-        open_store("postgresql://me:hunter2@db/jobs")
+        open_store("oracle://me:hunter2@db/jobs")
     assert "hunter2" not in str(raised.value)
 
 
 def test_an_unknown_synchronous_level_is_refused(url: str) -> None:
     """Durability is not guessed."""
     with pytest.raises(InvalidSettingsError, match="full or normal"):
-        open_store(url, synchronous="off")
+        open_store(url, StoreOptions(synchronous="off"))
 
 
 def test_an_error_of_the_disk_at_commit_leaves_the_commit_unknown() -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from jobwarden.clock import SECOND_US
 from jobwarden.errors import InvalidJobError
 from jobwarden.jobs import JobOptions, JobStatus, Outcome
-from jobwarden.store import Store, Wish, open_store
+from jobwarden.store import Store, StoreOptions, Wish, open_store
 from jobwarden.store.keeping import retention, rounds
 from jobwarden.store.keeping.retention import Retention
 from jobwarden.store.keeping.rounds import BATCH, LONGEST_PERIOD_US, Duty, Rounds
@@ -133,7 +133,7 @@ def test_a_duty_that_fails_leaves_nothing_and_can_be_left_out(scene: Scene, monk
 
 def test_what_would_only_come_again_need_not_reach_the_disk_at_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Retention costs no wait for the disk; outcomes, and what jobs are moved by, keep theirs, also after a failure."""
-    opened = open_store(url, synchronous="full")
+    opened = open_store(url, StoreOptions(synchronous="full"))
     scene = Scene(opened)
     seen: list[tuple[str, int]] = []
 

@@ -125,10 +125,10 @@ def migrate_command(*, as_json: AsJson = False, database_url: DatabaseUrl = None
 
     Creates them if there are none.
     """
-    from jobwarden.store.dialects import dialect_for
+    from jobwarden.store.dialects import StoreOptions, dialect_for
     from jobwarden.store.store import Store
 
-    store = Store(dialect_for(find_url(database_url, config), synchronous="full", busy_timeout_seconds=5.0))
+    store = Store(dialect_for(find_url(database_url, config), StoreOptions()))
     try:
         applied = store.migrate()
         revision = store.schema_revision()

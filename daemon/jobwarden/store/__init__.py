@@ -5,6 +5,7 @@ The only room that knows SQL. Imports jobs, clock and errors, nothing above.
 
 from jobwarden.jobs.filter import RETRYING
 from jobwarden.store.bell import Bell
+from jobwarden.store.dialects import StoreOptions
 from jobwarden.store.matching import Changed
 from jobwarden.store.people.paging import Page
 from jobwarden.store.people.reading import RunningJob
@@ -38,6 +39,7 @@ __all__ = [
     "Refusal",
     "RunningJob",
     "Store",
+    "StoreOptions",
     "Wish",
     "Work",
     "Writer",

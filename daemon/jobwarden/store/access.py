@@ -8,7 +8,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from jobwarden.store.bell import Bell
 from jobwarden.store.transactions import connected
 
 if TYPE_CHECKING:
@@ -26,9 +25,8 @@ class Access:
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
         self.sql = dialect.statements
-        folder = dialect.side_path("doorbell")
-        self.bell = None if folder is None else Bell(folder)
-        """None where the database itself rings."""
+        self.bell = dialect.bell()
+        """None where everybody looks by himself."""
 
     def reading(self) -> AbstractContextManager[Connection]:
         """A transaction that sees a single state."""

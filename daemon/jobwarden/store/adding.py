@@ -22,6 +22,7 @@ from jobwarden.store.gates import barriers, edges, prerequisites
 from jobwarden.store.gates.barriers import Place, Waiting
 from jobwarden.store.gates.follow_up import follow_up
 from jobwarden.store.gates.lanes import Lanes
+from jobwarden.store.numbers import reserve_numbers
 from jobwarden.store.readiness import NOT_READY, Gate, Readiness, readiness
 from jobwarden.store.schema import key
 
@@ -58,17 +59,16 @@ def add_jobs(connection: Connection, sql: Statements, options: Sequence[JobOptio
     known = _known(options, now_us=now_us)
     references = prerequisites.references_of(options)
     keys = _wanted_keys(options, now_us=now_us)
-    last, controlled = connection.execute(sql.reserve_ids, {"count": len(options)}).one()
-    first = last - len(options) + 1
+    numbers, controlled = reserve_numbers(connection, sql, len(options))
     # Whether prerequisites exist is asked of new jobs only, after the keys were written.
     undone: AbstractContextManager[object] = connection.begin_nested() if references and keys else nullcontext()
     with undone:
-        holders = _hold_keys(connection, sql, keys, first=first, now_us=now_us)
+        holders = _hold_keys(connection, sql, keys, numbers=numbers, now_us=now_us)
         ids = [
             job_id if option.idempotency_key is None else holders[option.idempotency_key]
-            for job_id, option in enumerate(options, first)
+            for job_id, option in zip(numbers, options, strict=True)
         ]
-        new = [place for place, job_id in enumerate(ids) if job_id == first + place]
+        new = [place for place, job_id in enumerate(ids) if job_id == numbers[place]]
         parents = prerequisites.resolve(connection, references, ids, new) if references else {}
         if new:
             lanes = Lanes.load(connection) if controlled else None
@@ -88,7 +88,7 @@ class _Batch:
     known: list[Row]
     """Of all jobs, `entries.added`."""
     ids: list[int]
-    """Of all jobs; the new ones' are consecutive but for gaps."""
+    """Of all jobs; the new ones' ascend."""
     new: list[int]
     """Places in the three above."""
     parents: dict[int, References]
@@ -105,8 +105,8 @@ class _Batch:
         plain = self.new if not rare else sorted(set(self.new) - set(rare))
         self._insert(self.sql.insert_jobs, self._plain_rows(plain))
         self._insert(self.sql.insert_jobs_in_full, [self._full_row(place) for place in rare])
-        ends = {"first": self.ids[self.new[0]], "last": self.ids[self.new[-1]]}
-        self.connection.execute(self.sql.insert_added_events, {**ends, "now": self.now_us})
+        added = {"ids": entries.as_json([self.ids[place] for place in self.new]), "now": self.now_us}
+        self.connection.execute(self.sql.insert_added_events, added)
         self._insert_tags()
         edges.insert_edges(self.connection, {self.ids[place]: found for place, found in self.parents.items()})
 
@@ -214,13 +214,18 @@ def _key_expires_us(option: JobOptions, *, now_us: int) -> int | None:
 
 
 def _hold_keys(
-    connection: Connection, sql: Statements, keys: dict[str, tuple[int, int | None]], *, first: int, now_us: int
+    connection: Connection,
+    sql: Statements,
+    keys: dict[str, tuple[int, int | None]],
+    *,
+    numbers: Sequence[int],
+    now_us: int,
 ) -> dict[str, int]:
     """Which job holds each of the keys now."""
     if not keys:
         return {}
     # Sorted, so that two bulk adds cannot wait for each other's keys crosswise.
-    rows = [(name, first + place, expires_us) for name, (place, expires_us) in sorted(keys.items())]
+    rows = [(name, numbers[place], expires_us) for name, (place, expires_us) in sorted(keys.items())]
     held_since = now_us - IDEMPOTENCY_TTL_SECONDS * SECOND_US
     connection.execute(sql.hold_keys, {"entries": entries.as_json(rows), "now": now_us, "held_since": held_since})
     return _holders(connection, list(keys))

@@ -21,9 +21,9 @@ from jobwarden.store.keeping.expiring import expire_all
 from jobwarden.store.schema import control, job
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, TextClause
 
     from jobwarden.store.statements import Statements
     from jobwarden.store.work import Claim, Work
@@ -31,11 +31,6 @@ if TYPE_CHECKING:
 _decode = msgspec.json.Decoder(list[ClaimedJob]).decode
 
 MOST_PROMOTED = 500
-OUTLOOK = text("""
-SELECT EXISTS (SELECT 1 FROM control),
-       (SELECT min(expires_at) FROM job WHERE expires_at IS NOT NULL AND started_at IS NULL AND ended_at IS NULL),
-       (SELECT min(due_at) FROM job WHERE ready IS NULL AND due_at IS NOT NULL AND gate IS NULL)
-""")
 # Literals, so that job_due and job_node are used.
 _DUE = text("ready IS NULL AND due_at IS NOT NULL AND gate IS NULL")
 _RUNNING = text("status = 'processing'")
@@ -63,7 +58,17 @@ def claim_jobs(connection: Connection, sql: Statements, work: Work, claim: Claim
     if lanes is None:
         return Taken([], held_back=False)
     offers = _offers(connection, lanes.limits, work, claim)
-    chosen = _choose(connection, sql, offers, work, claim)
+    if sql.take_ready is not None and not lanes.limits.has_rates:
+        taken = _run(connection, sql.take_ready, offers, work, claim)
+    else:
+        taken = _choose_and_take(connection, sql, offers, work, claim, lanes=lanes)
+    return Taken(taken, held_back=_held_back(offers, taken))
+
+
+def _choose_and_take(
+    connection: Connection, sql: Statements, offers: list[_Offer], work: Work, claim: Claim, *, lanes: Lanes
+) -> list[ClaimedJob]:
+    chosen = _run(connection, sql.choose_ready, offers, work, claim)
     if chosen and lanes.limits.has_rates:
         allowed = take_for(connection, lanes, [each.id for each in chosen], now_us=work.now_us)
         chosen = [each for each in chosen if each.id in allowed]
@@ -73,7 +78,7 @@ def claim_jobs(connection: Connection, sql: Statements, work: Work, claim: Claim
             values = {**taken, **terms, "node_name": work.node_name, "ids": entries.as_json(ids)}
             connection.execute(sql.claim_jobs, values)
         connection.execute(sql.record_processing, taken)
-    return Taken(chosen, held_back=_held_back(offers, chosen))
+    return chosen
 
 
 def next_due_us(connection: Connection, sql: Statements, seen: Sequence[Any], *, now_us: int) -> int | None:
@@ -93,7 +98,7 @@ def _prepare(connection: Connection, sql: Statements, *, now_us: int) -> Lanes |
 
     None if more jobs have expired than could be cancelled in one go: none of them must be chosen, so come again.
     """
-    controlled, expires, due = connection.execute(OUTLOOK).one()
+    controlled, expires, due = connection.execute(sql.outlook).one()
     if expires is not None and expires <= now_us and not expire_all(connection, sql, now_us):
         return None
     lanes = Lanes.load(connection) if controlled else NO_LANES
@@ -162,16 +167,22 @@ def _running_here(connection: Connection, node_id: str) -> dict[str, int]:
     return {row[0]: row[1] for row in connection.execute(mine)}
 
 
-def _choose(
-    connection: Connection, sql: Statements, offers: list[_Offer], work: Work, claim: Claim
+def _run(
+    connection: Connection,
+    statement: Callable[[int, int, bool], TextClause],
+    offers: list[_Offer],
+    work: Work,
+    claim: Claim,
 ) -> list[ClaimedJob]:
+    """What `choose_ready` or `take_ready` gives."""
     if not offers:
         return []
     terms = [(offer.terms.job_type, *_effective(offer.terms).values(), offer.room) for offer in offers]
     given = {"terms": entries.as_json(terms), "limit": claim.limit, "node_id": work.node_id}
+    given |= {"node_name": work.node_name, "batch": claim.batch, "now": work.now_us}
     bounded = sum(offer.room is not None for offer in offers)
     heartbeats = any(offer.terms.heartbeat_timeout_ms is not None for offer in offers)
-    return _decode(connection.execute(sql.choose_ready(len(terms), bounded, heartbeats), given).scalar_one())
+    return _decode(connection.execute(statement(len(terms), bounded, heartbeats), given).scalar_one())
 
 
 def _by_type(offers: list[_Offer], chosen: list[ClaimedJob]) -> list[tuple[dict[str, Any], list[int]]]:

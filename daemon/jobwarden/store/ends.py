@@ -7,8 +7,8 @@ its transaction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -22,7 +22,7 @@ from jobwarden.store.work import Refusal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sqlalchemy import Connection, TextClause
+    from sqlalchemy import Connection, CursorResult, TextClause
 
     from jobwarden.store.entries import Row
     from jobwarden.store.statements import Statements
@@ -55,8 +55,8 @@ class EndWriter:
     node_id: str | None
     owner: str | None = None
     """Named in the events when the ends are written by somebody else."""
-    floor: int | None = None
-    """The outcome events of what was written are newer than this; None as long as nothing was."""
+    accepted: list[int] = field(default_factory=list)
+    """The jobs whose ends were written."""
 
     def write(self, endings: Sequence[Ending]) -> list[Refusal]:
         """Write all; the refused ones. Raises UnstorableError, after which the transaction must be rolled back."""
@@ -68,10 +68,12 @@ class EndWriter:
 
     def write_each(self, endings: Sequence[Ending]) -> tuple[list[Refusal], list[tuple[int, int, str]]]:
         """As `write`, but a refused value costs only its own entry: (refused, [(job id, fence, sentence)])."""
+        known = len(self.accepted)
         try:
             with self.connection.begin_nested():
                 return self.write(endings), []
         except UnstorableError as error:
+            del self.accepted[known:]
             if len(endings) == 1:
                 return self._write_failure(endings[0], error)
         half = len(endings) // 2
@@ -88,29 +90,28 @@ class EndWriter:
         return self._write_set(endings, rows, record=self.sql.record_endings, apply=self.sql.end_jobs)
 
     def _write_set(
-        self, endings: list[Ending], rows: Iterable[Row], *, record: TextClause, apply: TextClause
+        self, endings: list[Ending], rows: Iterable[Row], *, record: TextClause, apply: TextClause | None
     ) -> list[Refusal]:
         if not endings:
             return []
         with data_errors():
             given = {"entries": entries.as_json(list(rows)), "node_id": self.node_id}
-            recorded = self.connection.execute(record, given)
-            accepted = recorded.rowcount
-            floor = recorded.lastrowid - accepted
-            self.connection.execute(apply, given)
-        if accepted:
-            # A savepoint that was rolled back gave its numbers back: the lowest holds.
-            self.floor = floor if self.floor is None else min(self.floor, floor)
-        if accepted == len(endings):
-            return []
-        return self._refused(endings, floor=floor if accepted else None)
-
-    def _refused(self, endings: list[Ending], *, floor: int | None) -> list[Refusal]:
-        accepted: set[tuple[int, int]] = set()
-        if floor is not None:
-            found = self.connection.execute(self.sql.accepted_ends, {"floor": floor}).scalar_one()
-            accepted.update(_decode_pairs(found))
+            accepted = self._accepted(self.connection.execute(record, given), endings)
+            if apply is not None:
+                self.connection.execute(apply, given)
+        self.accepted += [job_id for job_id, _fence in accepted]
         return refusals(self.connection, self.sql, endings, accepted=accepted)
+
+    def _accepted(self, recorded: CursorResult[*tuple[Any, ...]], endings: list[Ending]) -> set[tuple[int, int]]:
+        if recorded.returns_rows:
+            return {(job_id, fence) for job_id, fence in recorded.tuples()}
+        number = recorded.rowcount
+        if number == len(endings):
+            return {(ending.job_id, ending.fence) for ending in endings}
+        if not number or self.sql.accepted_ends is None:
+            return set()
+        floor = {"floor": recorded.lastrowid - number}
+        return set(_decode_pairs(self.connection.execute(self.sql.accepted_ends, floor).scalar_one()))
 
     def _write_failure(
         self, ending: Ending, error: UnstorableError

@@ -60,13 +60,13 @@ def end_as_lost(
     connection: Connection, sql: Statements, orphans: Sequence[Orphan], *, now_us: int, jitter: Callable[[], float]
 ) -> None:
     """End these attempts, and all that follows from it."""
-    floor: int | None = None
+    ended: list[int] = []
     for (dead, owner), group in groupby(sorted(orphans, key=_owner), key=_owner):
-        writer = EndWriter(connection, sql, node_id=dead or None, owner=owner, floor=floor)
+        writer = EndWriter(connection, sql, node_id=dead or None, owner=owner)
         writer.write([_lost(orphan, now_us=now_us, jitter=jitter()) for orphan in group])
-        floor = writer.floor
-    if floor is not None:
-        follow_attempts(connection, sql, floor=floor, now_us=now_us)
+        ended += writer.accepted
+    if ended:
+        follow_attempts(connection, sql, ids=ended, now_us=now_us)
 
 
 def _bury(connection: Connection, node_id: str, *, beat: int | None) -> bool:

@@ -1,11 +1,13 @@
 """The tables, and each index with the statement that it serves.
 
-Times are `Instant`: integers of wall microseconds on the Python side, whatever a database keeps. Small columns come
-before long ones, so that looking at a row does not follow its payload's overflow pages. Identifiers compare
-bytewise. Nothing here is executed: `migrations/` makes the tables, and a test compares the two.
+Times are `Instant` (moments.py): integers of wall microseconds on the Python side, whatever a database keeps. Small
+columns come before long ones, so that looking at a row does not follow its payload's overflow pages. Identifiers
+compare bytewise. Nothing here is executed: `migrations/` makes the tables, and a test compares the two.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -19,13 +21,19 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TextClause,
     text,
 )
 
+from jobwarden.store.moments import Instant
+
 metadata = MetaData()
 
-Instant = BigInteger
-"""Wall microseconds. The one place to change for a database that keeps its own type of time."""
+
+def where(condition: TextClause) -> dict[str, Any]:
+    """The condition of a partial index, for the databases that have such; elsewhere the index is full."""
+    return {"sqlite_where": condition, "postgresql_where": condition}
+
 
 Id = BigInteger().with_variant(Integer, "sqlite")
 """64 bits everywhere; SQLite numbers rows by itself only under the name INTEGER."""
@@ -122,27 +130,27 @@ Index(
     job.c.id,
     job.c.status,
     job.c.ready,
-    sqlite_where=_READY,
+    **where(_READY),
 )
 """Serves `choose_ready`: the first rows of each served type, read from the index alone. With the status, counts."""
-Index("job_due", job.c.due_at, job.c.job_type, job.c.status, job.c.ready, job.c.gate, sqlite_where=_TIMED)
+Index("job_due", job.c.due_at, job.c.job_type, job.c.status, job.c.ready, job.c.gate, **where(_TIMED))
 """Serves `promote_due` and the next due time in `look`; with the other columns, counts."""
-Index("job_gated", job.c.gate, job.c.job_type, job.c.status, sqlite_where=_GATED)
+Index("job_gated", job.c.gate, job.c.job_type, job.c.status, **where(_GATED))
 """Serves counts, and the repair pass over what waits for something other than time."""
 _NEXT = (job.c.claim_rank, job.c.due_at, job.c.id)
-Index("job_lane_type", job.c.job_type, *_NEXT, job.c.group_id, job.c.gate, sqlite_where=_IN_LANE)
+Index("job_lane_type", job.c.job_type, *_NEXT, job.c.group_id, job.c.gate, **where(_IN_LANE))
 """Serves the next of a limited type (lanes); waiters of full groups are looked past in the index alone."""
-Index("job_lane_group", job.c.group_id, *_NEXT, job.c.job_type, job.c.gate, sqlite_where=_IN_LANE_OF_GROUP)
+Index("job_lane_group", job.c.group_id, *_NEXT, job.c.job_type, job.c.gate, **where(_IN_LANE_OF_GROUP))
 """Serves the next of a limited group (lanes), and which groups have waiters."""
-Index("job_group", job.c.group_id, sqlite_where=_GROUPED)
+Index("job_group", job.c.group_id, **where(_GROUPED))
 """Serves the count of a group's jobs that are ready or running (lanes)."""
-Index("job_node", job.c.node_id, job.c.claim_batch, sqlite_where=_RUNNING)
+Index("job_node", job.c.node_id, job.c.claim_batch, **where(_RUNNING))
 """Serves `processing_of`, `running` and the freeing of dead nodes' jobs."""
-Index("job_wish", job.c.node_id, sqlite_where=_WISHED)
+Index("job_wish", job.c.node_id, **where(_WISHED))
 """Serves the wishes in `look`, and `obey_wishes`."""
-Index("job_expiry", job.c.expires_at, sqlite_where=_EXPIRING)
+Index("job_expiry", job.c.expires_at, **where(_EXPIRING))
 """Serves the expiry of jobs that were not started in time."""
-Index("job_history", job.c.status, job.c.ended_at, job.c.id, sqlite_where=_ENDED)
+Index("job_history", job.c.status, job.c.ended_at, job.c.id, **where(_ENDED))
 """Serves history and retention, each status by its own age."""
 
 event = Table(
@@ -202,6 +210,8 @@ node = Table(
     Column("report", Text),
     # JSON: one object per job type that it serves, see `work.ServedType`.
     Column("types", Text),
+    # Device and inode of the locked file in the state directory: with the boot id, no two living daemons share them.
+    Column("state_lock", String(64)),
 )
 
 # Rows of the three below are written only for jobs that have them.
@@ -216,7 +226,7 @@ key = Table(
 )
 Index("key_job", key.c.job_id)
 """Serves the removal of jobs."""
-Index("key_expiry", key.c.expires_at, sqlite_where=text("expires_at IS NOT NULL"))
+Index("key_expiry", key.c.expires_at, **where(text("expires_at IS NOT NULL")))
 """Serves the removal of keys whose own time is over."""
 
 tag = Table(
@@ -231,7 +241,7 @@ tag = Table(
 )
 Index("tag_name", tag.c.name, tag.c.job_id)
 """Serves `find` by tags."""
-Index("tag_live", tag.c.name, tag.c.job_id, sqlite_where=text("live = 1"))
+Index("tag_live", tag.c.name, tag.c.job_id, **where(text("live = 1")))
 """Serves barriers: the jobs with a tag that have not ended."""
 
 edge = Table(
@@ -245,9 +255,9 @@ edge = Table(
     Column("settled", Integer),
     sqlite_with_rowid=False,
 )
-Index("edge_open", edge.c.depends_on, sqlite_where=text("settled IS NULL"))
+Index("edge_open", edge.c.depends_on, **where(text("settled IS NULL")))
 """Serves the settling of dependents when their prerequisite ends."""
-Index("edge_failed", edge.c.depends_on, sqlite_where=text("settled > 1"))
+Index("edge_failed", edge.c.depends_on, **where(text("settled > 1")))
 """Serves the revival of what ended because of a job (`edges.MISSED`, `edges.GAVE_UP`); holds nothing else."""
 
 barrier = Table(

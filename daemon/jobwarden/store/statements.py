@@ -22,7 +22,8 @@ class Statements:
 
     # Adding.
     reserve_ids: TextClause
-    """(count) -> the last of `count` ids that nobody else gets; whether there are controls. Takes the write lock."""
+    """(count) -> JSON array of `count` ids that nobody else gets, ascending, or null for those up to the second column;
+    the last of them; whether there are controls. Where there is one writer at a time it takes the write lock."""
     hold_keys: TextClause
     """(entries, now, held_since): give each key to its entry's job unless an unexpired one has it."""
     insert_jobs: TextClause
@@ -30,7 +31,7 @@ class Statements:
     insert_jobs_in_full: TextClause
     """(entries, now): jobs with options that few have. Each column that is read costs every job of a set."""
     insert_added_events: TextClause
-    """(first, last, now): one event `added` for each job with an id in this range."""
+    """(ids, now): one event `added` for each of these jobs."""
     insert_tags: TextClause
     """(entries)."""
     find_barriers: TextClause
@@ -39,21 +40,21 @@ class Statements:
 
     # Ending attempts. The event goes first: it sees the row as the attempt left it.
     record_completions: TextClause
-    """(entries, node_id): outcome events of completed jobs. Its row count says how many entries were accepted."""
-    complete_jobs: TextClause
-    """(entries, node_id)."""
+    """(entries, node_id): outcome events of completed jobs. Gives the accepted (job id, fence)s as rows; or no rows,
+    and then its row count says how many entries were accepted, and `lastrowid` the last event of a run without gaps.
+    Locks the rows that it accepts until the transaction ends."""
+    complete_jobs: TextClause | None
+    """(entries, node_id). None if `record_completions` does that too."""
     record_endings: TextClause
-    """(entries, node_id): outcome events of everything else."""
-    end_jobs: TextClause
-    """(entries, node_id)."""
-    accepted_ends: TextClause
-    """(floor) -> JSON array of the (job id, fence)s whose outcome events are newer than event `floor`."""
-    ended_since: TextClause
-    """(floor) -> whether there are controls; JSON array of (job type, status, number, whether anything waits for one,
-    whether one has tags, whether one has a dead letter to come) of jobs that ended in outcome events newer than
-    `floor`."""
-    ids_ended_since: TextClause
-    """(floor) -> JSON array of the ids of these jobs."""
+    """(entries, node_id): outcome events of everything else; answers as `record_completions` does."""
+    end_jobs: TextClause | None
+    """(entries, node_id). None if `record_endings` does that too."""
+    accepted_ends: TextClause | None
+    """(floor) -> JSON array of the (job id, fence)s whose outcome events are newer than event `floor`. None where
+    `record_completions` and `record_endings` answer in rows."""
+    ended_kinds: TextClause
+    """(ids) -> whether there are controls; JSON array of (job type, status, number, whether anything waits for one,
+    whether one has tags, whether one has a dead letter to come) of those of these jobs that have ended."""
     settled: TextClause
     """(entries) -> JSON array of those (job id, fence)s that the job still has and that are no longer processing."""
 
@@ -89,10 +90,24 @@ class Statements:
     """(after, most): names of groups that have waiters in lanes, in order, from one on. Steps over the index from each
     to the next: how many waiters it has does not matter."""
 
+    take_ready: Callable[[int, int, bool], TextClause] | None
+    """As `choose_ready`, with (terms, limit, node_id, node_name, batch, now): chooses, takes and records in one
+    statement, where a round trip is dear. None: `choose_ready`, `claim_jobs` and `record_processing` do it in turn.
+    With several writers both pass over rows that somebody else has locked, and hold the node's own row against being
+    buried."""
+
     # Looking.
+    outlook: TextClause
+    """() -> whether there are controls; next expiry, next due time (each wall microseconds or null)."""
+    renew: tuple[TextClause, ...]
+    """(node_id, report, now): raise the node's beat, keep its report (null: as it is), and observe. Executed in turn,
+    each committed by itself; the last answers with one row: whether the node's own row was there; JSON array of (node
+    id, beat, lease in seconds) of all nodes; JSON array of its `Wish`es; JSON array of the (job id, fence)s that are
+    processing under it; next due time and next expiry (wall microseconds or null); a number that changes when jobs do.
+    Empty where the flock is the lease, and the ledger beats (decision 001)."""
     look: TextClause
-    """(node_id) -> next due time, next expiry (each or null), whether there are controls, whether the node has a row,
-    JSON array of its `Wish`es."""
+    """(node_id) -> next due time, next expiry (each wall microseconds or null), whether there are controls, whether the
+    node has a row, JSON array of its `Wish`es."""
     jobs_to_free: TextClause
     """() -> JSON array of (node_id, owner's name, wish, wish's reason, `ClaimedJob`) of rows without a living node."""
     jobs_by_id: TextClause

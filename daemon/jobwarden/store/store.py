@@ -15,7 +15,7 @@ from jobwarden.jobs.filter import JobFilter
 from jobwarden.store import migrations
 from jobwarden.store.access import Access
 from jobwarden.store.adding import add_jobs
-from jobwarden.store.dialects import Dialect, dialect_for
+from jobwarden.store.dialects import Dialect, StoreOptions, dialect_for
 from jobwarden.store.failures import store_errors
 from jobwarden.store.forks import watch_lasting
 from jobwarden.store.keeping.upkeep import Upkeep
@@ -27,6 +27,7 @@ from jobwarden.store.people.counting import count_jobs
 from jobwarden.store.people.feed import Feed
 from jobwarden.store.people.paging import NEWEST_FIRST, OLDEST_FIRST
 from jobwarden.store.people.ready import Ready
+from jobwarden.store.pulse import Pulse
 from jobwarden.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -47,15 +48,13 @@ LONGEST_LOG_BYTES = 64 * 1024 * 1024
 """From here on an add folds the log in; sixteen times what the daemon allows, so that it seldom meets it."""
 
 
-def open_store(
-    url: str, *, synchronous: str = "full", busy_timeout_seconds: float = 5.0, migrate: bool | None = None
-) -> Store:
+def open_store(url: str, options: StoreOptions | None = None, *, migrate: bool | None = None) -> Store:
     """Open the store at this database URL.
 
     `migrate`: None makes and migrates SQLite files and leaves other databases alone. Raises InvalidSettingsError for a
     URL that is not supported, StoreUnavailableError, SchemaMismatchError.
     """
-    dialect = dialect_for(url, synchronous=synchronous, busy_timeout_seconds=busy_timeout_seconds)
+    dialect = dialect_for(url, options or StoreOptions())
     store = Store(dialect)
     try:
         store.check_schema(migrate=dialect.creates_itself if migrate is None else migrate)
@@ -87,7 +86,9 @@ class Store:
         self.shares_kernel = dialect.shares_kernel
         """All nodes live on one host: a node's flock is its life."""
         self.bell = access.bell
-        """Rung by this class after each commit that gives nodes something to do; None where the database rings."""
+        """Rung by this class after each commit that gives nodes something to do; None where everybody looks himself."""
+        self.watch_seconds = dialect.watch_seconds
+        """How often who waits for changes asks `data_version`; None: the renewal brings it."""
         self._watching: Connection | None = None
         self._watching_lock = threading.Lock()
 
@@ -190,6 +191,10 @@ class Store:
         """A connection of its own, for the ledger's thread; closed by its user."""
         return Writer(self._dialect)
 
+    def pulse(self) -> Pulse | None:
+        """What renews a node's lease, for its renewal thread; None where the flock is the lease."""
+        return Pulse(self._dialect) if self._sql.renew else None
+
     def data_version(self) -> int:
         """A number that changes when any other connection (our writer's too) has committed. Cheap enough to poll."""
         with store_errors(self.url_shown), self._watching_lock:
@@ -218,6 +223,7 @@ class Store:
     def migrate(self) -> list[str]:
         """Bring the schema to this program's revision; the revisions applied. Raises SchemaMismatchError if newer."""
         with self._writing() as connection:
+            self._dialect.upgrade(connection)
             found = migrations.revision_of(connection)
             if found == migrations.HEAD:
                 return []

@@ -93,6 +93,21 @@ class Receipts(msgspec.Struct, kw_only=True):
     """The node's own row is gone: somebody declared it dead."""
 
 
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node sees when it renews its lease (`Pulse.renew`)."""
+
+    alive: bool
+    """Its own row was there; if not, somebody has declared it dead."""
+    nodes: list[tuple[str, int, float]]
+    """(node id, beat, lease in seconds) of all nodes."""
+    wishes: list[Wish]
+    processing: list[tuple[int, int]]
+    """(job id, fence) of all rows that are processing under it."""
+    next_due_us: int | None
+    version: int
+    """Changes when jobs do."""
+
+
 class ServedType(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What a node publishes about one job type that it serves (the column `types` holds a JSON array of these)."""
 
@@ -111,6 +126,8 @@ class NodeStart(msgspec.Struct, frozen=True, kw_only=True):
     boot_id: str
     pid: int
     state_dir: str
+    state_lock: str | None = None
+    """Device and inode of the locked file in the state directory; None for a node that holds none."""
     lease_seconds: float
     doorbell: str | None
     version: str
@@ -125,6 +142,7 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     boot_id: str
     pid: int
     state_dir: str
+    state_lock: str | None
     started_us: int
     beat: int
     beat_us: int

@@ -162,8 +162,8 @@ class Writer:
         else:
             refused = ends.write(work.endings)
         receipts.refused += refused
-        if ends.floor is not None:
-            receipts.moved = follow_attempts(self._connection, self._sql, floor=ends.floor, now_us=work.now_us)
+        if ends.accepted:
+            receipts.moved = follow_attempts(self._connection, self._sql, ids=ends.accepted, now_us=work.now_us)
 
     def _write_give_backs(self, work: Work, receipts: Receipts) -> None:
         if not work.give_backs:

@@ -19,7 +19,6 @@ from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
 from jobwarden.errors import InvalidSettingsError
 from jobwarden.kernel import adopt_orphans, die_with_parent, hide_memory
 from jobwarden.settings import Settings, load_settings
-from jobwarden.store.bell import Bell
 from jobwarden.store.keeping.retention import Retention
 from jobwarden.store.keeping.rounds import Rules
 from jobwarden.store.work import NodeStart
@@ -47,6 +46,8 @@ from jobwarden.wire.page import STOPPING, SharedPage
 if TYPE_CHECKING:
     import socket
     from types import FrameType
+
+    from jobwarden.store.bell import Bell
 
 EXIT_STORE_AWAY = 1
 EXIT_BROKEN = 70
@@ -117,8 +118,7 @@ class Service:
         self._handover = handover
         self._name = f"{platform.node()}:{os.getpid()}"
         self._store = open_for_daemon(settings)
-        doorbell = self._store.side_dir("doorbell")
-        self._bell = None if doorbell is None else Bell(doorbell)
+        self._bell = self._store.bell
         self._ears = _listen(self._bell)
         mailbox = Mailbox()
         page = self._page = SharedPage(handover.page, writable=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
-from jobwarden.store import open_store
+from jobwarden.store import StoreOptions, open_store
 from jobwarden.store.life import hold_node, lock_path
 from jobwarden.supervisor import keeper
 from jobwarden.supervisor.handover import Handover, inheritable_memfd
@@ -95,8 +95,12 @@ def open_for_daemon(settings: Settings) -> Store:
     """The store as daemons use it."""
     return open_store(
         settings.database_url,
-        synchronous=settings.synchronous,
-        busy_timeout_seconds=settings.lock_timeout_seconds,
+        StoreOptions(
+            synchronous=settings.synchronous,
+            lock_timeout_seconds=settings.lock_timeout_seconds,
+            statement_timeout_seconds=settings.lock_timeout_seconds,
+            application="jobwarden",
+        ),
     )
 
 

@@ -16,6 +16,7 @@ from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS, JobOptions
 from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store import entries
 from jobwarden.store.gates.lanes import Lanes
+from jobwarden.store.numbers import reserve_numbers
 from jobwarden.store.readiness import readiness
 from jobwarden.store.schema import event, job
 
@@ -53,8 +54,8 @@ def send(connection: Connection, sql: Statements, ids: Sequence[int], *, now_us:
     if not failed:
         return
     lanes = Lanes.load(connection)
-    last = connection.execute(sql.reserve_ids, {"count": len(failed)}).one()[0]
-    letters = list(enumerate(failed, last - len(failed) + 1))
+    numbers, _controlled = reserve_numbers(connection, sql, len(failed))
+    letters = list(zip(numbers, failed, strict=True))
     rows = [_letter(letter_id, row, lanes=lanes, now_us=now_us) for letter_id, row in letters]
     connection.execute(sql.insert_jobs_in_full, {"entries": entries.as_json(rows), "now": now_us})
     _link(connection, letters, now_us=now_us)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import msgspec
 from sqlalchemy import select
 
+from jobwarden.store import entries
 from jobwarden.store.gates import barriers, dead_letters, edges
 from jobwarden.store.gates.free_ends import bury_tags
 from jobwarden.store.gates.lanes import Lanes
 from jobwarden.store.keeping import tallies
 from jobwarden.store.matching import chunks
-from jobwarden.store.schema import event, job
+from jobwarden.store.schema import job
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -42,7 +43,6 @@ class _Kind(msgspec.Struct, frozen=True, array_like=True):
 
 
 _decode_kinds = msgspec.json.Decoder(list[_Kind]).decode
-_decode_ids = msgspec.json.Decoder(list[int]).decode
 
 
 def follow_up(
@@ -70,18 +70,18 @@ def follow_up(
     return bool(ended) or admitted > 0
 
 
-def follow_attempts(connection: Connection, sql: Statements, *, floor: int, now_us: int) -> bool:
-    """All that follows from the attempts whose outcome events are newer than event `floor`, tallies included.
+def follow_attempts(connection: Connection, sql: Statements, *, ids: Sequence[int], now_us: int) -> bool:
+    """All that follows from the ends, in this transaction, of attempts of these jobs, tallies included.
 
     For the path of a job: one statement says what is to be done, and for plain jobs nothing is. Whether other jobs may
     have become ready by it.
     """
-    limited, found = connection.execute(sql.ended_since, {"floor": floor}).one()
+    limited, found = connection.execute(sql.ended_kinds, {"ids": entries.as_json(ids)}).one()
     kinds = _decode_kinds(found)
     tallies.note(connection, {(kind.job_type, kind.status): kind.number for kind in kinds})
     ended: list[int] = []
     if any(kind.awaited or kind.tagged or kind.lettered for kind in kinds):
-        ended = _decode_ids(connection.execute(sql.ids_ended_since, {"floor": floor}).scalar_one())
+        ended = _ended_of(connection, ids)
         if any(kind.tagged for kind in kinds):
             bury_tags(connection, ended)
         if any(kind.lettered for kind in kinds):
@@ -90,7 +90,7 @@ def follow_attempts(connection: Connection, sql: Statements, *, floor: int, now_
     awaited = ended if any(kind.awaited for kind in kinds) else ()
     moved = any(kind.lettered for kind in kinds)
     if awaited or limited:
-        touched = _places_since(connection, floor) if limited else ()
+        touched = places_of(connection, ids) if limited else ()
         moved |= follow_up(connection, sql, ended=awaited, touched=touched, now_us=now_us)
     return moved
 
@@ -104,7 +104,8 @@ def places_of(connection: Connection, ids: Sequence[int]) -> set[Place]:
     return places
 
 
-def _places_since(connection: Connection, floor: int) -> set[Place]:
-    ends = select(job.c.job_type, job.c.group_id).join_from(event, job, job.c.id == event.c.job_id)
-    query = ends.where(event.c.id > floor, event.c.outcome.is_not(None)).distinct()
-    return {(row[0], row[1]) for row in connection.execute(query)}
+def _ended_of(connection: Connection, ids: Sequence[int]) -> list[int]:
+    found: list[int] = []
+    for some in chunks(ids):
+        found += connection.execute(select(job.c.id).where(job.c.id.in_(some), job.c.ended_at.is_not(None))).scalars()
+    return found

@@ -19,7 +19,7 @@ from jobwarden.store.schema import event, job
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Column, ColumnElement, RowMapping
+    from sqlalchemy import ColumnElement, RowMapping
 
     from jobwarden.store.access import Access
 
@@ -42,7 +42,8 @@ class Feed:
         Every event is delivered at least once, on SQLite exactly once. Raises InvalidJobError for a text that is no
         cursor of events.
         """
-        query = select(event, job.c.job_type).outerjoin_from(event, job, job.c.id == event.c.job_id)
+        places = [column.label(f"place_{number}") for number, column in enumerate(self._key)]
+        query = select(event, job.c.job_type, *places).outerjoin_from(event, job, job.c.id == event.c.job_id)
         query = query.order_by(*self._key).limit(limit)
         if cursor is not None:
             place = cursors.decode(cursor, kind=_KIND, length=len(self._key))
@@ -62,12 +63,12 @@ class Feed:
         return cursors.encode(_KIND, [0] * len(self._key) if row is None else list(row))
 
     def _event(self, row: RowMapping) -> FeedEvent:
-        place = [row[column.name] for column in self._key]
+        place = [row[f"place_{number}"] for number in range(len(self._key))]
         told: dict[str, Any] = event_of(row).model_dump()
         return FeedEvent(**told, job_type=row["job_type"], cursor=cursors.encode(_KIND, place))
 
 
-def _beyond(key: Sequence[Column[int]], place: Sequence[int]) -> ColumnElement[bool]:
+def _beyond(key: Sequence[ColumnElement[int]], place: Sequence[int]) -> ColumnElement[bool]:
     """(a, b) > (x, y), spelled out: a > x, or a = x and b > y."""
     column, value = key[-1], place[-1]
     found: ColumnElement[bool] = column > value

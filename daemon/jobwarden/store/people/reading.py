@@ -187,6 +187,7 @@ def _node(row: RowMapping) -> NodeView:
         boot_id=row["boot_id"],
         pid=row["pid"],
         state_dir=row["state_dir"],
+        state_lock=row["state_lock"],
         started_us=row["started_at"],
         beat=row["beat"],
         beat_us=row["beat_at"],

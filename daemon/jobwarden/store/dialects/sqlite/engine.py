@@ -18,7 +18,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from jobwarden.errors import InvalidJobError, InvalidSettingsError, StoreUnavailableError
 from jobwarden.store import schema
-from jobwarden.store.dialects.sqlite_statements import STATEMENTS
+from jobwarden.store.bell import Bell
+from jobwarden.store.dialects.sqlite.statements import STATEMENTS
 from jobwarden.store.forks import watch_engine
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.pool import ConnectionPoolEntry
 
+    from jobwarden.store.dialects.options import StoreOptions
     from jobwarden.store.statements import Statements
 
 OLDEST_SQLITE = (3, 38, 0)
@@ -38,22 +40,24 @@ _LONGEST_FILE = 8
 """Times the length at which the log is folded in: a file that has become this long is cut off."""
 
 _WAL_PAUSE_SECONDS = 0.005
+_WATCH_SECONDS = 0.1
 
 
 class SQLiteDialect:
-    """`synchronous` is "full" or "normal"; the busy timeout is in seconds."""
+    """Of the options, `synchronous` and the lock timeout."""
 
-    def __init__(self, url: URL, *, synchronous: str, busy_timeout_seconds: float) -> None:
+    def __init__(self, url: URL, options: StoreOptions) -> None:
         self.url_shown = url.render_as_string(hide_password=True)
         self.shares_kernel = True
         self.creates_itself = True
         self.feed_key = (schema.event.c.id,)
         self.feed_settled = None
         """There is one writer at a time: ids are given in the order of commits."""
+        self.watch_seconds = _WATCH_SECONDS
         self.statements: Statements = STATEMENTS
         self._path = _file_of(url, shown=self.url_shown)
-        self._synchronous = _level(synchronous)
-        self._busy_timeout_seconds = busy_timeout_seconds
+        self._synchronous = _level(options.synchronous)
+        self._busy_timeout_seconds = options.lock_timeout_seconds
         self._refuse_old_library()
         self._create_file()
         self.engine = self._engine()
@@ -76,6 +80,13 @@ class SQLiteDialect:
             except sqlite3.Error:  # whoever gets this connection next trusts it
                 connection.invalidate()
                 raise
+
+    def bell(self) -> Bell:
+        """Sockets in a folder beside the database."""
+        return Bell(self.side_path("doorbell"))
+
+    def upgrade(self, connection: Connection) -> None:
+        """BEGIN IMMEDIATE keeps everybody out."""
 
     def side_path(self, name: str) -> Path:
         """`<database>.<name>`."""

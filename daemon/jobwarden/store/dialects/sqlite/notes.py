@@ -6,7 +6,7 @@ The lines marked `guard` are the fence: for each that is missing, a test fails.
 from __future__ import annotations
 
 from jobwarden.store import entries
-from jobwarden.store.dialects.sqlite_sets import with_entries
+from jobwarden.store.dialects.sqlite.sets import with_entries
 
 RECORD_PROLONGS = f"""
 INSERT INTO event (type, metadata, job_id, fence, attempt, node_id, node_name, at)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from jobwarden.store import entries
-from jobwarden.store.dialects.sqlite_sets import with_entries
+from jobwarden.store.dialects.sqlite.sets import with_entries
 
 RESERVE_IDS = (
-    "UPDATE sqlite_sequence SET seq = seq + :count WHERE name = 'job' RETURNING seq, EXISTS (SELECT 1 FROM control)"
+    "UPDATE sqlite_sequence SET seq = seq + :count WHERE name = 'job' "
+    "RETURNING NULL, seq, EXISTS (SELECT 1 FROM control)"
 )
 
 HOLD_KEYS = f"""
@@ -29,7 +30,7 @@ INSERT INTO job ({", ".join(entries.ADDED_IN_FULL)}, status, created_at, updated
 """
 
 INSERT_ADDED_EVENTS = """
-INSERT INTO event (job_id, type, at) SELECT id, 'added', :now FROM job WHERE id BETWEEN :first AND :last
+INSERT INTO event (job_id, type, at) SELECT value, 'added', :now FROM json_each(:ids)
 """
 
 INSERT_TAGS = f"INSERT INTO tag (job_id, name, position) {with_entries(entries.TAG)} SELECT e.* FROM e"

@@ -88,6 +88,12 @@ WITH RECURSIVE waiting (name) AS (
 SELECT name FROM waiting WHERE name IS NOT NULL LIMIT :most
 """
 
+OUTLOOK = """
+SELECT EXISTS (SELECT 1 FROM control),
+       (SELECT min(expires_at) FROM job WHERE expires_at IS NOT NULL AND started_at IS NULL AND ended_at IS NULL),
+       (SELECT min(due_at) FROM job WHERE ready IS NULL AND due_at IS NOT NULL AND gate IS NULL)
+"""
+
 LOOK = """
 SELECT (SELECT min(due_at) FROM job WHERE ready IS NULL AND gate IS NULL AND due_at IS NOT NULL),
        (SELECT min(expires_at) FROM job WHERE expires_at IS NOT NULL AND started_at IS NULL AND ended_at IS NULL),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from jobwarden.jobs.record import FIRST_ERRORS, LONGEST_HISTORY
 from jobwarden.store import entries
-from jobwarden.store.dialects.sqlite_sets import FREED, WITH_ATTEMPTS, with_entries
+from jobwarden.store.dialects.sqlite.sets import FREED, WITH_ATTEMPTS, with_entries
 
 _WITH_COMPLETIONS = with_entries(entries.COMPLETION)
 _WITH_ENDS = with_entries(entries.END)
@@ -73,7 +73,7 @@ ACCEPTED_ENDS = (
     "SELECT json_group_array(json_array(job_id, fence)) FROM event WHERE id > :floor AND outcome IS NOT NULL"
 )
 
-ENDED_SINCE = """
+ENDED_KINDS = """
 SELECT EXISTS (SELECT 1 FROM control),
     (SELECT json_group_array(json_array(job_type, status, number, awaited, tagged, lettered)) FROM (
         SELECT job.job_type, job.status, count(*) AS number,
@@ -81,14 +81,8 @@ SELECT EXISTS (SELECT 1 FROM control),
                 OR EXISTS (SELECT 1 FROM barrier WHERE barrier.waits_for = job.id)) AS awaited,
             max(EXISTS (SELECT 1 FROM tag WHERE tag.job_id = job.id)) AS tagged,
             max(job.status = 'failed' AND job.dead_letter_job_type IS NOT NULL) AS lettered
-        FROM event CROSS JOIN job ON job.id = event.job_id
-        WHERE event.id > :floor AND event.outcome IS NOT NULL AND job.ended_at IS NOT NULL
+        FROM json_each(:ids) AS e CROSS JOIN job ON job.id = e.value WHERE job.ended_at IS NOT NULL
         GROUP BY job.job_type, job.status))
-"""
-
-IDS_ENDED_SINCE = """
-SELECT json_group_array(job.id) FROM event CROSS JOIN job ON job.id = event.job_id
-WHERE event.id > :floor AND event.outcome IS NOT NULL AND job.ended_at IS NOT NULL
 """
 
 SETTLED = f"""

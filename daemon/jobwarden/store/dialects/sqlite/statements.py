@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from jobwarden.store.dialects import sqlite_adding as adding
-from jobwarden.store.dialects import sqlite_claiming as claiming
-from jobwarden.store.dialects import sqlite_ends as ends
-from jobwarden.store.dialects import sqlite_notes as notes
+from jobwarden.store.dialects.sqlite import adding, claiming, ends, notes
 from jobwarden.store.statements import Statements
 
 STATEMENTS = Statements(
@@ -28,8 +25,7 @@ STATEMENTS = Statements(
     record_endings=text(ends.RECORD_ENDINGS),
     end_jobs=text(ends.END_JOBS),
     accepted_ends=text(ends.ACCEPTED_ENDS),
-    ended_since=text(ends.ENDED_SINCE),
-    ids_ended_since=text(ends.IDS_ENDED_SINCE),
+    ended_kinds=text(ends.ENDED_KINDS),
     settled=text(ends.SETTLED),
     note_progress=text(ends.NOTE_PROGRESS),
     drop_progress_events=text(ends.DROP_PROGRESS_EVENTS),
@@ -39,9 +35,12 @@ STATEMENTS = Statements(
     wished_cancelled=text(ends.WISHED_CANCELLED),
     promote_due=text(claiming.PROMOTE_DUE),
     choose_ready=claiming.choose_ready,
+    take_ready=None,
     claim_jobs=text(claiming.CLAIM_JOBS),
     record_processing=text(claiming.RECORD_PROCESSING),
     waiting_groups=text(claiming.WAITING_GROUPS),
+    outlook=text(claiming.OUTLOOK),
+    renew=(),
     look=text(claiming.LOOK),
     jobs_to_free=text(claiming.JOBS_TO_FREE),
     jobs_by_id=text(claiming.JOBS_BY_ID),

@@ -1,0 +1,1 @@
+"""SQLite: the embedded default. `engine` makes the connections, the other files hold the statements."""
