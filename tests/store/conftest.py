@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from jobwarden.store import Store, StoreOptions, open_store
-from tests.store import invariants
-from tests.store.scene import Scene
+
+from . import invariants
+from .scene import Scene
 
 
 @pytest.fixture(params=["sqlite"])

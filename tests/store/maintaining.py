@@ -10,7 +10,8 @@ from sqlalchemy import text
 from jobwarden.store.access import Access
 from jobwarden.store.keeping.retention import Retention
 from jobwarden.store.keeping.rounds import Rounds, Rules
-from tests.store.scene import Scene
+
+from .scene import Scene
 
 KEEP_ALL = Retention(completed_days=None, ended_days=None)
 USUAL = Rules(retention=Retention(completed_days=7, ended_days=30), starvation_seconds=300)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Container, Iterable
 from typing import Any
 
-from tests.store.model_job import DAY, FOREVER, SECOND, Job, Lane, Limit
+from .model_job import DAY, FOREVER, SECOND, Job, Lane, Limit
 
 KEY_HOLDS_AFTER_END = 7 * DAY
 

@@ -33,8 +33,9 @@ from jobwarden.jobs import (
 from jobwarden.store import Claim, GiveBack, NodeStart, Receipts, Store, StoreOptions, Work, Writer, open_store
 from jobwarden.store.keeping.retention import Retention
 from jobwarden.store.keeping.rounds import Rounds, Rules
-from tests.store.model import Model
-from tests.store.model_job import DAY, FOREVER, SECOND, WRAPPED, Job, Limit
+
+from .model import Model
+from .model_job import DAY, FOREVER, SECOND, WRAPPED, Job, Limit
 
 STEADY = Rules(retention=Retention(completed_days=None, ended_days=None), starvation_seconds=None)
 """Nothing is removed, and priorities are strict."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from sqlite3 import Connection
 
-from tests.store.model import Model
-from tests.store.model_job import ENDED, Job, Lane, Limit
-from tests.store.played_store import Row
+from .model import Model
+from .model_job import ENDED, Job, Lane, Limit
+from .played_store import Row
 
 TWICE = "SELECT job_id, fence FROM event WHERE outcome IS NOT NULL GROUP BY job_id, fence HAVING count(*) > 1"
 TALLIES = "SELECT job_type, status, sum(number) FROM tally GROUP BY job_type, status HAVING sum(number) <> 0"

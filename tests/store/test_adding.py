@@ -14,7 +14,8 @@ from jobwarden.jobs import JobOptions, JobStatus, Outcome
 from jobwarden.jobs.options import DEEPEST_JSON, LARGEST_PAYLOAD_BYTES
 from jobwarden.store import Store
 from jobwarden.store.adding import IDEMPOTENCY_TTL_SECONDS
-from tests.store.scene import START_US, Scene
+
+from .scene import START_US, Scene
 
 TTL = IDEMPOTENCY_TTL_SECONDS
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from jobwarden.store.gates.aging import lift_starved
-from tests.store.scene import Scene
+
+from .scene import Scene
 
 AFTER_SECONDS = 300.0
 

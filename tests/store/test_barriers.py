@@ -6,8 +6,9 @@ import pytest
 
 from jobwarden.jobs import JobOptions, JobStatus, Outcome
 from jobwarden.store.gates.barriers import MOST_AT_ONCE
-from tests.store.maintaining import maintain, rows
-from tests.store.scene import Scene
+
+from .maintaining import maintain, rows
+from .scene import Scene
 
 
 def _claimed(scene: Scene, *types: str) -> list[int]:

@@ -11,7 +11,8 @@ import pytest
 
 from jobwarden.store import Bell
 from jobwarden.store.bell import NODE, WAIT
-from tests.store.scene import Scene
+
+from .scene import Scene
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from jobwarden.store import Changed
 from jobwarden.store.access import Access
 from jobwarden.store.dialects import StoreOptions, dialect_for
 from jobwarden.store.people import cancelling, editing, reviving
-from tests.store.scene import Scene
+
+from .scene import Scene
 
 ALL = JobFilter()
 

@@ -8,8 +8,9 @@ from jobwarden.errors import JobStateError, UnknownJobError
 from jobwarden.jobs import FailureReason, JobStatus, Outcome
 from jobwarden.store import Wish
 from jobwarden.store.gates.free_ends import end_free_jobs
-from tests.store.maintaining import access_of
-from tests.store.scene import NODE, Scene
+
+from .maintaining import access_of
+from .scene import NODE, Scene
 
 
 def test_a_pending_job_is_cancelled_at_once(scene: Scene) -> None:

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from jobwarden.clock import SECOND_US, to_datetime
 from jobwarden.jobs import JobOptions, JobStatus, Outcome, TypeTerms
-from tests.store.scene import NAME, NODE, START_US, Scene
+
+from .scene import NAME, NODE, START_US, Scene
 
 
 def test_jobs_are_claimed_by_priority_then_due_time_then_id(scene: Scene) -> None:

@@ -17,7 +17,8 @@ from jobwarden.store.dialects import StoreOptions, dialect_for
 from jobwarden.store.keeping import tallies
 from jobwarden.store.people import counting
 from jobwarden.store.people.filters import conditions
-from tests.store.scene import Scene
+
+from .scene import Scene
 
 
 @pytest.fixture

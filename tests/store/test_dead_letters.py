@@ -9,8 +9,9 @@ import pytest
 
 from jobwarden.jobs import ClaimedJob, FailureReason, JobOptions, JobRecord, JobStatus, Outcome
 from jobwarden.jobs.options import DEEPEST_JSON, LARGEST_PAYLOAD_BYTES
-from tests.store.maintaining import maintain
-from tests.store.scene import NAME, NODE, Scene
+
+from .maintaining import maintain
+from .scene import NAME, NODE, Scene
 
 
 def _letter_of(scene: Scene, job_id: int) -> JobRecord:

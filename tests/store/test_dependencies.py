@@ -9,8 +9,9 @@ import pytest
 from jobwarden.errors import InvalidJobError
 from jobwarden.jobs import FailureReason, JobOptions, JobStatus, Outcome
 from jobwarden.store import Store
-from tests.store.maintaining import maintain, rows
-from tests.store.scene import START_US, Scene
+
+from .maintaining import maintain, rows
+from .scene import START_US, Scene
 
 UNKNOWN = 4711
 

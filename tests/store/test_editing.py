@@ -10,7 +10,8 @@ import pytest
 from jobwarden.clock import SECOND_US, to_datetime
 from jobwarden.errors import InvalidJobError, JobStateError, UnknownJobError
 from jobwarden.jobs import JobChanges, JobFilter, JobStatus, Outcome, TypeTerms
-from tests.store.scene import Scene
+
+from .scene import Scene
 
 DAY_SECONDS = 86_400
 

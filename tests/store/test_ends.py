@@ -10,7 +10,8 @@ from jobwarden.jobs import AttemptFacts, FailureReason, JobStatus, Outcome, comp
 from jobwarden.jobs.record import LONGEST_HISTORY
 from jobwarden.store import ProgressNote
 from jobwarden.store.entries import longer_history
-from tests.store.scene import NAME, Scene
+
+from .scene import NAME, Scene
 
 
 def test_a_completed_job_keeps_output_and_times(scene: Scene) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from jobwarden.jobs import FailureReason, JobChanges, JobOptions, JobRecord, JobStatus, Outcome
-from tests.store.scene import Scene
+
+from .scene import Scene
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 CHANGES: dict[str, Any] = {

@@ -12,8 +12,9 @@ from jobwarden.jobs import FailureReason, JobOptions, JobStatus, Outcome, TypeTe
 from jobwarden.store import Claim
 from jobwarden.store.keeping import expiring
 from jobwarden.store.keeping.expiring import expire
-from tests.store.maintaining import access_of, maintain
-from tests.store.scene import Scene
+
+from .maintaining import access_of, maintain
+from .scene import Scene
 
 
 def _claimed(scene: Scene) -> list[int]:

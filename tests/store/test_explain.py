@@ -10,7 +10,8 @@ from jobwarden.jobs import DependsOn, Explanation, Outcome, ReasonKind
 from jobwarden.store import Work
 from jobwarden.store.entries import as_json
 from jobwarden.store.work import ServedType
-from tests.store.scene import NAME, NODE, Scene
+
+from .scene import NAME, NODE, Scene
 
 
 def serve(scene: Scene, *types: str, node: str = NODE, name: str = NAME) -> None:

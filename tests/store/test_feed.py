@@ -14,7 +14,8 @@ from jobwarden.jobs import FeedEvent, JobFilter, JobOptions
 from jobwarden.store import Store, open_store, schema
 from jobwarden.store.access import Access
 from jobwarden.store.dialects import StoreOptions, dialect_for
-from tests.store.scene import START_US, Scene
+
+from .scene import START_US, Scene
 
 
 def told(events: list[FeedEvent]) -> list[tuple[int, str]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from jobwarden.jobs import JobStatus, Outcome, complete, end_attempt
 from jobwarden.store import GiveBack, ProgressNote, Refusal
-from tests.store.scene import Scene
+
+from .scene import Scene
 
 
 def test_a_late_completion_by_a_superseded_owner_is_refused(scene: Scene) -> None:

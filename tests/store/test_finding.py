@@ -14,7 +14,8 @@ from jobwarden.jobs import JobFilter, JobStatus
 from jobwarden.store import schema
 from jobwarden.store.dialects import StoreOptions, dialect_for
 from jobwarden.store.people.paging import ORDERS
-from tests.store.scene import NAME, NODE, START_US, Scene
+
+from .scene import NAME, NODE, START_US, Scene
 
 
 def ids(scene: Scene, **wanted: Any) -> list[int]:

@@ -9,8 +9,9 @@ import pytest
 
 from jobwarden.jobs import ClaimedJob, FailureReason, JobFilter, JobOptions, JobStatus, Outcome, complete, end_attempt
 from jobwarden.store.gates.barriers import MOST_AT_ONCE
-from tests.store.maintaining import maintain, rows
-from tests.store.scene import NAME, NODE, Scene
+
+from .maintaining import maintain, rows
+from .scene import NAME, NODE, Scene
 
 GOOD = JobStatus.PENDING
 GONE = JobStatus.CANCELLED

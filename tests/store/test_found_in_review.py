@@ -14,8 +14,9 @@ from jobwarden.jobs.options import Dependency, DependsOn
 from jobwarden.store.gates.barriers import MOST_AT_ONCE
 from jobwarden.store.gates.lanes import FURTHEST
 from jobwarden.store.keeping.retention import Retention
-from tests.store.maintaining import KEEP_ALL, access_of, maintain, rows
-from tests.store.scene import Scene
+
+from .maintaining import KEEP_ALL, access_of, maintain, rows
+from .scene import Scene
 
 
 @contextmanager

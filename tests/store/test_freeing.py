@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from jobwarden.jobs import FailureReason, JobStatus, Outcome
-from tests.store.scene import NAME, NODE, Scene
+
+from .scene import NAME, NODE, Scene
 
 
 def _free(scene: Scene, node: str = NODE, *, beat: int | None = None) -> int:

@@ -20,8 +20,9 @@ from sqlalchemy import Connection, create_engine, text
 from jobwarden.errors import JobStateError, JobwardenError, StoreUnavailableError
 from jobwarden.jobs import ClaimedJob, DependsOn, JobChanges, JobOptions, JobStatus, Outcome, complete
 from jobwarden.store import Store, StoreOptions, Work, open_store
-from tests.store.scene import NAME, NODE, START_US, Scene
-from tests.support.waiting import LIMIT_SECONDS
+
+from ..support.waiting import LIMIT_SECONDS
+from .scene import NAME, NODE, START_US, Scene
 
 ROUNDS = 12
 """Tries of each race; which side wins differs."""

@@ -7,7 +7,8 @@ import pytest
 from jobwarden.errors import InvalidJobError
 from jobwarden.jobs import JobOptions
 from jobwarden.store import Store
-from tests.store.scene import START_US, Scene
+
+from .scene import START_US, Scene
 
 YEAR = 366 * 86_400
 

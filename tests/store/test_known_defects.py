@@ -15,8 +15,9 @@ from jobwarden.errors import JobStateError
 from jobwarden.jobs import Ending, FailureReason, JobFilter, JobOptions, JobStatus, Outcome, complete
 from jobwarden.store import Refusal, Wish
 from jobwarden.store.keeping.rounds import Rounds
-from tests.store.maintaining import USUAL
-from tests.store.scene import NAME, NODE, Scene
+
+from .maintaining import USUAL
+from .scene import NAME, NODE, Scene
 
 DAY_SECONDS = 86_400
 

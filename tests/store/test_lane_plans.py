@@ -12,7 +12,8 @@ from sqlalchemy import event
 from jobwarden.clock import SECOND_US, to_datetime
 from jobwarden.jobs import ClaimedJob, TypeTerms
 from jobwarden.store.gates.aging import lift_starved
-from tests.store.scene import Scene
+
+from .scene import Scene
 
 SMALL = ("SCAN job USING INDEX job_node", "SCAN job USING INDEX job_wish", "SCAN job USING COVERING INDEX job_wish")
 """Read through on purpose: what runs now, and what was wished."""

@@ -12,7 +12,8 @@ from jobwarden.clock import SECOND_US, to_datetime
 from jobwarden.errors import InvalidJobError
 from jobwarden.jobs import ClaimedJob, JobChanges, JobStatus, Outcome, TypeTerms
 from jobwarden.store.gates.lanes import Lanes
-from tests.store.scene import NODE, Scene
+
+from .scene import NODE, Scene
 
 QUICK = {"retry_delay": 0, "max_attempts": 100}
 

@@ -8,7 +8,8 @@ from jobwarden.clock import SECOND_US, to_datetime
 from jobwarden.errors import InvalidJobError
 from jobwarden.jobs import Control, ControlScope, JobStatus
 from jobwarden.store import open_store
-from tests.store.scene import Scene
+
+from .scene import Scene
 
 
 def test_a_paused_type_is_not_claimed_and_its_running_jobs_go_on(scene: Scene) -> None:

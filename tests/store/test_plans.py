@@ -10,7 +10,8 @@ from sqlalchemy import Connection, text
 from jobwarden.store import schema
 from jobwarden.store.dialects import StoreOptions, dialect_for
 from jobwarden.store.dialects.sqlite.statements import STATEMENTS
-from tests.store.scene import Scene
+
+from .scene import Scene
 
 NODE = {"node_id": "n"}
 ENTRIES = {**NODE, "entries": "[]"}

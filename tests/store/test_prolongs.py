@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from jobwarden.jobs import complete
 from jobwarden.store import ProlongNote
-from tests.store.scene import Scene
+
+from .scene import Scene
 
 
 def test_a_prolong_leaves_an_event_and_changes_nothing_else(scene: Scene) -> None:

@@ -9,7 +9,8 @@ from sqlalchemy import text
 from jobwarden.clock import SECOND_US
 from jobwarden.jobs import Outcome
 from jobwarden.store.work import GiveBack
-from tests.store.scene import Scene
+
+from .scene import Scene
 
 
 def set_rate(scene: Scene, scope: str, name: str, rate: int, seconds: float) -> None:

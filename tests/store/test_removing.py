@@ -14,7 +14,8 @@ from jobwarden.store import Changed, Store, schema
 from jobwarden.store.access import Access
 from jobwarden.store.dialects import StoreOptions, dialect_for
 from jobwarden.store.people.removing import delete_jobs
-from tests.store.scene import Scene
+
+from .scene import Scene
 
 
 def remove(scene: Scene, job_id: int) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from jobwarden.jobs import JobOptions, JobStatus
 from jobwarden.store.keeping.rounds import LANES, Rounds
-from tests.store.maintaining import KEEP_ALL, USUAL, maintain, rows, tamper
-from tests.store.scene import Scene
+
+from .maintaining import KEEP_ALL, USUAL, maintain, rows, tamper
+from .scene import Scene
 
 
 def _end_without_a_word(scene: Scene, job_id: int, status: str) -> None:

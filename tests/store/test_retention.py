@@ -15,8 +15,9 @@ from jobwarden.store.dialects import StoreOptions, dialect_for
 from jobwarden.store.keeping import retention
 from jobwarden.store.keeping.retention import DAY_US, Retention
 from jobwarden.store.keeping.rounds import BATCH, Rounds
-from tests.store.maintaining import USUAL, access_of, maintain, rows, tamper
-from tests.store.scene import Scene
+
+from .maintaining import USUAL, access_of, maintain, rows, tamper
+from .scene import Scene
 
 DAY_SECONDS = 86_400
 AT_ONCE = Retention(completed_days=0, ended_days=0)

@@ -10,7 +10,8 @@ from pathlib import Path
 from jobwarden.jobs import JobOptions
 from jobwarden.store import Store, open_store
 from jobwarden.store.dialects import StoreOptions, dialect_for
-from tests.store.scene import START_US, Scene
+
+from .scene import START_US, Scene
 
 PAYLOAD = {"text": "x" * 900_000}
 

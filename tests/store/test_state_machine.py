@@ -21,9 +21,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.store import store_scan
-from tests.store.model_job import DAY, SECOND, WRAPPED
-from tests.store.played_store import TYPES, PlayedStore, Spec, Stage
+from . import store_scan
+from .model_job import DAY, SECOND, WRAPPED
+from .played_store import TYPES, PlayedStore, Spec, Stage
 
 Record = Callable[[str, object], None]
 

@@ -17,7 +17,8 @@ from jobwarden.jobs import JobOptions, JobStatus
 from jobwarden.store import Store, open_store
 from jobwarden.store.dialects import StoreOptions, dialect_for
 from jobwarden.store.failures import commit_errors, store_errors
-from tests.store.scene import START_US, Scene
+
+from .scene import START_US, Scene
 
 SECRET = "a secret"
 

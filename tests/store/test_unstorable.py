@@ -6,7 +6,8 @@ import pytest
 
 from jobwarden.jobs import AttemptFacts, ClaimedJob, FailureReason, JobStatus, Outcome, TypeTerms, complete
 from jobwarden.store import Claim, GiveBack, ProgressNote
-from tests.store.scene import Scene
+
+from .scene import Scene
 
 MALFORMED = '{"cut off'
 NUL = '"a\0b"'

@@ -21,8 +21,9 @@ from jobwarden.store.keeping.rounds import BATCH, LONGEST_PERIOD_US, Duty, Round
 from jobwarden.store.keeping.upkeep import Reclaimed
 from jobwarden.store.life import hold_node, lock_path
 from jobwarden.store.work import ProlongNote
-from tests.store.maintaining import USUAL, access_of, maintain, rows, tamper
-from tests.store.scene import NAME, NODE, Scene
+
+from .maintaining import USUAL, access_of, maintain, rows, tamper
+from .scene import NAME, NODE, Scene
 
 PERIOD_US = 3 * SECOND_US
 DAY_SECONDS = 86_400
