@@ -227,7 +227,10 @@ def _hold_keys(
     # Sorted, so that two bulk adds cannot wait for each other's keys crosswise.
     rows = [(name, numbers[place], expires_us) for name, (place, expires_us) in sorted(keys.items())]
     held_since = now_us - IDEMPOTENCY_TTL_SECONDS * SECOND_US
-    connection.execute(sql.hold_keys, {"entries": entries.as_json(rows), "now": now_us, "held_since": held_since})
+    given = {"entries": entries.as_json(rows), "now": now_us, "held_since": held_since}
+    if sql.lock_keys is not None:
+        connection.execute(sql.lock_keys, given)
+    connection.execute(sql.hold_keys, given)
     return _holders(connection, list(keys))
 
 

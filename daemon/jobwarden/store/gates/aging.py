@@ -39,9 +39,9 @@ WITH RECURSIVE types (name) AS (
     UNION ALL
     SELECT (SELECT min(job_type) FROM job WHERE {standing} AND job_type > types.name)
     FROM types WHERE types.name IS NOT NULL),
-some (name) AS (SELECT name FROM types WHERE name IS NOT NULL LIMIT {_MOST_TYPES}),
+known (name) AS (SELECT name FROM types WHERE name IS NOT NULL LIMIT {_MOST_TYPES}),
 ranks (name, place, number) AS (
-    SELECT some.name, (SELECT max(claim_rank) FROM job WHERE {standing} AND job_type = some.name), 1 FROM some
+    SELECT known.name, (SELECT max(claim_rank) FROM job WHERE {standing} AND job_type = known.name), 1 FROM known
     UNION ALL
     SELECT ranks.name, (SELECT max(claim_rank) FROM job
                         WHERE {standing} AND job_type = ranks.name AND claim_rank < ranks.place), ranks.number + 1

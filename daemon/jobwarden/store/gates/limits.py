@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-_READ = text("SELECT scope, name, max_running, max_per_node, rate, rate_seconds, paused_at, paused_until FROM control")
+_FIELDS = ("scope", "name", "max_running", "max_per_node", "rate", "rate_seconds", "paused_at", "paused_until")
+_COLUMNS = [control.c[name] for name in _FIELDS]
+# Executed at each claim: plain text, of which only the moments are typed.
+_READ = text(f"SELECT {', '.join(_FIELDS)} FROM control").columns(*_COLUMNS)
 
 TYPE = str(ControlScope.TYPE)
 GROUP = str(ControlScope.GROUP)

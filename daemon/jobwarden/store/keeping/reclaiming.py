@@ -15,6 +15,7 @@ from jobwarden.clock import SECOND_US
 from jobwarden.jobs.claim import ClaimedJob
 from jobwarden.store import entries
 from jobwarden.store.freeing import Orphan, end_as_lost
+from jobwarden.store.moments import later
 from jobwarden.store.schema import event, job, node
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def reclaim(
     _free(connection, sql, lost, now_us=now_us, jitter=jitter)
     # A wish to cancel stands.
     held = [row.id for row in rows if row not in lost and row.wish in {None, REQUEUE}]
-    held = _beyond_prolonged(connection, held, now_us=now_us)
+    held = beyond_prolonged(connection, held, now_us=now_us)
     if held:
         minutes = (now_us - before_us) / (60 * SECOND_US)
         reason = f"reclaimed by hand: it ran for more than {minutes:g} minutes"
@@ -75,7 +76,7 @@ def reclaim(
 
 def _stuck(before_us: int, now_us: int) -> Select[Any]:
     """Running jobs that are beyond both limits; `alive` is null where the node has no row."""
-    own_limit = job.c.locked_at + job.c.timeout_ms * _MILLISECOND_US + GRACE_US
+    own_limit = later(job.c.locked_at, job.c.timeout_ms * _MILLISECOND_US + GRACE_US)
     columns = [job.c[name] for name in ("id", "node_id", "locked_by", "wish", "wish_reason")]
     return (
         select(*columns, node.c.id.label("alive"))
@@ -87,7 +88,7 @@ def _stuck(before_us: int, now_us: int) -> Select[Any]:
     )
 
 
-def _beyond_prolonged(connection: Connection, ids: Sequence[int], *, now_us: int) -> list[int]:
+def beyond_prolonged(connection: Connection, ids: Sequence[int], *, now_us: int) -> list[int]:
     """Those whose running attempt was not granted more time that has not passed yet."""
     granted = (
         select(event.c.job_id, event.c.at, event.c.metadata)

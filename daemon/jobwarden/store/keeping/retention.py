@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy import delete, exists, func, or_, select, text, update
+from sqlalchemy import BigInteger, delete, exists, func, literal, or_, select, text, update
 
 from jobwarden.clock import SECOND_US
 from jobwarden.jobs.control import ControlScope
 from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store.adding import IDEMPOTENCY_TTL_SECONDS
+from jobwarden.store.moments import later
 from jobwarden.store.people.removing import delete_jobs
 from jobwarden.store.schema import barrier, control, edge, event, job, key, start
 
@@ -58,7 +59,9 @@ def remove_old_jobs(
 def _keep_keys(connection: Connection, ids: Sequence[int], *, now_us: int) -> None:
     """A key holds for its time after the end of its job, also if the job is kept for less."""
     ttl_us = IDEMPOTENCY_TTL_SECONDS * SECOND_US
-    holder = select(job.c.ended_at + ttl_us).where(job.c.id == key.c.job_id, job.c.ended_at > now_us - ttl_us)
+    holder = select(later(job.c.ended_at, literal(ttl_us, BigInteger))).where(
+        job.c.id == key.c.job_id, job.c.ended_at > now_us - ttl_us
+    )
     held = update(key).where(key.c.job_id.in_(ids), key.c.expires_at.is_(None), holder.exists())
     connection.execute(held.values(expires_at=holder.scalar_subquery()))
 

@@ -10,6 +10,7 @@ import binascii
 
 import msgspec
 
+from jobwarden.clock import to_datetime
 from jobwarden.errors import InvalidJobError
 
 _LONGEST = 500
@@ -31,6 +32,14 @@ def decode(cursor: str, *, kind: str, length: int) -> list[int]:
     if len(position) != length or not all(type(each) is int and -_LARGEST <= each < _LARGEST for each in position):
         raise _unreadable()
     return [each for each in position if isinstance(each, int)]
+
+
+def refuse_no_moment(us: int) -> None:
+    """A number that stands for a moment must be one: databases have types for them. Raises InvalidJobError."""
+    try:
+        to_datetime(us)
+    except OverflowError:
+        raise _unreadable() from None
 
 
 def _parts(cursor: object) -> list[object]:

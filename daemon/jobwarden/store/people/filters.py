@@ -26,6 +26,7 @@ from sqlalchemy import (
 from jobwarden.clock import to_us
 from jobwarden.jobs.filter import ENDED, RETRYING, TagMode
 from jobwarden.jobs.outcome import JobStatus
+from jobwarden.store.moments import Instant
 from jobwarden.store.schema import job, tag
 
 if TYPE_CHECKING:
@@ -74,12 +75,12 @@ def _bounds(column: Any, limits: NumberRange | MomentRange | None) -> list[Colum
     if limits is None:
         return []
     given = ((name, getattr(limits, name)) for name in type(limits).model_fields)
-    return [_COMPARISONS[name](column, _number(bound)) for name, bound in given if bound is not None]
+    return [_COMPARISONS[name](column, _bound(bound)) for name, bound in given if bound is not None]
 
 
-def _number(bound: int | datetime) -> ColumnElement[int]:
-    """Of 64 bits also beside a column of 32: a bound beyond its range is no error."""
-    return literal(bound if isinstance(bound, int) else to_us(bound), BigInteger)
+def _bound(bound: int | datetime) -> ColumnElement[int]:
+    """A number is of 64 bits also beside a column of 32: one beyond its range is no error."""
+    return literal(bound, BigInteger) if isinstance(bound, int) else literal(to_us(bound), Instant)
 
 
 _COMPARISONS: dict[str, Callable[[Any, ColumnElement[int]], ColumnElement[bool]]] = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import RowMapping, func, select, text, tuple_
+from sqlalchemy import RowMapping, func, literal, select, text, tuple_
 
 from jobwarden.clock import SECOND_US, to_datetime
 from jobwarden.jobs.control import EVERYTHING, Reason, ReasonKind
@@ -156,7 +156,8 @@ def _turn(connection: Connection, row: RowMapping, limits: Limits, nodes: _Nodes
         told = "its time has come; the next look at the store makes it ready"
         return Reason(kind=ReasonKind.READY, text=told)
     served = {each.job_type for node in nodes.serving for each in node.types or ()} - limits.paused.keys()
-    before = tuple_(job.c.claim_rank, job.c.due_at, job.c.id) < tuple_(row["claim_rank"], row["due_at"], row["id"])
+    order = (job.c.claim_rank, job.c.due_at, job.c.id)
+    before = tuple_(*order) < tuple_(*(literal(row[column.name], column.type) for column in order))
     front = select(job.c.id).where(_READY, job.c.job_type.in_(sorted(served)), before).limit(MOST_IN_FRONT)
     number = connection.execute(select(func.count()).select_from(front.subquery())).scalar_one()
     before_it = f"{number} or more" if number == MOST_IN_FRONT else str(number)

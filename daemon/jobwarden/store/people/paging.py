@@ -14,6 +14,7 @@ from sqlalchemy import and_, or_
 from jobwarden.clock import to_us
 from jobwarden.errors import InvalidJobError
 from jobwarden.jobs.record import JobRecord
+from jobwarden.store.moments import Instant
 from jobwarden.store.people import cursors, reading
 from jobwarden.store.people.filters import conditions
 from jobwarden.store.schema import job
@@ -64,6 +65,8 @@ class _Order(NamedTuple):
         if len(pairs) == 1:
             return beyond
         first, value = pairs[0]
+        if first.type is Instant:
+            cursors.refuse_no_moment(value)
         return or_(first < value if self.descending else first > value, and_(first == value, beyond))
 
     def cursor(self, record: JobRecord) -> str:
