@@ -9,6 +9,7 @@ import signal
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_GET_CHILD_SUBREAPER = 37
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -20,6 +21,11 @@ def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
 def adopt_orphans() -> None:
     """Descendants that lose their parent become our children instead of init's."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def can_adopt_orphans() -> bool:
+    """Whether this kernel knows child subreapers; changes nothing."""
+    return _libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(ctypes.c_int()), 0, 0, 0) == 0
 
 
 def hide_memory() -> None:

@@ -50,6 +50,7 @@ COMMANDS = {
     "reclaim": "jobwarden.cli.upkeep",
     "check": "jobwarden.cli.daemon",
     "migrate": "jobwarden.cli.daemon",
+    "doctor": "jobwarden.cli.doctor",
     "version": "jobwarden.cli.version",
 }
 """Each command and the module that holds a function `NAME_command`."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from sqlalchemy import ColumnElement, Connection, Engine
 
+    from jobwarden.findings import Finding
     from jobwarden.store.bell import Bell
+    from jobwarden.store.checkup.check import Check
     from jobwarden.store.statements import Statements
 
 
@@ -79,6 +81,15 @@ class Dialect(Protocol):
 
     def refuse_stranger(self, connection: Connection) -> None:
         """Raise InvalidJobError for a caller's connection that leads to another database than this one."""
+
+    def examine_place(self) -> Iterable[Finding]:
+        """For `jobwarden doctor`: what can be seen without a connection; made before there is any.
+
+        The last finding has the subject `checkup.check.NO_DATABASE` if there is nothing to connect to.
+        """
+
+    def checks(self, *, thorough: bool) -> Sequence[Check]:
+        """For `jobwarden doctor`: what this database is asked, a transaction each; all of it reads."""
 
     def close(self) -> None:
         """Close the connections that nobody uses."""

@@ -19,14 +19,17 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from jobwarden.errors import InvalidJobError, InvalidSettingsError, StoreUnavailableError
 from jobwarden.store import schema
 from jobwarden.store.bell import Bell
+from jobwarden.store.dialects.sqlite import checkup, place
 from jobwarden.store.dialects.sqlite.statements import STATEMENTS
 from jobwarden.store.forks import watch_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy.pool import ConnectionPoolEntry
 
+    from jobwarden.findings import Finding
+    from jobwarden.store.checkup.check import Check
     from jobwarden.store.dialects.options import StoreOptions
     from jobwarden.store.statements import Statements
 
@@ -59,7 +62,6 @@ class SQLiteDialect:
         self._synchronous = _level(options.synchronous)
         self._busy_timeout_seconds = options.lock_timeout_seconds
         self._refuse_old_library()
-        self._create_file()
         self.engine = self._engine()
         self._longest_seen_bytes = 0
 
@@ -133,6 +135,14 @@ class SQLiteDialect:
         if url.database and not url.query and _is_another_file(url.database, self._path):
             raise InvalidJobError("connection", f"leads to another file than {self.url_shown}; use one to this file")
 
+    def examine_place(self) -> Iterator[Finding]:
+        """Library, file system, file and log."""
+        return checkup.of_place(self._path, log_bytes=self.log_bytes())
+
+    def checks(self, *, thorough: bool) -> Sequence[Check]:
+        """Only `thorough` reads the pages of the file."""
+        return checkup.checks(thorough=thorough)
+
     def close(self) -> None:
         """Close the pooled connections; the last one of all processes folds the log into the file."""
         self.engine.dispose()
@@ -162,11 +172,19 @@ class SQLiteDialect:
             hide_parameters=True,
             # Driver autocommit: sqlite3 begins nothing by itself, `begin` does. (SQLAlchemy's recipe uses its "begin"
             # event; any engine event costs every statement the dispatch of all of them, a tenth of a single add.)
-            connect_args={"timeout": self._busy_timeout_seconds, "isolation_level": None},
+            creator=self._connect,
         )
         event.listen(engine, "connect", self._set_up)
         watch_engine(engine)
         return engine
+
+    def _connect(self) -> sqlite3.Connection:
+        """The first one makes the file."""
+        if problem := place.unfit(self._path):
+            raise StoreUnavailableError(self.url_shown, problem)
+        self._create_file()
+        timeout = self._busy_timeout_seconds
+        return sqlite3.connect(self._path, timeout=timeout, isolation_level=None, check_same_thread=False)
 
     def _set_up(self, connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
         # The busy timeout comes first: switching to WAL can itself find the file locked.
