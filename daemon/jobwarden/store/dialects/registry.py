@@ -32,6 +32,7 @@ _MARIADB = ("jobwarden.store.dialects.mariadb.engine", "MariaDBDialect", "pymysq
 _OURS = {
     "sqlite": ("jobwarden.store.dialects.sqlite.engine", "SQLiteDialect", None, None),
     "postgresql": _POSTGRESQL,
+    "postgres": _POSTGRESQL,
     "mysql": _MARIADB,
     "mariadb": _MARIADB,
 }

@@ -1,4 +1,4 @@
-"""Gates, controls, tallies: what decides when a job may run, and how many have ended.
+"""Gates, controls, tallies: what decides when a job may run, and how many have ended. SQLite's alone, as 0001.
 
 Written out, not taken from `schema.py`: a revision describes the past and never changes.
 """
@@ -19,6 +19,8 @@ _NAME = sa.String(255)
 
 
 def upgrade() -> None:
+    if op.get_bind().dialect.name != "sqlite":
+        return
     op.add_column("job", sa.Column("gate", sa.String(16)))
     op.add_column("node", sa.Column("types", sa.Text()))
     _remake_job_indexes()

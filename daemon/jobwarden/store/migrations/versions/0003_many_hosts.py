@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from jobwarden.store.migrations import first_postgresql
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -15,7 +17,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("node", sa.Column("state_lock", sa.String(64)))
+    match op.get_bind().dialect.name:
+        case "sqlite":
+            op.add_column("node", sa.Column("state_lock", sa.String(64)))
+        case "postgresql":
+            for statement in first_postgresql.STATEMENTS:
+                op.execute(statement)
 
 
 def downgrade() -> None:

@@ -1,0 +1,131 @@
+"""PostgreSQL: a server that many hosts share; psycopg 3.
+
+Makes the engine and says how a transaction begins. The driver commits by itself: `begin` sends BEGIN with all that the
+transaction wants, in one round trip.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from sqlalchemy import URL, Connection, Engine, create_engine, text
+
+from jobwarden.errors import InvalidJobError
+from jobwarden.store.dialects.postgresql.feed import FEED_KEY, FEED_SETTLED
+from jobwarden.store.dialects.postgresql.looking import VERSION
+from jobwarden.store.dialects.postgresql.statements import STATEMENTS
+from jobwarden.store.forks import watch_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jobwarden.store.bell import Bell
+    from jobwarden.store.dialects.options import StoreOptions
+    from jobwarden.store.statements import Statements
+
+_MIGRATION = 7_223_110_043
+"""The advisory lock of whoever migrates; our number in the database, chosen once."""
+
+# By the path of a job, tables are looked into by index only: a plan that is made while a table is small, or before
+# its first ANALYZE, is kept for as long as the connection lives.
+_WRITING = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; "
+    "SET LOCAL enable_mergejoin = off; SET LOCAL jit = off"
+)
+_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_RELAXED = "; SET LOCAL synchronous_commit = off"
+
+_WHERE = text("SELECT pg_postmaster_start_time()::text, current_database()::text, to_regclass('job')::oid::bigint")
+
+
+class PostgreSQLDialect:
+    """One database of one server."""
+
+    def __init__(self, url: URL, options: StoreOptions) -> None:
+        self.url_shown = url.render_as_string(hide_password=True)
+        self.shares_kernel = False
+        self.creates_itself = False
+        self.feed_key = FEED_KEY
+        self.feed_settled = FEED_SETTLED
+        self.watch_seconds: float | None = 1.0
+        self.statements: Statements = STATEMENTS
+        self.engine = self._engine(url, options)
+        self._known: WeakSet[Engine] = WeakSet()
+        """Callers' engines that were seen to lead here."""
+
+    def begin(self, connection: Connection, *, writing: bool) -> None:
+        """READ COMMITTED for writers, who wait for each other's rows; one snapshot for readers."""
+        words = _WRITING if writing else _READING
+        if connection.info.get(_RELAXED):
+            words += _RELAXED
+        _driver(connection).execute(words, prepare=False)
+
+    @contextmanager
+    def relaxed(self, connection: Connection) -> Iterator[None]:
+        """What is committed later lasts only if this does: the log is written in order."""
+        connection.info[_RELAXED] = True
+        try:
+            yield
+        finally:
+            if not connection.invalidated:
+                connection.info.pop(_RELAXED, None)
+
+    def bell(self) -> Bell | None:
+        """Everybody looks by himself."""
+        return None
+
+    def upgrade(self, connection: Connection) -> None:
+        """Whoever else would migrate waits until this transaction has ended."""
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION})
+
+    def side_path(self, name: str) -> None:
+        """There is no place beside it."""
+
+    def data_version(self, connection: Connection) -> int:
+        """One statement, outside any transaction."""
+        row = _driver(connection).execute(VERSION).fetchone()
+        return int(row[0])
+
+    def log_bytes(self) -> int:
+        """The server sees to its log."""
+        return 0
+
+    def checkpoint_if_long(self, connection: Connection, *, longest_bytes: int) -> bool:  # noqa: ARG002
+        """The server sees to its log."""
+        return False
+
+    def refuse_stranger(self, connection: Connection) -> None:
+        """Jobs added elsewhere would never be seen by the daemons of this database."""
+        url = connection.engine.url
+        if url.get_backend_name() != "postgresql":
+            raise InvalidJobError("connection", f"leads to {url.get_backend_name()}, but the jobs are in PostgreSQL")
+        if connection.engine in self._known:
+            return
+        with self.engine.connect() as own:
+            here = tuple(own.execute(_WHERE).one())
+        if tuple(connection.execute(_WHERE).one()) != here:
+            problem = f"leads to another database than {self.url_shown}; use one to this database"
+            raise InvalidJobError("connection", problem)
+        self._known.add(connection.engine)
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self.engine.dispose()
+
+    def _engine(self, url: URL, options: StoreOptions) -> Engine:
+        engine = create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            hide_parameters=True,
+            isolation_level="AUTOCOMMIT",
+            use_native_hstore=False,
+            pool_size=options.connections,
+            connect_args={"application_name": options.application},
+        )
+        watch_engine(engine)
+        return engine
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.driver_connection
