@@ -21,17 +21,21 @@ UPDATE job SET ready = 1 WHERE id = ANY (ARRAY(
 """
 
 _READY_OF_TYPE = """
-(SELECT claim_rank, due_at, id, job_type, {place} AS place FROM job
- WHERE ready = 1 AND job_type = (SELECT v -> {place} ->> 0 FROM terms) ORDER BY claim_rank, due_at, id{room})
+SELECT claim_rank, due_at, id, job_type, {place} AS place FROM job
+WHERE ready = 1 AND job_type = (SELECT v -> {place} ->> 0 FROM terms)
 """
-_ROOM = " LIMIT (SELECT CAST(v -> {place} ->> 5 AS bigint) FROM terms)"
+
+_SOME_OF_TYPE = f"""
+(SELECT * FROM ({_READY_OF_TYPE} ORDER BY claim_rank, due_at, id
+                LIMIT (SELECT CAST(v -> {{place}} ->> 5 AS bigint) FROM terms)) AS some)
+"""
 
 _CHOSEN = """
 WITH terms AS MATERIALIZED (SELECT CAST(:terms AS jsonb) AS v),
 own AS MATERIALIZED (SELECT id FROM node WHERE id = CAST(:node_id AS text) FOR KEY SHARE),
 chosen AS MATERIALIZED (
     SELECT held.id, nearest.claim_rank, nearest.due_at, nearest.place
-    FROM ({nearest} ORDER BY claim_rank, due_at, id) AS nearest
+    FROM (SELECT * FROM ({nearest}) AS limbs ORDER BY claim_rank, due_at, id) AS nearest
     CROSS JOIN LATERAL (
         SELECT job.id FROM job WHERE job.id = nearest.id AND job.ready = 1 AND job.job_type = nearest.job_type
         FOR NO KEY UPDATE SKIP LOCKED) AS held
@@ -103,8 +107,8 @@ def choose_ready(types: int, bounded: int, heartbeats: bool) -> TextClause:  # n
 
 
 def _nearest(types: int, bounded: int) -> str:
-    rooms = [_ROOM.format(place=place) if place < bounded else "" for place in range(types)]
-    return " UNION ALL ".join(_READY_OF_TYPE.format(place=place, room=room) for place, room in enumerate(rooms))
+    limbs = [(_SOME_OF_TYPE if place < bounded else _READY_OF_TYPE).format(place=place) for place in range(types)]
+    return " UNION ALL ".join(limbs)
 
 
 # What a statement's type says is bound here: one statement for each type.
