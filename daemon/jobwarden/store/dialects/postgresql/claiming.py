@@ -27,7 +27,7 @@ WHERE ready = 1 AND job_type = (SELECT v -> {place} ->> 0 FROM terms)
 
 _SOME_OF_TYPE = f"""
 (SELECT * FROM ({_READY_OF_TYPE} ORDER BY claim_rank, due_at, id
-                LIMIT (SELECT CAST(v -> {{place}} ->> 5 AS bigint) FROM terms)) AS some)
+                LIMIT (SELECT CAST(v -> {{place}} ->> 5 AS bigint) FROM terms)) AS first)
 """
 
 _CHOSEN = """

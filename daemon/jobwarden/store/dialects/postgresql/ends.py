@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from jobwarden.jobs.record import FIRST_ERRORS, LONGEST_HISTORY
 from jobwarden.store import entries
-from jobwarden.store.dialects.postgresql.sets import FREED, NOW, WITH_ATTEMPTS, with_entries
+from jobwarden.store.dialects.postgresql.sets import FREED, NOW, RUNNING_HERE, WITH_ATTEMPTS, with_entries
 
 RECORD_COMPLETIONS = f"""
 {with_entries(entries.COMPLETION)},
 held AS MATERIALIZED (
     SELECT e.*, job.attempts, job.locked_by, job.locked_at
     FROM e JOIN job ON job.id = e.job_id
-    WHERE job.status = 'processing' AND job.node_id = CAST(:node_id AS text)
+    WHERE {RUNNING_HERE}
       AND job.fence = e.fence -- guard
     ORDER BY job.id FOR NO KEY UPDATE OF job),
 completed AS (
@@ -38,7 +38,7 @@ RECORD_ENDINGS = f"""
 held AS MATERIALIZED (
     SELECT e.*, job.attempts AS attempt, job.locked_by, job.locked_at
     FROM e JOIN job ON job.id = e.job_id
-    WHERE job.status = 'processing' AND job.node_id IS NOT DISTINCT FROM CAST(:node_id AS text)
+    WHERE {RUNNING_HERE}
       AND job.fence = e.fence -- guard
     ORDER BY job.id FOR NO KEY UPDATE OF job),
 ended AS (
@@ -78,9 +78,9 @@ SELECT EXISTS (SELECT FROM control),
                 OR EXISTS (SELECT FROM barrier WHERE barrier.waits_for = job.id OFFSET 0) AS integer)) AS awaited,
             max(CAST(EXISTS (SELECT FROM tag WHERE tag.job_id = job.id OFFSET 0) AS integer)) AS tagged,
             max(CAST(job.status = 'failed' AND job.dead_letter_job_type IS NOT NULL AS integer)) AS lettered
-        FROM job WHERE job.id = ANY (ARRAY(
-            SELECT CAST(id AS bigint) FROM jsonb_array_elements_text(CAST(:ids AS jsonb)) AS id))
-          AND job.ended_at IS NOT NULL
+        FROM jsonb_array_elements_text(CAST(:ids AS jsonb)) AS e (id)
+        CROSS JOIN LATERAL (SELECT * FROM job WHERE job.id = CAST(e.id AS bigint) OFFSET 0) AS job
+        WHERE job.ended_at IS NOT NULL
         GROUP BY job.job_type, job.status) AS kinds)
 """
 
@@ -95,7 +95,7 @@ GIVE_BACK = f"""
 {WITH_ATTEMPTS},
 held AS MATERIALIZED (
     SELECT job.id FROM e JOIN job ON job.id = e.job_id
-    WHERE job.status = 'processing' AND job.node_id = CAST(:node_id AS text)
+    WHERE {RUNNING_HERE}
       AND job.fence = e.fence -- guard
     ORDER BY job.id FOR NO KEY UPDATE OF job)
 UPDATE job SET status = 'pending', attempts = job.attempts - 1, fence = job.fence + 1, ready = 1,

@@ -7,7 +7,7 @@ The lines marked `guard` are the fence: for each that is missing, a test fails. 
 from __future__ import annotations
 
 from jobwarden.store import entries
-from jobwarden.store.dialects.postgresql.sets import NOW, with_entries
+from jobwarden.store.dialects.postgresql.sets import NOW, RUNNING_HERE, with_entries
 
 _WITH_PROGRESS = with_entries(entries.PROGRESS)
 
@@ -15,7 +15,7 @@ DROP_PROGRESS_EVENTS = f"""
 {_WITH_PROGRESS},
 held AS MATERIALIZED (
     SELECT job.id FROM e JOIN job ON job.id = e.job_id
-    WHERE job.status = 'processing' AND job.node_id = CAST(:node_id AS text)
+    WHERE {RUNNING_HERE}
       AND job.fence = e.fence -- guard
     ORDER BY job.id FOR NO KEY UPDATE OF job)
 DELETE FROM event USING held WHERE event.job_id = held.id AND event.type = 'progress'
@@ -27,14 +27,14 @@ INSERT INTO event (type, metadata, job_id, fence, attempt, node_id, node_name, a
 SELECT 'progress', CAST(json_build_object('percent', e.percent) AS text), job.id, job.fence, job.attempts, job.node_id,
        job.locked_by, {NOW}
 FROM e JOIN job ON job.id = e.job_id
-WHERE job.status = 'processing' AND job.node_id = CAST(:node_id AS text)
+WHERE {RUNNING_HERE}
   AND job.fence = e.fence -- guard
 """
 
 NOTE_PROGRESS = f"""
 {_WITH_PROGRESS}
 UPDATE job SET progress = e.percent, updated_at = {NOW} FROM e
-WHERE job.id = e.job_id AND job.status = 'processing' AND job.node_id = CAST(:node_id AS text)
+WHERE job.id = e.job_id AND {RUNNING_HERE}
   AND job.fence = e.fence -- guard
 RETURNING job.id, job.fence
 """
@@ -45,7 +45,7 @@ INSERT INTO event (type, metadata, job_id, fence, attempt, node_id, node_name, a
 SELECT 'prolonged', CAST(json_build_object('ms', e.ms) AS text), job.id, job.fence, job.attempts, job.node_id,
        job.locked_by, {NOW}
 FROM e JOIN job ON job.id = e.job_id
-WHERE job.status = 'processing' AND job.node_id = CAST(:node_id AS text)
+WHERE {RUNNING_HERE}
   AND job.fence = e.fence -- guard
 """
 

@@ -28,6 +28,9 @@ _MOMENTS = frozenset(
 
 NOW = MOMENT.format("CAST(:now AS bigint)")
 
+RUNNING_HERE = "job.status || '' = 'processing' AND job.node_id IS NOT DISTINCT FROM CAST(:node_id AS text)"
+"""Running under this node, said so that no index fits: a job is looked up by its id, never among all of the node."""
+
 FREED = "node_id = NULL, claim_batch = NULL, locked_at = NULL, locked_by = NULL"
 """What every way out of `processing` sets."""
 
