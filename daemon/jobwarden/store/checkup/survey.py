@@ -36,30 +36,39 @@ def examine(dialect: Dialect, *, clock: Clock, thorough: bool) -> Iterator[Findi
         yield finding
         if finding.subject == NO_DATABASE:
             return
-    usable, revision = _open(dialect)
-    yield revision
-    if not usable:
+    if away := _away(dialect):
+        yield away
         return
+    yield (revision := _revision(dialect))
     for check in dialect.checks(thorough=thorough):
         yield from _asked(dialect, check)
     if revision.severity == "ok":
         yield from _contents(dialect, clock=clock)
 
 
-def _open(dialect: Dialect) -> tuple[bool, Finding]:
-    """Whether the database answers at all, and what that or its schema is worth."""
+def _away(dialect: Dialect) -> Finding | None:
+    """Why the database cannot be reached, if it cannot."""
+    try:
+        with connected(dialect, writing=False):
+            return None
+    except StoreError as error:
+        why = "nothing can be added, claimed or finished; daemons keep their outcomes and try again"
+        return problem(NO_DATABASE, _sentence(error), why=why, do="what the sentence says, then ask again")
+
+
+def _revision(dialect: Dialect) -> Finding:
+    """Whether the schema is this version's; if not, what stands in its tables is left alone."""
+    why = "daemons and clients of this version cannot work on it"
     try:
         with connected(dialect, writing=False) as connection:
             found = migrations.revision_of(connection)
     except StoreError as error:
-        why = "nothing can be added, claimed or finished; daemons keep their outcomes and try again"
-        return False, problem(NO_DATABASE, _sentence(error), why=why, do="what the sentence says; then ask again")
+        return problem("schema", _sentence(error), why=why, do="let this database user read and write all tables")
     if found == migrations.HEAD:
-        return True, ok("schema", f"the schema is {found}, as this version wants it")
+        return ok("schema", f"the schema is {found}, as this version wants it")
     mismatch = SchemaMismatchError(dialect.url_shown, found, migrations.HEAD)
     told, _, do = str(mismatch).rpartition("; ")
-    why = "daemons and clients of this version refuse to work on it"
-    return True, problem("schema", told, why=why, do=do)
+    return problem("schema", told, why=why, do=do)
 
 
 def _contents(dialect: Dialect, *, clock: Clock) -> Iterator[Finding]:
@@ -89,7 +98,7 @@ def _asked(dialect: Dialect, check: Check) -> list[Finding]:
         name = check.__name__.strip("_").removeprefix("of_").replace("_", "-")
         why = "whatever is wrong there stays unseen"
         do = "run doctor as a database user who may read it, or again when the database is less busy"
-        return [notice(name, f"could not be looked at: {_sentence(error)}", why=why, do=do)]
+        return [notice(name, f"{name}: could not be looked at: {_sentence(error)}", why=why, do=do)]
 
 
 def _sentence(error: StoreError) -> str:

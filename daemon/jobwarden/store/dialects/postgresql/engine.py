@@ -13,15 +13,18 @@ from weakref import WeakSet
 from sqlalchemy import URL, Connection, Engine, create_engine, text
 
 from jobwarden.errors import InvalidJobError
+from jobwarden.store.dialects.postgresql import checkup
 from jobwarden.store.dialects.postgresql.feed import FEED_KEY, FEED_SETTLED
 from jobwarden.store.dialects.postgresql.looking import VERSION
 from jobwarden.store.dialects.postgresql.statements import STATEMENTS
 from jobwarden.store.forks import watch_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from jobwarden.findings import Finding
     from jobwarden.store.bell import Bell
+    from jobwarden.store.checkup.check import Check
     from jobwarden.store.dialects.options import StoreOptions
     from jobwarden.store.statements import Statements
 
@@ -109,6 +112,14 @@ class PostgreSQLDialect:
             problem = f"leads to another database than {self.url_shown}; use one to this database"
             raise InvalidJobError("connection", problem)
         self._known.add(connection.engine)
+
+    def examine_place(self) -> Sequence[Finding]:
+        """Without a connection nothing is to be seen of a server."""
+        return ()
+
+    def checks(self, *, thorough: bool) -> Sequence[Check]:  # noqa: ARG002 - none of them reads whole tables
+        """The server's settings, who holds it up, dead rows, indexes."""
+        return checkup.checks()
 
     def close(self) -> None:
         """Close the pooled connections."""
