@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _decode = msgspec.json.Decoder(list[ClaimedJob]).decode
 
 MOST_PROMOTED = 500
+_CANDIDATES = 8
+"""Of so many claims at once the last one still finds jobs, if there are so many."""
 # Literals, so that job_due and job_node are used.
 _DUE = text("ready IS NULL AND due_at IS NOT NULL AND gate IS NULL")
 _RUNNING = text("status = 'processing'")
@@ -179,6 +181,7 @@ def _run(
         return []
     terms = [(offer.terms.job_type, *_effective(offer.terms).values(), offer.room) for offer in offers]
     given = {"terms": entries.as_json(terms), "limit": claim.limit, "node_id": work.node_id}
+    given["near"] = _CANDIDATES * claim.limit
     given |= {"node_name": work.node_name, "batch": claim.batch, "now": work.now_us}
     bounded = sum(offer.room is not None for offer in offers)
     heartbeats = any(offer.terms.heartbeat_timeout_ms is not None for offer in offers)

@@ -63,6 +63,9 @@ class Statements:
     """(entries) -> JSON array of those (job id, fence)s that the job still has and that are no longer processing."""
 
     # Other writes about attempts.
+    lock_attempts: TextClause | None = None
+    """(entries, node_id) -> the (job id, fence)s that are running, locked until the transaction ends. Comes before
+    `note_progress` and `give_back`, and answers in their place, where an UPDATE cannot. None where it can."""
     note_progress: TextClause
     """(entries, node_id, now) -> the (job id, fence)s whose progress was noted."""
     drop_progress_events: TextClause
@@ -80,7 +83,9 @@ class Statements:
     promote_due: TextClause
     """(now): make at most 500 jobs ready whose time has come, the longest due first."""
     choose_ready: Callable[[int, int, bool], TextClause]
-    """(terms, limit, node_id) -> JSON array of `ClaimedJob`s as this claim will leave them.
+    """(terms, limit, near, node_id) -> JSON array of `ClaimedJob`s as this claim will leave them.
+
+    Where others claim at the same time, `near` is how many candidates to go through for `limit` that nobody has locked.
 
     Made for n types, of which the first m give only as many as their terms say (limits per node), and for whether any
     of them has a heartbeat timeout of its own.

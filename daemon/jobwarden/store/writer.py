@@ -7,7 +7,7 @@ decided in `jobs.ending`. Called by the ledger.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sqlalchemy import Connection, delete, insert, select, text, update
@@ -30,6 +30,8 @@ from jobwarden.store.work import NodeStart, Receipts, Wish, Work
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+
+    from sqlalchemy import TextClause
 
     from jobwarden.store.dialects import Dialect
     from jobwarden.store.keeping.rounds import Rounds, Step
@@ -143,7 +145,7 @@ class Writer:
         given = {"entries": entries.as_json(rows), "node_id": work.node_id, "now": work.now_us}
         self._connection.execute(self._sql.drop_progress_events, given)
         self._connection.execute(self._sql.record_progress, given)
-        noted = {(row[0], row[1]) for row in self._connection.execute(self._sql.note_progress, given)}
+        noted = self._written(self._sql.note_progress, given)
         receipts.refused += refusals(self._connection, self._sql, work.progress, accepted=noted)
 
     def _write_prolongs(self, work: Work) -> None:
@@ -171,11 +173,19 @@ class Writer:
         rows = [(entry.job_id, entry.fence) for entry in work.give_backs]
         given = {"entries": entries.as_json(rows), "node_id": work.node_id, "now": work.now_us}
         tokens = tokens_of(self._connection, [entry.job_id for entry in work.give_backs])
-        returned = {(row[0], row[1]) for row in self._connection.execute(self._sql.give_back, given)}
+        returned = self._written(self._sql.give_back, given)
         receipts.refused += refusals(self._connection, self._sql, work.give_backs, accepted=returned)
         return_for(self._connection, [token for job_id, _ in returned for token in tokens.get(job_id, ())])
         touched = places_of(self._connection, [job_id for job_id, _ in returned])
         follow_up(self._connection, self._sql, touched=touched, now_us=work.now_us)
+
+    def _written(self, statement: TextClause, given: dict[str, Any]) -> set[tuple[int, int]]:
+        """Of which attempts this statement wrote something."""
+        answers = statement if self._sql.lock_attempts is None else self._sql.lock_attempts
+        written = {(row[0], row[1]) for row in self._connection.execute(answers, given)}
+        if answers is not statement:
+            self._connection.execute(statement, given)
+        return written
 
     def _obey_wishes(self, work: Work) -> None:
         """A cancel that was asked for while the job ran holds for a job that came free in another way."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from jobwarden.store.migrations import first_postgresql
+from jobwarden.store.migrations import first_mariadb, first_postgresql
 
 revision = "0003"
 down_revision = "0002"
@@ -22,6 +22,9 @@ def upgrade() -> None:
             op.add_column("node", sa.Column("state_lock", sa.String(64)))
         case "postgresql":
             for statement in first_postgresql.STATEMENTS:
+                op.execute(statement)
+        case "mariadb":
+            for statement in first_mariadb.STATEMENTS:
                 op.execute(statement)
 
 
