@@ -85,6 +85,26 @@ class Maintained(Fact, frozen=True):
     """What was done -> how often."""
 
 
+class RenewalFailed(Fact, frozen=True):
+    """The node's lease could not be renewed; it is tried again. Told once, until it is renewed."""
+
+    problem: str
+
+
+class Renewed(Fact, frozen=True):
+    """The node's lease is renewed again."""
+
+    after_seconds: float
+    """Since the last good renewal."""
+
+
+class Rejoined(Fact, frozen=True):
+    """The node's row was gone; it is a new node now, in the same process."""
+
+    node: str
+    before: str
+
+
 class StoreAway(Fact, frozen=True):
     """A transaction failed; it is tried again, outcomes are kept."""
 

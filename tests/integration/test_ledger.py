@@ -14,11 +14,16 @@ from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
 from jobwarden.jobs import ClaimedJob, Ending, JobOptions, JobStatus, Outcome, TypeTerms, complete, end_attempt
 from jobwarden.jobs.record import JobRecord
 from jobwarden.store import NodeStart, Store, Writer, open_store
+from jobwarden.store.deaths import Dead
 from jobwarden.store.work import GiveBack, ProgressNote
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.entries import Entries
+from jobwarden.supervisor.handover import inheritable_memfd
 from jobwarden.supervisor.ledger import Ledger
 from jobwarden.supervisor.mailbox import Mailbox
+from jobwarden.supervisor.membership import Membership
+from jobwarden.supervisor.trust import TrustWindow
+from jobwarden.wire.page import PAGE_BYTES, SharedPage
 from tests.support.flaky_writer import AFTER, BEFORE, OK, FlakyWriter, Plan
 from tests.support.waiting import LIMIT_SECONDS, eventually
 
@@ -38,33 +43,31 @@ class Scene:
         """What has come and nobody has waited for."""
         self.history: list[type] = []
         """The kinds of all that has come, in order."""
+        self.membership = Membership(
+            start_of(NODE),
+            window=TrustWindow(
+                SharedPage(inheritable_memfd("page", bytes(PAGE_BYTES)), writable=True), lease_seconds=15
+            ),
+            mailbox=self.mailbox,
+            clock=SYSTEM_CLOCK,
+            jitter=lambda: 1.0,
+            node_lock=None,
+        )
         self.register(NODE)
         self.ledger = Ledger(
             lambda: cast("Writer", FlakyWriter(store.writer(), self.plan)),
             self.mailbox,
-            node_id=NODE,
-            node_name="host:1",
+            membership=self.membership,
             clock=SYSTEM_CLOCK,
-            jitter=lambda: 1.0,
             bell=None,
+            watch_seconds=store.watch_seconds,
         )
         self.ledger.start()
 
     def register(self, node_id: str) -> None:
         """A node's row."""
-        start = NodeStart(
-            node_id=node_id,
-            name=f"host:{node_id}",
-            host="host",
-            boot_id="boot",
-            pid=1,
-            state_dir="state",
-            lease_seconds=15.0,
-            doorbell=None,
-            version="0",
-        )
         writer = self.store.writer()
-        writer.register(start, now_us=SYSTEM_CLOCK.now_us())
+        writer.register(start_of(node_id), now_us=SYSTEM_CLOCK.now_us())
         writer.close()
 
     def add(self, count: int = 1, **options: object) -> list[int]:
@@ -118,6 +121,21 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     made = Scene(open_store(f"sqlite:///{tmp_path / 'jobs.db'}"))
     yield made
     made.close()
+
+
+def start_of(node_id: str) -> NodeStart:
+    """A node's beginning."""
+    return NodeStart(
+        node_id=node_id,
+        name=f"host:{node_id}",
+        host="host",
+        boot_id="boot",
+        pid=1,
+        state_dir="state",
+        lease_seconds=15.0,
+        doorbell=None,
+        version="0",
+    )
 
 
 def success(job: ClaimedJob) -> Ending:
@@ -294,7 +312,7 @@ def test_a_refused_write_about_a_job_that_is_somebody_elses_is_a_lost_lease(scen
     scene.ledger.submit(Entries(endings=[success(job)]))
     assert scene.await_mail(seen.LeaseLost) == seen.LeaseLost(job_id, job.fence)
     assert scene.record(job_id).status is not JobStatus.COMPLETED
-    assert scene.ledger.node_missing
+    scene.await_mail(seen.NodeGone)
 
 
 def test_a_refused_write_that_was_settled_by_ourselves_is_no_lost_lease(scene: Scene) -> None:
@@ -349,7 +367,7 @@ def test_the_jobs_of_a_dead_node_are_freed_and_the_loop_is_rung(scene: Scene) ->
     (job_id,) = scene.add()
     scene.claim()
     scene.register(OTHER)
-    scene.ledger.submit(Entries(free_nodes=[NODE]))
+    scene.ledger.submit(Entries(free_nodes=[Dead(NODE)]))
     eventually(lambda: scene.store.attempts(job_id), what="the attempt has ended")
     assert [attempt.outcome for attempt in scene.store.attempts(job_id)] == [Outcome.LOST]
     assert scene.record(job_id).attempts == 0

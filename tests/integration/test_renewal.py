@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from jobwarden.clock import SECOND_NS, Clock
 from jobwarden.store import NodeStart, Store, Work, open_store
+from jobwarden.store.deaths import DeathWatch
 from jobwarden.store.life import hold_node, lock_path
-from jobwarden.supervisor.ledger import Ledger
-from jobwarden.supervisor.renewal import Renewal
 
 LEASE_SECONDS = 15
 
@@ -38,14 +36,7 @@ class Observer:
         nodes = self.store.side_dir("nodes")
         assert nodes is not None
         self.path = lock_path(nodes, "other")
-        self.renewal = Renewal(
-            self.store,
-            cast("Ledger", None),  # only its thread hands over entries, and that does not run here
-            node_id="own",
-            lease_seconds=LEASE_SECONDS,
-            clock=self.clock,
-            report=lambda: "{}",
-        )
+        self.deaths = DeathWatch(self.store, lease_seconds=LEASE_SECONDS, clock=self.clock)
         start = NodeStart(
             node_id="other",
             name="host:1",
@@ -63,9 +54,19 @@ class Observer:
         """The other node beats."""
         self.writer.transact(Work(now_us=1, node_id="other", node_name="host:1", report="{}"))
 
+    def dead_nodes(self) -> list[str]:
+        """Whom it sees dead now."""
+        return [dead.node_id for dead in self.deaths.dead_nodes(own="own")]
+
     def pass_seconds(self, seconds: float) -> None:
         """Boot time goes on."""
         self.clock.ns += int(seconds * SECOND_NS)
+
+    def watch_for(self, seconds: int) -> None:
+        """Look once a second, and see nobody dead."""
+        for _ in range(seconds):
+            self.pass_seconds(1)
+            assert self.dead_nodes() == []
 
 
 @pytest.fixture
@@ -80,35 +81,34 @@ def observer(tmp_path: Path) -> Iterator[Observer]:
 def test_a_held_lock_is_life_however_long_it_is_silent(observer: Observer) -> None:
     """All nodes share one kernel: what it says is certain, so no lease is needed."""
     descriptor = hold_node(observer.path)
-    observer.renewal.dead_nodes()
+    observer.dead_nodes()
     observer.pass_seconds(100 * LEASE_SECONDS)
-    assert observer.renewal.dead_nodes() == []
+    assert observer.dead_nodes() == []
     os.close(descriptor)
-    assert observer.renewal.dead_nodes() == ["other"]
+    assert observer.dead_nodes() == ["other"]
 
 
 def test_the_file_of_a_dead_node_stays_until_its_row_is_gone(observer: Observer) -> None:
     """Else the next look, after a write that failed, would find it missing and would have to wait for a lease."""
     os.close(hold_node(observer.path))
-    assert observer.renewal.dead_nodes() == ["other"]
-    assert observer.renewal.dead_nodes() == ["other"]
+    assert observer.dead_nodes() == ["other"]
+    assert observer.dead_nodes() == ["other"]
     observer.writer.remove_node("other")
-    assert observer.renewal.dead_nodes() == []
+    assert observer.dead_nodes() == []
     assert not observer.path.exists()
 
 
 def test_a_node_whose_file_was_tidied_away_lives_while_it_beats(observer: Observer) -> None:
     """Taken for dead at once, its jobs would run a second time beside the first (P2)."""
     for _ in range(10):
-        assert observer.renewal.dead_nodes() == []
+        assert observer.dead_nodes() == []
         observer.beat()
-        observer.pass_seconds(LEASE_SECONDS - 1)
+        observer.watch_for(LEASE_SECONDS - 1)
 
 
 def test_a_node_without_file_and_beat_is_dead_after_a_lease(observer: Observer) -> None:
     """What an observer has itself seen stand still for a whole lease (R6)."""
-    assert observer.renewal.dead_nodes() == []
-    observer.pass_seconds(LEASE_SECONDS - 1)
-    assert observer.renewal.dead_nodes() == []
+    assert observer.dead_nodes() == []
+    observer.watch_for(LEASE_SECONDS - 1)
     observer.pass_seconds(1)
-    assert observer.renewal.dead_nodes() == ["other"]
+    assert observer.dead_nodes() == ["other"]

@@ -85,7 +85,7 @@ def distrust(world: World, _chosen: int) -> None:
 def trust(world: World, _chosen: int) -> None:
     """The lease is renewed."""
     world.page_trusted = True
-    if not world.pool.trusted:
+    if not world.pool.standing.trusted:
         world.tell(seen.TrustBack())
 
 

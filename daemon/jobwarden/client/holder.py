@@ -1,8 +1,9 @@
 """A `Holder` is a node that runs nothing: it claims jobs for the program that asks, holds them, and reports their ends.
 
-Registered like a daemon's node, with a flock that is its life and a thread that beats, so that what it holds is freed
-when its process dies. Belongs to one process: a fork closes its copy of the flock at once and has no part in it. It can
-kill nobody, so it neither obeys time limits nor requeues.
+Registered like a daemon's node, with a thread that beats and (where all nodes share a kernel) a flock that is its life,
+so that what it holds is freed when its process dies: by the flock at once, else by its lease. Belongs to one process: a
+fork closes its copy of the flock at once and has no part in it. It can kill nobody, so it neither obeys time limits nor
+requeues.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jobwarden.jobs import ClaimedJob
+    from jobwarden.store.deaths import Dead
+    from jobwarden.store.pulse import Pulse
     from jobwarden.store.store import Store
     from jobwarden.store.writer import Writer
 
@@ -59,7 +62,8 @@ class Holder:
         self._unsure = False
         """Rows may be ours that we do not know of: the answer to a claim was lost, here or on its way to the caller."""
         self._left = threading.Event()
-        self._deaths = DeathWatch(store, node_id=self.node_id, lease_seconds=lease_seconds, clock=SYSTEM_CLOCK)
+        self._deaths = DeathWatch(store, lease_seconds=lease_seconds, clock=SYSTEM_CLOCK)
+        self._pulse = store.pulse()
         folder = store.side_dir("nodes")
         self._lock_path = None if folder is None else lock_path(folder, self.node_id)
         self._life: int | None = None
@@ -131,14 +135,7 @@ class Holder:
     def free_the_dead(self) -> bool:
         """Free the jobs of nodes that are seen to be dead; whether there were any."""
         with self._lock:
-            freed = 0
-            if self.gone:
-                return False
-            for node_id in self._deaths.dead_nodes():
-                freed += self._writer.free_node(node_id, now_us=SYSTEM_CLOCK.now_us(), jitter=jitter)
-        if freed and self._store.bell:
-            self._store.bell.ring()
-        return bool(freed)
+            return self._free([] if self.gone else self._deaths.dead_nodes(own=self.node_id))
 
     def close(self) -> None:
         """Give back what is held, at no cost, and sign off.
@@ -163,7 +160,15 @@ class Holder:
         if self._life is not None:
             os.close(self._life)
         self._life, self.gone = None, True
-        _inherited.append((self._store, self._writer))
+        _inherited.append((self._store, self._writer, self._pulse))
+
+    def _free(self, dead: Sequence[Dead]) -> bool:
+        freed = 0
+        for node_id, beat in dead:
+            freed += self._writer.free_node(node_id, now_us=SYSTEM_CLOCK.now_us(), jitter=jitter, beat=beat)
+        if freed and self._store.bell:
+            self._store.bell.ring()
+        return bool(freed)
 
     def _hold_life(self) -> None:
         if self._lock_path is not None:
@@ -195,10 +200,14 @@ class Holder:
         work = Work(now_us=SYSTEM_CLOCK.now_us(), node_id=self.node_id, node_name=self._name, **parts)
         receipts = self._writer.transact(work)
         if receipts.node_missing:
-            self.gone = True
-            self._lost |= set(self._held)
-            self._held.clear()
+            self._be_gone()
         return receipts
+
+    def _be_gone(self) -> None:
+        """Somebody took this node for dead: what it held is others' now."""
+        self.gone = True
+        self._lost |= set(self._held)
+        self._held.clear()
 
     def _give_back_unknown(self) -> None:
         """Rows that a claim made ours although its answer did not reach us: nobody works on those."""
@@ -216,20 +225,40 @@ class Holder:
 
     def _renew(self) -> None:
         """The thread: beat, and free the dead. While the store is away there is nothing to do but to try again."""
-        while not self._left.wait(self._pause):
+        while not self._left.wait(self._pause) and not self.gone:
             with suppress(StoreError):
-                with self._lock:
-                    if self.gone:
-                        return
-                    self._give_back_unknown()
-                    self._do(report=self._report())
-                self.free_the_dead()
+                if self._pulse is None:
+                    self._beat_by_row()
+                else:
+                    self._beat_by_pulse(self._pulse)
+        if self._pulse is not None:
+            self._pulse.close()
+
+    def _beat_by_row(self) -> None:
+        """The flock is the lease: this is for people to see."""
+        with self._lock:
+            self._give_back_unknown()
+            self._do(report=self._report())
+        self.free_the_dead()
+
+    def _beat_by_pulse(self, pulse: Pulse) -> None:
+        """The beat is the lease: raised first, and never behind a lock that another thread's work may keep."""
+        seen = pulse.renew(self.node_id, report=self._report(), now_us=SYSTEM_CLOCK.now_us())
+        with self._lock:
+            if self.gone:
+                return
+            if not seen.alive:
+                self._be_gone()
+                return
+            self._give_back_unknown()
+            self._free(self._deaths.by_beats(seen.nodes, own=self.node_id))
 
     def _report(self) -> str:
         """For `jobwarden status`: each held job as a slot."""
+        held = list(self._held.values())
         slots = [
             {"slot": number, "pid": self.owner_pid, "state": "held", "job_id": job.id, "job_type": job.job_type}
-            for number, job in enumerate(self._held.values(), 1)
+            for number, job in enumerate(held, 1)
         ]
         return msgspec.json.encode({"queue": True, "slots": slots}).decode()
 

@@ -1,69 +1,126 @@
-"""Who is dead, as one node sees it where all nodes share a kernel: by the flock on a node's file (R3, R6).
+"""Who is dead, as one node sees it.
 
-A file that is missing says nothing by itself, somebody may have tidied up under a living node; then the beat decides,
-watched over a whole lease. Asked by the renewal of a daemon and by clients that take jobs themselves.
+Where all nodes share a kernel: by the flock on a node's file (R3, R6). A file that is missing says nothing by itself,
+somebody may have tidied up under a living node. Then, and where nodes are anywhere, the beat decides: a node is dead
+when this very observer has seen the same beat for that node's whole lease on its own CLOCK_BOOTTIME. No wall clock,
+nobody's, takes part. Asked by the renewal of a daemon and by clients that take jobs themselves.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from jobwarden.clock import SECOND_NS
 from jobwarden.errors import StoreError
 from jobwarden.store.life import is_free, lock_path
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from jobwarden.clock import Clock
     from jobwarden.store.store import Store
-    from jobwarden.store.work import NodeView
+    from jobwarden.store.work import NodeStart, NodeView
+
+
+class Dead(NamedTuple):
+    """A node that is seen to be dead, as `Writer.free_node` wants to hear of it."""
+
+    node_id: str
+    beat: int | None = None
+    """The beat that stood still: it is buried only if its row still shows that. None: its death is certain."""
+
+
+class Beats:
+    """The beats that one observer has seen, and since when each stands still."""
+
+    def __init__(self, *, lease_seconds: float, clock: Clock) -> None:
+        """`lease_seconds` is the observer's own: if it looked for the last time half of that ago, it begins anew.
+
+        Else the first to reach a database that was away for everybody would take all others for dead.
+        """
+        self._longest_gap_ns = int(lease_seconds * SECOND_NS) // 2
+        self._clock = clock
+        self._seen: dict[str, tuple[int, int]] = {}
+        self._looked_ns: int | None = None
+
+    def still(self, nodes: Iterable[tuple[str, int, float]]) -> list[Dead]:
+        """Of these others (node id, beat, lease in seconds): those whose beat stood still for their whole lease."""
+        now_ns = self._clock.boottime_ns()
+        if self._looked_ns is not None and now_ns - self._looked_ns > self._longest_gap_ns:
+            self._seen.clear()
+        self._looked_ns = now_ns
+        before, self._seen = self._seen, {}
+        dead = []
+        for node_id, beat, lease_seconds in nodes:
+            known_beat, since_ns = before.get(node_id, (None, now_ns))
+            since_ns = since_ns if known_beat == beat else now_ns
+            self._seen[node_id] = beat, since_ns
+            if now_ns - since_ns >= lease_seconds * SECOND_NS:
+                dead.append(Dead(node_id, beat))
+        return dead
 
 
 class DeathWatch:
     """The eyes of one node. Used by one thread at a time."""
 
-    def __init__(self, store: Store, *, node_id: str, lease_seconds: float, clock: Clock) -> None:
+    def __init__(self, store: Store, *, lease_seconds: float, clock: Clock) -> None:
+        """`lease_seconds` is the observer's own."""
         self._store = store
-        self._node_id = node_id
-        self._lease_ns = int(lease_seconds * SECOND_NS)
-        self._clock = clock
-        self._beats: dict[str, tuple[int, int]] = {}
-        """Nodes without a file: the beat that was seen of each, and since when (CLOCK_BOOTTIME)."""
+        self._beats = Beats(lease_seconds=lease_seconds, clock=clock)
         self._judged: set[Path] = set()
         """The files of nodes that were found dead; they are removed when the rows are."""
 
-    def dead_nodes(self) -> list[str]:
-        """Other nodes whose lock is free, or missing for a lease without a beat.
+    def dead_nodes(self, *, own: str) -> list[Dead]:
+        """Other nodes than `own` whose lock is free, or whose beat stood still where no lock shows anything.
 
         An unreachable store says nothing about anybody.
         """
         try:
-            nodes = self._store.nodes()
+            others = [node for node in self._store.nodes() if node.node_id != own]
             folder = self._store.side_dir("nodes")
         except StoreError:
             return []
         if folder is None:
-            return []
-        others = {lock_path(folder, node.node_id): node for node in nodes if node.node_id != self._node_id}
-        dead = {path: node for path, node in others.items() if self._is_dead(node, path)}
-        self._remove_files(self._judged - others.keys())
-        self._judged = set(dead)
-        return [node.node_id for node in dead.values()]
+            return self._beats.still(map(_pulse_of, others))
+        return self._by_locks(others, folder)
 
-    def _is_dead(self, node: NodeView, path: Path) -> bool:
-        if path.exists():
-            return is_free(path)
-        now_ns = self._clock.boottime_ns()
-        beat, since_ns = self._beats.get(node.node_id, (None, now_ns))
-        if beat != node.beat:
-            self._beats[node.node_id] = node.beat, now_ns
-            return False
-        return now_ns - since_ns >= self._lease_ns
+    def by_beats(self, nodes: Iterable[tuple[str, int, float]], *, own: str) -> list[Dead]:
+        """The same from what a renewal has seen, where there are no locks."""
+        return self._beats.still(each for each in nodes if each[0] != own)
+
+    def _by_locks(self, others: Sequence[NodeView], folder: Path) -> list[Dead]:
+        paths = {node.node_id: lock_path(folder, node.node_id) for node in others}
+        with_file = {node_id for node_id, path in paths.items() if path.exists()}
+        dead = [Dead(node_id) for node_id in paths if node_id in with_file and is_free(paths[node_id])]
+        dead += self._beats.still(_pulse_of(node) for node in others if node.node_id not in with_file)
+        self._remove_files(self._judged - set(paths.values()))
+        self._judged = {paths[each.node_id] for each in dead}
+        return dead
 
     @staticmethod
     def _remove_files(paths: set[Path]) -> None:
         for path in paths:
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def predecessors(nodes: Iterable[NodeView], start: NodeStart) -> list[Dead]:
+    """Nodes of the same host and state directory as the one that starts: dead for certain.
+
+    Its lock was held until nobody of theirs was left, and is held by this one now. The boot id is the host's, device
+    and inode name the locked file on it; another boot, or another file, says nothing.
+    """
+    if start.state_lock is None:
+        return []
+    place = start.boot_id, start.state_lock
+    return [
+        Dead(node.node_id)
+        for node in nodes
+        if (node.boot_id, node.state_lock) == place and node.node_id != start.node_id
+    ]
+
+
+def _pulse_of(node: NodeView) -> tuple[str, int, float]:
+    return node.node_id, node.beat, node.lease_seconds

@@ -32,7 +32,7 @@ class Births:
     def fill(self, now: seen.Moment) -> None:
         """Ask for as many workers as are missing, unless the last ones died at birth just now."""
         roster = self._roster
-        if roster.stopping or (template := self._generations.template) is None:
+        if roster.stopping or roster.closed or (template := self._generations.template) is None:
             return
         missing = roster.terms.workers - sum(1 for slot in roster.slots.values() if not slot.stuck)
         if missing > 0 and now.ns < self._patience.not_before_ns:
@@ -53,7 +53,7 @@ class Births:
         if slot is None:
             return
         slot.born, slot.pid = True, fact.pid
-        if self._roster.stopping and slot.state is SlotState.SPAWNING:
+        if (self._roster.stopping or self._roster.closed) and slot.state is SlotState.SPAWNING:
             self._roster.kill(slot)
 
     def unborn(self, fact: seen.Unborn, now: seen.Moment) -> None:

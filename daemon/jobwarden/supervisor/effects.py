@@ -146,6 +146,10 @@ class NoteServed(_Effect, frozen=True):
     types: tuple[str, ...]
 
 
+class Rejoin(_Effect, frozen=True):
+    """The node's row is gone and nothing of it runs any more: join as a new node; answered by Rejoined."""
+
+
 class Alert(_Effect, frozen=True):
     """Tell the operator: a fact worth a line in log and status."""
 
@@ -175,6 +179,7 @@ Effect = (
     | EndTemplate
     | NoteCleared
     | NoteServed
+    | Rejoin
     | Alert
     | Leave
 )

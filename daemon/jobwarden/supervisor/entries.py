@@ -6,7 +6,8 @@ import msgspec
 
 from jobwarden.jobs.claim import TypeTerms
 from jobwarden.jobs.ending import Ending
-from jobwarden.store.work import GiveBack, ProgressNote, ProlongNote
+from jobwarden.store.deaths import Dead
+from jobwarden.store.work import GiveBack, ProgressNote, ProlongNote, Seen
 
 
 class Entries(msgspec.Struct, kw_only=True):
@@ -23,8 +24,12 @@ class Entries(msgspec.Struct, kw_only=True):
     report: str | None = None
     types_published: str | None = None
     """A generation became current: the types that the node's row is to name."""
-    free_nodes: list[str] = []
+    free_nodes: list[Dead] = []
     reconcile: bool = False
+    rejoin: bool = False
+    """The node's row is gone: join as a new one, after everything else here was written under the old name."""
+    seen: Seen | None = None
+    """What the latest renewal saw; nothing of it is to be written."""
 
     def absorb(self, other: Entries) -> None:
         """Take over what came later."""
@@ -39,6 +44,14 @@ class Entries(msgspec.Struct, kw_only=True):
         self.report = other.report or self.report
         self.types_published = other.types_published or self.types_published
         self.reconcile |= other.reconcile
+        self.rejoin |= other.rejoin
+        self.seen = other.seen or self.seen
+
+    def shorten(self) -> None:
+        """Of what has been overtaken keep the latest: while the store is away there may be four a second of each."""
+        self.progress = list({(note.job_id, note.fence): note for note in self.progress}.values())
+        self.prolongs = list({(note.job_id, note.fence): note for note in self.prolongs}.values())
+        self.free_nodes = list(dict.fromkeys(self.free_nodes))
 
     def __len__(self) -> int:
         """The number of rows that a commit of these changes."""
@@ -47,5 +60,5 @@ class Entries(msgspec.Struct, kw_only=True):
     @property
     def empty(self) -> bool:
         """Whether no transaction is needed."""
-        asked = self.look or self.report or self.types_published or self.free_nodes or self.reconcile
+        asked = self.look or self.report or self.types_published or self.free_nodes or self.reconcile or self.rejoin
         return not (len(self) or asked)

@@ -188,6 +188,14 @@ class TrustBack(_Input, frozen=True):
     """The lease was renewed: work may go on."""
 
 
+class NodeGone(_Input, frozen=True):
+    """The node's own row is gone: somebody took it for dead, and its jobs run elsewhere."""
+
+
+class Rejoined(_Input, frozen=True):
+    """The answer to Rejoin: the node has a row again, under a new name."""
+
+
 class ReloadAsked(_Input, frozen=True):
     """Load the handlers again."""
 
@@ -232,6 +240,8 @@ Input = (
     | Processing
     | TrustLost
     | TrustBack
+    | NodeGone
+    | Rejoined
     | ReloadAsked
     | TermsChanged
     | StopAsked

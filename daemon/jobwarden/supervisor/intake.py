@@ -27,7 +27,7 @@ class Intake:
 
     def __init__(self, *, patient: bool = False) -> None:
         """Nothing is claimed; the store has not been looked at. A patient one gives nothing back because it waits."""
-        self._patient = patient
+        self.patient = patient
         self.backlog: deque[ClaimedJob] = deque()
         self.claiming = 0
         """How many were asked for in the claim that is under way."""
@@ -99,4 +99,4 @@ class Intake:
 
     def is_stale(self, now_ns: int) -> bool:
         """Whether the backlog has waited for a worker too long."""
-        return bool(self.backlog) and not self._patient and now_ns - self.last_dispatch_ns > STALE_NS
+        return bool(self.backlog) and not self.patient and now_ns - self.last_dispatch_ns > STALE_NS

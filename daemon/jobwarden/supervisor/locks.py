@@ -37,6 +37,12 @@ def hold_state_directory(state_dir: Path, *, wait_seconds: float) -> int:
     return descriptor
 
 
+def identity_of(descriptor: int) -> str:
+    """Device and inode of a locked file: with the boot id, what a node row names its state directory by."""
+    status = os.fstat(descriptor)
+    return f"{status.st_dev}:{status.st_ino}"
+
+
 def _try(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

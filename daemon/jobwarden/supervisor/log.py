@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _QUIET = {events.WorkerBorn, events.WorkerDied, events.TreeCleared, events.Maintained}
-_LOUD = {events.Alerted, events.StoreAway, events.AttemptEnded}
+_LOUD = {events.Alerted, events.StoreAway, events.RenewalFailed, events.AttemptEnded}
 
 
 class LogLines:

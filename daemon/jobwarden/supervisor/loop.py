@@ -50,8 +50,6 @@ _ASKED_TOO_LATE = "this attempt of the job is not running any more, so nothing i
 KEEPER_LOST = signal.SIGUSR1
 """The supervisor's parent-death signal: the keeper is gone."""
 EXIT_KEEPER_LOST = 71
-EXIT_NODE_GONE = 74
-"""Somebody took our row for a dead node's: our jobs run elsewhere, and a new start is needed to claim others."""
 
 
 class Loop:
@@ -116,6 +114,7 @@ class Loop:
             do.StartTemplate: lambda it: self.nursery.start_template(it.generation, restore=it.restore),
             do.EndTemplate: lambda it: self.nursery.end_template(it.generation),
             do.NoteServed: self._note_served,
+            do.Rejoin: self._rejoin,
             do.Alert: lambda it: events.emit(events.Alerted(text=it.text)),
             do.Leave: self._leave,
         }
@@ -140,7 +139,6 @@ class Loop:
         now = self._now()
         self._page[ALIVE] = now.ns
         self._check_trust()
-        self._check_node()
         for key, _events in ready:
             key.data()
         if self._look_at_ns is not None and self._look_at_ns <= now.ns:
@@ -173,8 +171,10 @@ class Loop:
         return seen.Moment(self._clock.monotonic_ns(), self._clock.now_us())
 
     def _patience(self, now: seen.Moment) -> int:
-        until = min((at for at in (self.pool.next_ns(), self._look_at_ns) if at is not None), default=None)
-        return _LONGEST_TURN_NS if until is None else max(0, min(until - now.ns, _LONGEST_TURN_NS))
+        waits = [at - now.ns for at in (self.pool.next_ns(), self._look_at_ns) if at is not None]
+        if self.pool.standing.trusted:
+            waits.append(self._page[TRUSTED_UNTIL] - self._clock.boottime_ns())
+        return max(0, min(_LONGEST_TURN_NS, *waits)) if waits else _LONGEST_TURN_NS
 
     def _settle(self, now: seen.Moment) -> None:
         """Handle facts until there are none; then hand what is to be written to the ledger, at once."""
@@ -188,17 +188,8 @@ class Loop:
 
     def _check_trust(self) -> None:
         trusted = self._clock.boottime_ns() < self._page[TRUSTED_UNTIL]
-        if trusted != self.pool.trusted:
+        if trusted != self.pool.standing.trusted:
             self._facts.append(seen.TrustBack() if trusted else seen.TrustLost())
-
-    def _check_node(self) -> None:
-        if self._ledger.node_missing and not self.exit_code:
-            self.exit_code = EXIT_NODE_GONE
-            text = (
-                "the row of this node is gone: somebody took it for dead, and its jobs run elsewhere; it ends at once"
-            )
-            events.emit(events.Alerted(text=text))
-            self._facts.append(seen.StopAsked(now=True))
 
     # what wakes it
 
@@ -308,6 +299,9 @@ class Loop:
                 generation=effect.generation, content_hash=effect.content_hash, types=list(effect.types)
             )
         )
+
+    def _rejoin(self, _effect: do.Rejoin) -> None:
+        self._entries.rejoin = True
 
     def _leave(self, _effect: do.Leave) -> None:
         self._running = False

@@ -28,11 +28,19 @@ _MOST_CREDIT = 100_000
 class Maintenance:
     """One per ledger."""
 
-    def __init__(self, rules: Rules, *, period_seconds: float, clock: Clock) -> None:
-        """All nodes of a store together do one round per period."""
+    def __init__(
+        self, rules: Rules, *, period_seconds: float, clock: Clock, quiet_seconds: float | None = None
+    ) -> None:
+        """All nodes of a store together do one round per period.
+
+        With `quiet_seconds`, only while something happens there (`stir`), else only so often: where each question is
+        a round trip, an idle daemon asks little.
+        """
         self._rounds = Rounds(rules)
         self._period_us = int(period_seconds * SECOND_US)
         self._period_ns = int(period_seconds * SECOND_NS)
+        self._quiet_ns = 0 if quiet_seconds is None else int(quiet_seconds * SECOND_NS)
+        self._stirred = True
         self._clock = clock
         self._next_ns = clock.monotonic_ns()
         self._asked_ns = self._next_ns
@@ -47,17 +55,22 @@ class Maintenance:
         """From now on; may be called from any thread."""
         self._rounds.rules = rules
 
+    def stir(self) -> None:
+        """Something has happened in the store, or runs, or is due."""
+        self._stirred = True
+
     def ended(self, number: int) -> None:
         """So many attempts have just been written."""
+        self._stirred |= number > 0
         self._credit = min(self._credit + number, _MOST_CREDIT)
 
     def idle_seconds(self) -> float:
         """How long nothing is to be done here."""
-        return max(0.0, (self._next_ns - self._clock.monotonic_ns()) / SECOND_NS)
+        return max(0.0, (self._wanted_ns() - self._clock.monotonic_ns()) / SECOND_NS)
 
     def turn(self, writer: Writer) -> bool:
         """Do one batch if its time has come; whether jobs have ended, or become ready, by it."""
-        if self._clock.monotonic_ns() < self._next_ns:
+        if self._clock.monotonic_ns() < self._wanted_ns():
             return False
         try:
             return self._work(writer)
@@ -65,6 +78,12 @@ class Maintenance:
             self._rounds.abandon()
             self._rest_until_asked_again()
             return False
+
+    def _wanted_ns(self) -> int:
+        """When the next batch, or the next question for a round, is due."""
+        if self._stirred or not self._rounds.is_over():
+            return self._next_ns
+        return max(self._next_ns, self._asked_ns + self._quiet_ns)
 
     def _work(self, writer: Writer) -> bool:
         if self._rounds.is_over():
@@ -85,7 +104,7 @@ class Maintenance:
         return paid
 
     def _ask(self, writer: Writer) -> None:
-        self._asked_ns = self._clock.monotonic_ns()
+        self._asked_ns, self._stirred = self._clock.monotonic_ns(), False
         if writer.win_round(period_us=self._period_us, now_us=self._clock.now_us()):
             self._rounds.begin()
         else:

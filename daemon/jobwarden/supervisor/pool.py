@@ -23,6 +23,7 @@ from jobwarden.supervisor.leaving import DRAIN_OVER, Leaving
 from jobwarden.supervisor.progress import ProgressNotes
 from jobwarden.supervisor.quickness import Quickness
 from jobwarden.supervisor.reloading import LOAD, LOAD_OVER, Reloading
+from jobwarden.supervisor.standing import Standing
 from jobwarden.supervisor.workers import Workers
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ class Pool:
         self.deadlines = Deadlines()
         self.generations = Generations(default_timeout_ms=terms.default_timeout_ms)
         self.intake = Intake(patient=terms.errand is not None)
-        self.trusted = True
         self._jitter = jitter
         self._out: list[do.Effect] = []
         self._quickness = Quickness()
@@ -78,6 +78,9 @@ class Pool:
             quickness=self._quickness,
             leaving=self._leaving,
         )
+        self.standing = Standing(
+            out=self._out, workers=self.workers, intake=self.intake, leaving=self._leaving, reloading=self._reloading
+        )
         self._progress = ProgressNotes(out=self._out, slots=self.workers.slots)
         self._table: dict[type, Callable[[Any, seen.Moment], None]] = {
             seen.Claimed: self._claimed,
@@ -101,8 +104,10 @@ class Pool:
             seen.Wished: self._wished,
             seen.LeaseLost: self._lease_lost,
             seen.Processing: self._processing,
-            seen.TrustLost: self._trust_lost,
-            seen.TrustBack: self._trust_back,
+            seen.TrustLost: self.standing.trust_lost,
+            seen.TrustBack: self.standing.trust_back,
+            seen.NodeGone: self.standing.node_gone,
+            seen.Rejoined: self.standing.rejoined,
             seen.ReloadAsked: self._reloading.asked,
             seen.TermsChanged: self._terms_changed,
             seen.StopAsked: self._leaving.asked,
@@ -116,9 +121,11 @@ class Pool:
             self._mind_errand(self.errand, fact, now)
         if self._leaving.urgency:
             self._leaving.leave_if_empty()
-        elif self.trusted:
+        elif self.standing.good:
             self._dispatching.hand_out(now)
             (self.errand or self._dispatching).ask(now)
+        else:
+            self.standing.hold()
         if self.intake.backlog or not self._tending:
             self._plan_tending(now)
         effects = self._out[:]
@@ -217,19 +224,6 @@ class Pool:
         self.terms = fact.terms
         self.generations.default_timeout_ms = fact.terms.default_timeout_ms
         self.workers.change_terms(fact.terms, now)
-
-    # trust
-
-    def _trust_lost(self, _fact: seen.TrustLost, now: seen.Moment) -> None:
-        if not self.trusted:
-            return
-        self.trusted = False
-        self._out.append(do.Alert("the trust window has passed; running jobs are interrupted"))
-        self._leaving.interrupt_all(now, grace_ns=0)
-
-    def _trust_back(self, _fact: seen.TrustBack, _now: seen.Moment) -> None:
-        self.trusted = True
-        self.intake.ring()
 
     # time
 

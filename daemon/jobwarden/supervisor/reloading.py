@@ -38,6 +38,8 @@ class Reloading:
         leaving: Leaving,
     ) -> None:
         """Nothing is loading."""
+        self._owed = False
+        """A reload was asked for while nothing may be started."""
         self._out = out
         self._generations = generations
         self._workers = workers
@@ -50,6 +52,9 @@ class Reloading:
         """Load the handlers again."""
         if self._leaving.urgency or (self._roster.terms.errand is not None and self._generations.last):
             return  # an errand ends on the code with which it began
+        self._owed = self._roster.closed
+        if self._owed:
+            return
         if self._generations.loading is not None:
             self._out.append(do.EndTemplate(self._generations.loading))
         self._load(now, restore=False)
@@ -109,5 +114,10 @@ class Reloading:
 
     def again(self, now: seen.Moment) -> None:
         """After a pause: what is served is loaded again, from memory."""
-        if self._generations.template is None and self._generations.loading is None and not self._leaving.urgency:
+        if self._roster.closed or self._leaving.urgency:
+            return  # what is started now would be killed; it is loaded once the node may work again
+        if self._owed:
+            self.asked(seen.ReloadAsked(), now)
+            return
+        if self._generations.template is None and self._generations.loading is None:
             self._load(now, restore=self._generations.serving is not None)

@@ -1,9 +1,8 @@
-"""Beats for this node and looks which other nodes are dead. A thread of its own.
+"""Beats for this node and looks which other nodes are dead, on a store whose nodes share a kernel. A thread of its own.
 
-On SQLite all nodes share one kernel, so the right to jobs is the flock on the node's file: held by supervisor and
-keeper, free exactly when both and so all workers are gone (R3, R6). The beat is written by the ledger, for people to
-see and for the case that a node's file is missing. That alone says nothing: somebody may have tidied up under a
-living node. The trust window is not this thread's: it reads files and the database, which may stall.
+The right to jobs is the flock on the node's file there: held by supervisor and keeper, free exactly when both and so
+all workers are gone (R3, R6). The beat is written by the ledger, for people to see and for the case that a node's file
+is missing. The trust window is not this thread's (`trust`): it reads files and the database, which may stall.
 """
 
 from __future__ import annotations
@@ -11,15 +10,14 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from jobwarden.store.deaths import DeathWatch
 from jobwarden.supervisor.entries import Entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jobwarden.clock import Clock
-    from jobwarden.store.store import Store
+    from jobwarden.store.deaths import DeathWatch
     from jobwarden.supervisor.ledger import Ledger
+    from jobwarden.supervisor.membership import Membership
 
 LOOKS_PER_LEASE = 30
 BEATS_PER_LEASE = 5
@@ -27,21 +25,21 @@ RECONCILES_PER_LEASE = 1
 
 
 class Renewal(threading.Thread):
-    """Extends trust, beats, and has dead nodes' jobs freed."""
+    """Beats, and has dead nodes' jobs freed; until `leave`."""
 
     def __init__(
         self,
-        store: Store,
-        ledger: Ledger,
+        membership: Membership,
+        deaths: DeathWatch,
         *,
-        node_id: str,
+        ledger: Ledger,
         lease_seconds: float,
-        clock: Clock,
         report: Callable[[], str],
     ) -> None:
         """`report` gives the JSON that people see of this node; it is called in this thread."""
         super().__init__(name="renewal", daemon=True)
-        self._deaths = DeathWatch(store, node_id=node_id, lease_seconds=lease_seconds, clock=clock)
+        self._membership = membership
+        self._deaths = deaths
         self._ledger = ledger
         self._pause = lease_seconds / LOOKS_PER_LEASE
         self._report = report
@@ -58,11 +56,7 @@ class Renewal(threading.Thread):
             self._turn += 1
             beat = self._turn % (LOOKS_PER_LEASE // BEATS_PER_LEASE) == 0
             reconcile = self._turn % (LOOKS_PER_LEASE // RECONCILES_PER_LEASE) == 0
-            dead = self.dead_nodes()
+            dead = self._deaths.dead_nodes(own=self._membership.node_id)
             if beat or dead or reconcile:
                 report = self._report() if beat else None
                 self._ledger.submit(Entries(report=report, free_nodes=dead, reconcile=reconcile))
-
-    def dead_nodes(self) -> list[str]:
-        """Other nodes that must be freed (`store.deaths`)."""
-        return self._deaths.dead_nodes()

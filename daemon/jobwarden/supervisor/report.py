@@ -20,7 +20,7 @@ def report_of(pool: Pool, now: Moment) -> dict[str, object]:
         "types": sorted(generations.types),
         "problem": generations.problem,
         "stopping": pool.stopping,
-        "trusted": pool.trusted,
+        "trusted": pool.standing.good,
         "backlog": len(pool.intake.backlog),
         "slots": [_describe(slot, now) for slot in pool.workers.slots.values()],
     }

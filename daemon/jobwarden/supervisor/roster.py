@@ -26,6 +26,8 @@ class Roster:
         self.idle: dict[int, Slot] = {}
         """Slots that wait for a job, in the order in which they became idle."""
         self.stopping = False
+        self.closed = False
+        """The node may not work now (see `Standing`): nobody is born, and whoever is goes."""
         self.shrinking = False
         """There are more workers than the configuration wants now: none gets a job behind another one."""
         self.out = out

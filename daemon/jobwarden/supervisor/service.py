@@ -19,6 +19,7 @@ from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
 from jobwarden.errors import InvalidSettingsError
 from jobwarden.kernel import adopt_orphans, die_with_parent, hide_memory
 from jobwarden.settings import Settings, load_settings
+from jobwarden.store.deaths import DeathWatch, predecessors
 from jobwarden.store.keeping.retention import Retention
 from jobwarden.store.keeping.rounds import Rules
 from jobwarden.store.work import NodeStart
@@ -29,17 +30,20 @@ from jobwarden.supervisor.handover import Handover, receive
 from jobwarden.supervisor.killer import KILL_LEVEL, Killer
 from jobwarden.supervisor.launcher import Launcher
 from jobwarden.supervisor.ledger import Ledger
+from jobwarden.supervisor.locks import identity_of
 from jobwarden.supervisor.log import LogLines
 from jobwarden.supervisor.log_stream import LogStream
 from jobwarden.supervisor.loop import EXIT_KEEPER_LOST, KEEPER_LOST, Loop
 from jobwarden.supervisor.mailbox import Mailbox
 from jobwarden.supervisor.maintenance import Maintenance
+from jobwarden.supervisor.membership import Membership
 from jobwarden.supervisor.pool import Pool
-from jobwarden.supervisor.renewal import BEATS_PER_LEASE, Renewal
+from jobwarden.supervisor.renewal import BEATS_PER_LEASE
+from jobwarden.supervisor.renewing import renewing_threads
 from jobwarden.supervisor.start import open_for_daemon
 from jobwarden.supervisor.sweep import sweep_leftovers
 from jobwarden.supervisor.terms import Errand, PoolTerms
-from jobwarden.supervisor.trust import Trust
+from jobwarden.supervisor.trust import TrustWindow
 from jobwarden.version import __version__
 from jobwarden.wire.page import STOPPING, SharedPage
 
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from jobwarden.store.bell import Bell
+    from jobwarden.store.deaths import Dead
 
 EXIT_STORE_AWAY = 1
 EXIT_BROKEN = 70
@@ -55,6 +60,8 @@ _SWITCH_SECONDS = 0.0002
 """Longer switch intervals starve the ledger beside a busy loop (R17)."""
 _LONGEST_PERIOD_SECONDS = 5.0
 """Between two rounds of maintenance, however long the lease."""
+_QUIET_SECONDS = 60.0
+"""Between two rounds on a server while nothing happens there."""
 _LAST_WRITES_SECONDS, _LAST_LINES_SECONDS = 30.0, 2.0
 
 
@@ -131,15 +138,24 @@ class Service:
             rules_of(settings),
             period_seconds=min(settings.lease_seconds / BEATS_PER_LEASE, _LONGEST_PERIOD_SECONDS),
             clock=SYSTEM_CLOCK,
+            quiet_seconds=None if self._store.shares_kernel else _QUIET_SECONDS,
+        )
+        self._window = TrustWindow(page, lease_seconds=settings.lease_seconds)
+        self._membership = Membership(
+            self._node_start(),
+            window=self._window,
+            mailbox=mailbox,
+            clock=SYSTEM_CLOCK,
+            jitter=draw_jitter,
+            node_lock=handover.node_lock,
         )
         self._ledger = Ledger(
             self._store.writer,
             mailbox,
-            node_id=handover.node_id,
-            node_name=self._name,
+            membership=self._membership,
             clock=SYSTEM_CLOCK,
-            jitter=draw_jitter,
             bell=self._bell,
+            watch_seconds=self._store.watch_seconds,
             maintenance=self._maintenance,
         )
         self._clerk = Clerk(self._store, mailbox, clock=SYSTEM_CLOCK, patience_seconds=settings.lock_timeout_seconds)
@@ -155,22 +171,24 @@ class Service:
             doorbell=self._ears,
             reload_terms=self._reload_terms,
         )
-        self._trust = Trust(page, lease_seconds=settings.lease_seconds, clock=SYSTEM_CLOCK)
-        self._renewal = Renewal(
+        self._deaths = DeathWatch(self._store, lease_seconds=settings.lease_seconds, clock=SYSTEM_CLOCK)
+        self._renewing = renewing_threads(
             self._store,
-            self._ledger,
-            node_id=handover.node_id,
+            self._membership,
+            self._deaths,
+            ledger=self._ledger,
+            mailbox=mailbox,
+            window=self._window,
             lease_seconds=settings.lease_seconds,
-            clock=SYSTEM_CLOCK,
             report=lambda: self._loop.report,
         )
 
     def run(self) -> int:
         """Join the store, serve, leave in order; returns the exit code."""
-        self._trust.extend()
+        self._window.open(since_ns=SYSTEM_CLOCK.boottime_ns())
         sweep_leftovers(self._settings.state_dir, own_node=self._handover.node_id)
         self._join()
-        for thread in (self._trust, self._ledger, self._clerk, self._killer, self._renewal):
+        for thread in (*self._renewing, self._ledger, self._clerk, self._killer):
             thread.start()
         code = self._loop.run()
         return self._leave(code)
@@ -179,10 +197,8 @@ class Service:
         """Register this node and free the jobs of dead ones, before anything is claimed."""
         writer = self._store.writer()
         try:
-            writer.register(self._node_start(), now_us=SYSTEM_CLOCK.now_us())
-            for node_id in self._renewal.dead_nodes():
-                jobs = writer.free_node(node_id, now_us=SYSTEM_CLOCK.now_us(), jitter=draw_jitter)
-                events.emit(events.NodeFreed(node=node_id, jobs=jobs))
+            self._membership.join(writer)
+            self._membership.free_all(writer, self._dead_for_certain())
         finally:
             writer.close()
         events.emit(
@@ -196,6 +212,11 @@ class Service:
             )
         )
 
+    def _dead_for_certain(self) -> list[Dead]:
+        if self._store.shares_kernel:
+            return self._deaths.dead_nodes(own=self._membership.node_id)
+        return predecessors(self._store.nodes(), self._membership.start)
+
     def _node_start(self) -> NodeStart:
         return NodeStart(
             node_id=self._handover.node_id,
@@ -204,6 +225,7 @@ class Service:
             boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
             pid=os.getpid(),
             state_dir=str(self._settings.state_dir.resolve()),
+            state_lock=identity_of(self._handover.locks[0]),
             lease_seconds=self._settings.lease_seconds,
             doorbell=None,
             version=__version__,
@@ -214,15 +236,14 @@ class Service:
         self._page[STOPPING] = 1  # the loop is silent from now on, but not hung
         self._clerk.finish(timeout_seconds=_LAST_WRITES_SECONDS)
         written = self._ledger.finish(timeout_seconds=_LAST_WRITES_SECONDS)
-        self._renewal.leave()
-        self._trust.leave()
+        for thread in self._renewing:
+            thread.leave()
         if self._ears is not None and self._bell is not None:
             self._bell.leave(self._ears)
         events.emit(events.Left(jobs_ended=self._loop.recorded))
         if not written:
             return code or EXIT_STORE_AWAY
-        if self._handover.node_lock is not None:
-            Path(self._handover.node_lock).unlink(missing_ok=True)
+        self._membership.remove_lock()
         self._store.close()
         return code
 

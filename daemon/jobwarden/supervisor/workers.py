@@ -132,7 +132,9 @@ class Workers:
             self._rest(slot)
 
     def _rest(self, slot: Slot) -> None:
-        if self.roster.stopping or self.roster.excess() or not self._generations.is_current(slot.generation):
+        roster = self.roster
+        unwanted = roster.stopping or roster.closed or roster.excess()
+        if unwanted or not self._generations.is_current(slot.generation):
             self.kill(slot)
             self.roster.shrinking = self.roster.excess() > 0
         else:

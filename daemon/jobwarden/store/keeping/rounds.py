@@ -131,9 +131,20 @@ class Rounds:
         return not self._left[0].moves_jobs
 
     def run(self, connection: Connection, sql: Statements, *, now_us: int) -> Batch:
-        """One batch, in the caller's transaction; `note` it once that is committed, else `skip`."""
+        """One batch, in the caller's transaction; `note` it once that is committed, else `skip`.
+
+        Duties before it that find nothing to do cost no transaction of their own, so an idle round is two.
+        """
         turn = Turn(connection, sql, now_us, self.rules, self._marks)
-        return self._left[0].batch(turn)
+        while True:
+            batch = self._left[0].batch(turn)
+            if batch.number or batch.more or not self._next_is_alike():
+                return batch
+            self._left.popleft()
+
+    def _next_is_alike(self) -> bool:
+        """Whether the next duty may share a transaction with this one: both wait for the disk, or neither does."""
+        return len(self._left) > 1 and self._left[1].moves_jobs == self._left[0].moves_jobs
 
     def note(self, batch: Batch) -> Step:
         """The batch stands."""

@@ -1,0 +1,139 @@
+"""This node as the store knows it: its id, its row, and (where nodes share a kernel) the file whose flock is its life.
+
+`join` registers it and frees the jobs of nodes that are dead for certain. A node whose row was taken away joins again
+under a new id, in the same process (decision 013): the marks of its processes, the keeper and the locks stay. Shared
+by the ledger, which joins, and the lease, which renews; what either learns of the old id later must change nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from jobwarden import events
+from jobwarden.store.life import lock_path
+from jobwarden.supervisor.inputs import NodeGone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jobwarden.clock import Clock
+    from jobwarden.store.deaths import Dead
+    from jobwarden.store.work import NodeStart
+    from jobwarden.store.writer import Writer
+    from jobwarden.supervisor.mailbox import Mailbox
+    from jobwarden.supervisor.trust import TrustWindow
+
+
+class Membership:
+    """One per supervisor."""
+
+    def __init__(
+        self,
+        start: NodeStart,
+        *,
+        window: TrustWindow,
+        mailbox: Mailbox,
+        clock: Clock,
+        jitter: Callable[[], float],
+        node_lock: str | None,
+    ) -> None:
+        """`node_lock` is the path of the node's own locked file; None where its lease is its life."""
+        self._start = start
+        self._window = window
+        self._mailbox = mailbox
+        self._clock = clock
+        self._jitter = jitter
+        self._node_lock = None if node_lock is None else Path(node_lock)
+        self._guard = threading.Lock()
+        self._missed = False
+        self._leaving = False
+
+    @property
+    def node_id(self) -> str:
+        """The id under which it claims now."""
+        return self._start.node_id
+
+    @property
+    def name(self) -> str:
+        """`host:pid`."""
+        return self._start.name
+
+    @property
+    def start(self) -> NodeStart:
+        """What its row says."""
+        return self._start
+
+    def join(self, writer: Writer) -> None:
+        """Register. Raises StoreError."""
+        began_ns = self._clock.boottime_ns()
+        writer.register(self._start, now_us=self._clock.now_us())
+        self._window.open(since_ns=began_ns)
+
+    def rejoin(self, writer: Writer) -> None:
+        """Register under a new id; what still runs under the old one in the store is freed. Raises StoreError.
+
+        Only when nothing of the old id runs here any more. Each try has an id of its own: the answer to an earlier one
+        may have been lost, and a row that nobody renews is found like that of any dead node.
+        """
+        began_ns = self._clock.boottime_ns()
+        fresh = msgspec.structs.replace(self._start, node_id=secrets.token_hex(8))
+        self._rename_lock(fresh.node_id)
+        writer.register(fresh, now_us=self._clock.now_us())
+        with self._guard:
+            old, self._start, self._missed = self._start.node_id, fresh, False
+            self._window.open(since_ns=began_ns)
+        events.emit(events.Rejoined(node=fresh.node_id, before=old))
+        self.free(writer, old)
+
+    def free(self, writer: Writer, node_id: str, *, beat: int | None = None) -> None:
+        """Bury a dead node and say so. Raises StoreError."""
+        jobs = writer.free_node(node_id, now_us=self._clock.now_us(), jitter=self._jitter, beat=beat)
+        events.emit(events.NodeFreed(node=node_id, jobs=jobs))
+
+    def free_all(self, writer: Writer, dead: Sequence[Dead]) -> None:
+        """Bury these. Raises StoreError."""
+        for node_id, beat in dead:
+            self.free(writer, node_id, beat=beat)
+
+    def renewed(self, node_id: str, *, since_ns: int) -> None:
+        """The row of this id was there, and its beat was raised, by a renewal that began then."""
+        with self._guard:
+            if node_id == self._start.node_id and not self._missed:
+                self._window.open(since_ns=since_ns)
+
+    def missed(self, node_id: str) -> None:
+        """The row of this id was not there. The first time, if it is still ours, the pool is told."""
+        with self._guard:
+            if self._leaving or self._missed or node_id != self._start.node_id:
+                return
+            self._missed = True
+            if self._node_lock is None:  # else the window says nothing about the row
+                self._window.shut()
+        self._mailbox.post(NodeGone())
+
+    def leave(self) -> None:
+        """From now on a missing row is as it should be: it is taken off next."""
+        with self._guard:
+            self._leaving = True
+
+    def remove_lock(self) -> None:
+        """The node is gone with all that was its own, and so is its file."""
+        if self._node_lock is not None:
+            self._node_lock.unlink(missing_ok=True)
+
+    def _rename_lock(self, node_id: str) -> None:
+        """The flock belongs to the opened file, which keeper and supervisor hold, under whatever name it has.
+
+        One that somebody tidied away cannot come back: such a node is judged by its beat.
+        """
+        if self._node_lock is not None:
+            path = lock_path(self._node_lock.parent, node_id)
+            with contextlib.suppress(OSError):
+                self._node_lock.rename(path)
+            self._node_lock = path
