@@ -1,22 +1,28 @@
-"""What a start may kill: only processes that bear both markers of an earlier daemon of the same state directory."""
+"""What may be swept: only processes that bear both markers, of the same state directory or of the very node."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from jobwarden.supervisor.launcher import NODE_MARKER, PLACE_MARKER
-from jobwarden.supervisor.sweep import sweep_leftovers
+from jobwarden.supervisor.sweep import sweep_leftovers, sweep_node
 
 
 def swept(tmp_path: Path, environment: dict[str, str]) -> bool:
     """Whether a process with these variables is dead when a start with the node id `new` has swept `tmp_path`."""
+    return dies_of(lambda: sweep_leftovers(tmp_path, own_node="new"), environment)
+
+
+def dies_of(sweep: Callable[[], list[int]], environment: dict[str, str]) -> bool:
+    """Whether the sweep killed a process with these variables, and knows of it."""
     with subprocess.Popen(["sleep", "60"], env={**os.environ, **environment}) as process:
         try:
-            killed = sweep_leftovers(tmp_path, own_node="new")
+            killed = sweep()
             assert (process.pid in killed) == (process.poll() is not None)
             return process.pid in killed
         finally:
@@ -37,3 +43,18 @@ def test_a_process_that_only_has_the_option_in_its_environment_lives(tmp_path: P
 def test_another_place_is_not_swept(tmp_path: Path) -> None:
     """Two daemons of one host do not see each other's processes."""
     assert not swept(tmp_path / "here", {PLACE_MARKER: str(tmp_path / "there"), NODE_MARKER: "old"})
+
+
+def test_what_a_dead_node_left_is_dead_before_its_jobs_are_freed(tmp_path: Path) -> None:
+    """Wherever its state directory was: nobody else would come and end its runaway children."""
+    assert dies_of(lambda: sweep_node("dead"), {PLACE_MARKER: str(tmp_path), NODE_MARKER: "dead"})
+
+
+@pytest.mark.parametrize(
+    "markers",
+    [{NODE_MARKER: "dead"}, {PLACE_MARKER: "place", NODE_MARKER: "other"}, {PLACE_MARKER: "dead"}],
+    ids=["one marker", "another node", "no node"],
+)
+def test_the_sweep_of_a_dead_node_takes_nothing_else(markers: dict[str, str]) -> None:
+    """A living node's processes, and a user's own, are none of its business."""
+    assert not dies_of(lambda: sweep_node("dead"), markers)

@@ -1,8 +1,9 @@
-"""Once at start: end what an earlier daemon of this state directory may have left behind, and see it dead.
+"""End what a dead daemon may have left behind, and see it dead: processes that ran away before it was killed.
 
-The state directory's lock is held, so no living daemon can own these processes. Only a process that bears *both*
-markers of a template was ever ours: the one for the state directory is also the name of an option, which a user's
-shell, and everything in it, may have. What forked without exec shows the template's block, which is the same.
+At a start: what an earlier daemon of this state directory left. Its lock is held, so no living daemon can own these
+processes. Before a dead node's jobs are freed: what that node left. Only a process that bears *both* markers of a
+template was ever ours: the one for the state directory is also the name of an option, which a user's shell, and
+everything in it, may have. What forked without exec shows the template's block, which is the same.
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ import os
 import select
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobwarden.clock import MILLISECOND_NS, SECOND_NS, SYSTEM_CLOCK
 from jobwarden.supervisor.launcher import NODE_MARKER, PLACE_MARKER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _LONGEST_NS = 5 * SECOND_NS
 """What cannot be killed in this time (state D) will not be waited for."""
@@ -25,10 +30,26 @@ def sweep_leftovers(state_dir: Path, *, own_node: str) -> list[int]:
 
     Returns when they are dead and a look finds no more of them, because their jobs are freed next.
     """
+    place = f"{PLACE_MARKER}={state_dir.resolve()}".encode()
+    mine = f"{NODE_MARKER}={own_node}".encode()
+    return _sweep(lambda block: place in block and mine not in block and _bears(block, NODE_MARKER))
+
+
+def sweep_node(node_id: str) -> list[int]:
+    """Kill every process that is marked with this node; returns their pids, when they are dead as above.
+
+    Only for a node that is dead for certain, keeper and supervisor both (its flock is free): a daemon that was merely
+    taken for dead may live on under another node id, with workers that bear the old one.
+    """
+    theirs = f"{NODE_MARKER}={node_id}".encode()
+    return _sweep(lambda block: theirs in block and _bears(block, PLACE_MARKER))
+
+
+def _sweep(is_leftover: Callable[[list[bytes]], bool]) -> list[int]:
     killed: list[int] = []
     until_ns = SYSTEM_CLOCK.monotonic_ns() + _LONGEST_NS
     while SYSTEM_CLOCK.monotonic_ns() < until_ns:
-        found = _kill_marked(state_dir, own_node=own_node)
+        found = _kill_marked(is_leftover)
         if not found:
             break
         killed += found
@@ -38,15 +59,13 @@ def sweep_leftovers(state_dir: Path, *, own_node: str) -> list[int]:
     return killed
 
 
-def _kill_marked(state_dir: Path, *, own_node: str) -> dict[int, int]:
+def _kill_marked(is_leftover: Callable[[list[bytes]], bool]) -> dict[int, int]:
     """One look: the pid and a pidfd of each process that was killed."""
-    place = f"{PLACE_MARKER}={state_dir.resolve()}".encode()
-    mine = f"{NODE_MARKER}={own_node}".encode()
     killed = {}
     for pid in _others():
         with contextlib.suppress(OSError):  # gone, or somebody else's
             pidfd = os.pidfd_open(pid)  # before its environment is read: a recycled pid is then safe
-            if not is_leftover(pid, place=place, mine=mine):
+            if not is_leftover(_environment(pid)):
                 os.close(pidfd)
                 continue
             killed[pid] = pidfd
@@ -60,13 +79,16 @@ def _others() -> list[int]:
     return sorted(found - {os.getpid(), os.getppid()})
 
 
-def is_leftover(pid: int, *, place: bytes, mine: bytes) -> bool:
-    """Whether the process has the markers of a template of this place, and of another node than ours."""
+def _environment(pid: int) -> list[bytes]:
+    """The variables that it was started with; none for a process that is gone, or somebody else's."""
     try:
-        block = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
-        return False
-    return place in block and mine not in block and any(each.startswith(f"{NODE_MARKER}=".encode()) for each in block)
+        return []
+
+
+def _bears(block: list[bytes], name: str) -> bool:
+    return any(each.startswith(f"{name}=".encode()) for each in block)
 
 
 def _await_death(pidfd: int, *, until_ns: int) -> None:
