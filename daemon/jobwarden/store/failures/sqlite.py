@@ -29,9 +29,9 @@ _UNSURE = "SQLITE_IOERR"
 
 def judge(error: BaseException) -> Judgement | None:
     """None if this is no error of sqlite3."""
-    if not isinstance(error, sqlite3.Error):
-        return None
     code = getattr(error, "sqlite_errorname", "")
+    if not code and not isinstance(error, sqlite3.Error):
+        return None
     for name, problem in _WAYS_OUT.items():
         if code.startswith(name):
             return Judgement(Kind.AWAY, problem, lost=name == _UNSURE)
