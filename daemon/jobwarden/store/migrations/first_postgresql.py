@@ -76,9 +76,9 @@ _JOB_INDEXES = (
     "CREATE INDEX job_claim ON job (job_type, claim_rank, due_at, id) WHERE ready = 1",
     "CREATE INDEX job_due ON job (due_at) WHERE ready IS NULL AND due_at IS NOT NULL AND gate IS NULL",
     "CREATE INDEX job_gated ON job (gate, job_type, status) WHERE gate IS NOT NULL",
-    "CREATE INDEX job_lane_type ON job (job_type, claim_rank, due_at, id, group_id) WHERE gate = 'lane'",
+    "CREATE INDEX job_lane_type ON job (job_type, claim_rank, due_at, id) INCLUDE (group_id) WHERE gate = 'lane'",
     """
-CREATE INDEX job_lane_group ON job (group_id, claim_rank, due_at, id, job_type)
+CREATE INDEX job_lane_group ON job (group_id, claim_rank, due_at, id) INCLUDE (job_type)
 WHERE gate = 'lane' AND group_id IS NOT NULL
 """,
     "CREATE INDEX job_group ON job (group_id) WHERE group_id IS NOT NULL AND (ready = 1 OR status = 'processing')",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobwarden.store import entries
-from jobwarden.store.dialects.postgresql.sets import MOMENT, NOW, with_entries
+from jobwarden.store.dialects.postgresql.sets import IDS, MOMENT, NOW, with_entries
 
 # Numbers come one by one from the sequence; another adder's may lie between them. Gaps stay.
 RESERVE_IDS = """
@@ -37,7 +37,7 @@ INSERT INTO job ({", ".join(entries.ADDED_IN_FULL)}, status, created_at, updated
 
 INSERT_ADDED_EVENTS = f"""
 INSERT INTO event (job_id, type, at)
-SELECT CAST(id AS bigint), 'added', {NOW} FROM jsonb_array_elements_text(CAST(:ids AS jsonb)) AS id
+SELECT e.id, 'added', {NOW} FROM {IDS} AS e
 """
 
 INSERT_TAGS = f"INSERT INTO tag (job_id, name, position) {with_entries(entries.TAG)} SELECT e.* FROM e"
@@ -51,7 +51,7 @@ FROM (SELECT CAST(v ->> 0 AS bigint) AS job_id, v -> 1 AS tags
 CROSS JOIN LATERAL (
     SELECT max(other.job_id) AS waits_for FROM tag AS other
     WHERE other.live = 1 AND other.name = e.tags ->> 0 AND other.job_id < e.job_id
-      AND NOT EXISTS (SELECT FROM jsonb_array_elements_text(e.tags) AS wanted WHERE NOT EXISTS (
-          SELECT FROM tag WHERE tag.job_id = other.job_id AND tag.name = wanted OFFSET 0) OFFSET 0)) AS found
+      AND NOT EXISTS (SELECT FROM jsonb_array_elements_text(e.tags) AS wanted (name) WHERE NOT EXISTS (
+          SELECT FROM tag WHERE tag.job_id = other.job_id AND tag.name = wanted.name OFFSET 0) OFFSET 0)) AS found
 WHERE found.waits_for IS NOT NULL
 """

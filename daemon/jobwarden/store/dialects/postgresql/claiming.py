@@ -12,7 +12,7 @@ from functools import cache
 
 from sqlalchemy import TextClause, text
 
-from jobwarden.store.dialects.postgresql.sets import NOW
+from jobwarden.store.dialects.postgresql.sets import IDS, NOW
 
 PROMOTE_DUE = f"""
 UPDATE job SET ready = 1 WHERE id = ANY (ARRAY(
@@ -122,7 +122,7 @@ _BOUND = {
 CLAIM_JOBS = f"""
 UPDATE job SET {_CHANGES.format(now=NOW, terms="terms.").strip()}
 FROM (SELECT {", ".join(f"CAST(:{name} AS {kind}) AS {name}" for name, kind in _BOUND.items())}) AS terms
-WHERE job.id = ANY (ARRAY(SELECT CAST(id AS bigint) FROM jsonb_array_elements_text(CAST(:ids AS jsonb)) AS id))
+WHERE job.id = ANY (ARRAY{IDS})
 """
 
 RECORD_PROCESSING = f"""

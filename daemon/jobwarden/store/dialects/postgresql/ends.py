@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from jobwarden.jobs.record import FIRST_ERRORS, LONGEST_HISTORY
 from jobwarden.store import entries
-from jobwarden.store.dialects.postgresql.sets import FREED, NOW, RUNNING_HERE, WITH_ATTEMPTS, with_entries
+from jobwarden.store.dialects.postgresql.sets import FREED, IDS, NOW, RUNNING_HERE, WITH_ATTEMPTS, with_entries
 
 RECORD_COMPLETIONS = f"""
 {with_entries(entries.COMPLETION)},
@@ -68,7 +68,7 @@ noted AS (
 SELECT job_id, fence FROM held
 """
 
-ENDED_KINDS = """
+ENDED_KINDS = f"""
 SELECT EXISTS (SELECT FROM control),
     (SELECT coalesce(
          CAST(json_agg(json_build_array(job_type, status, number, awaited, tagged, lettered)) AS text), '[]')
@@ -78,8 +78,7 @@ SELECT EXISTS (SELECT FROM control),
                 OR EXISTS (SELECT FROM barrier WHERE barrier.waits_for = job.id OFFSET 0) AS integer)) AS awaited,
             max(CAST(EXISTS (SELECT FROM tag WHERE tag.job_id = job.id OFFSET 0) AS integer)) AS tagged,
             max(CAST(job.status = 'failed' AND job.dead_letter_job_type IS NOT NULL AS integer)) AS lettered
-        FROM jsonb_array_elements_text(CAST(:ids AS jsonb)) AS e (id)
-        CROSS JOIN LATERAL (SELECT * FROM job WHERE job.id = CAST(e.id AS bigint) OFFSET 0) AS job
+        FROM {IDS} AS e CROSS JOIN LATERAL (SELECT * FROM job WHERE job.id = e.id OFFSET 0) AS job
         WHERE job.ended_at IS NOT NULL
         GROUP BY job.job_type, job.status) AS kinds)
 """

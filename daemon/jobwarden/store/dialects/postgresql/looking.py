@@ -7,7 +7,7 @@ the index from a plan that is kept.
 from __future__ import annotations
 
 from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS, DEFAULT_RETRY_DELAY_SECONDS
-from jobwarden.store.dialects.postgresql.sets import NOW, microseconds
+from jobwarden.store.dialects.postgresql.sets import IDS, NOW, microseconds
 
 # Events are numbered before they are committed: while anything is open, the number says what is open.
 _VERSION = """
@@ -50,11 +50,13 @@ SELECT EXISTS (SELECT FROM own),
 # One step over the index for each group: how many waiters it has does not matter.
 WAITING_GROUPS = """
 WITH RECURSIVE waiting (name) AS (
-    (SELECT min(group_id) FROM job WHERE gate = 'lane' AND group_id IS NOT NULL AND group_id > CAST(:after AS text))
+    (SELECT group_id FROM job WHERE gate = 'lane' AND group_id IS NOT NULL AND group_id > CAST(:after AS text)
+     ORDER BY group_id LIMIT 1)
     UNION ALL
-    SELECT (SELECT min(group_id) FROM job WHERE gate = 'lane' AND group_id IS NOT NULL AND group_id > waiting.name)
-    FROM waiting WHERE waiting.name IS NOT NULL)
-SELECT name FROM waiting WHERE name IS NOT NULL LIMIT CAST(:most AS bigint)
+    SELECT next.group_id FROM waiting CROSS JOIN LATERAL (
+        SELECT group_id FROM job WHERE gate = 'lane' AND group_id IS NOT NULL AND group_id > waiting.name
+        ORDER BY group_id LIMIT 1) AS next)
+SELECT name FROM waiting LIMIT CAST(:most AS bigint)
 """
 
 _CLAIMED_JOB = f"""
@@ -71,6 +73,5 @@ FROM job WHERE job.status = 'processing' AND NOT EXISTS (SELECT FROM node WHERE 
 """
 
 JOBS_BY_ID = f"""
-SELECT coalesce(CAST(json_agg({_CLAIMED_JOB}) AS text), '[]') FROM job
-WHERE job.id = ANY (ARRAY(SELECT CAST(id AS bigint) FROM jsonb_array_elements_text(CAST(:ids AS jsonb)) AS id))
+SELECT coalesce(CAST(json_agg({_CLAIMED_JOB}) AS text), '[]') FROM job WHERE job.id = ANY (ARRAY{IDS})
 """

@@ -35,6 +35,10 @@ FREED = "node_id = NULL, claim_batch = NULL, locked_at = NULL, locked_by = NULL"
 """What every way out of `processing` sets."""
 
 
+IDS = "(SELECT CAST(value AS bigint) AS id FROM jsonb_array_elements_text(CAST(:ids AS jsonb)))"
+"""A table of the numbers in the parameter `ids`."""
+
+
 def microseconds(moment: str) -> str:
     """A moment as wall microseconds."""
     return f"CAST(extract(epoch FROM {moment}) * 1000000 AS bigint)"
