@@ -1,4 +1,4 @@
-"""What all tests find without an import: sites on which daemons run, and their logs when a test fails."""
+"""What all tests find without an import: sites on which daemons run, and their logs when a test fails; stores."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from jobwarden.testing.store_contract import plugin
+from jobwarden.testing.store_contract.ground import GROUNDS
+from tests.support import grounds
 from tests.support.processes import subreaper
 from tests.support.site import Site
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The suite of the stores runs on each of ours."""
+    config.stash[GROUNDS] = grounds.chosen()
+    config.pluginmanager.register(plugin)
 
 
 @pytest.fixture
@@ -58,4 +67,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the figures that tests have recorded with `record_property`."""
     for report in terminalreporter.stats.get("passed", []):
         for name, value in report.user_properties:
-            terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {name} {value}")
+            if name != plugin.PROPERTY:
+                terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {name} {value}")

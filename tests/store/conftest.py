@@ -1,4 +1,7 @@
-"""One behavioural suite for every database: `url` is parametrised over the dialects."""
+"""One behavioural suite for every store: `url` is parametrised over them by the plugin of `store_contract`.
+
+All files here but those named after one store are shipped as `jobwarden.testing.store_contract.suite`.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,25 @@ from pathlib import Path
 import pytest
 
 from jobwarden.store import Store, StoreOptions, open_store
+from jobwarden.testing.store_contract.ground import Ground
 
 from . import invariants
 from .scene import Scene
 
 
-@pytest.fixture(params=["sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A new, empty database of each dialect."""
-    assert request.param == "sqlite"
-    return f"sqlite:///{tmp_path}/jobs.db"
+@pytest.fixture
+def url(ground: Ground, tmp_path: Path) -> str:
+    """A migrated store without any rows."""
+    return ground.store(tmp_path)
+
+
+@pytest.fixture
+def bare_url(ground: Ground, tmp_path: Path) -> str:
+    """A database in which no store was made yet."""
+    url = ground.bare(tmp_path)
+    if url is None:
+        pytest.skip("there is only the one database that was named")
+    return url
 
 
 @pytest.fixture

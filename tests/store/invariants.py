@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
+
+from .sql import portable
 
 _LIVE_PLACES = """
 SELECT id, status, ready, due_at, gate, ended_at, node_id, next_attempt_at FROM job
@@ -17,21 +19,21 @@ _BROKEN = {
     "a dead tag of a job that lives": "SELECT tag.job_id FROM tag JOIN job ON job.id = tag.job_id "
     "WHERE tag.live IS NULL AND job.ended_at IS NULL",
     "a barrier of a job that does not stand at one": "SELECT barrier.job_id FROM barrier "
-    "LEFT JOIN job ON job.id = barrier.job_id WHERE job.gate IS NOT 'tags'",
+    "LEFT JOIN job ON job.id = barrier.job_id WHERE coalesce(job.gate, '') <> 'tags'",
     "a job at a barrier that is not there": "SELECT id FROM job WHERE gate = 'tags' "
     "AND id NOT IN (SELECT job_id FROM barrier)",
     "a job that waits for no open edge": "SELECT id FROM job WHERE gate = 'parents' "
     "AND id NOT IN (SELECT job_id FROM edge WHERE settled IS NULL)",
     "an open edge of a job that may run": "SELECT edge.job_id FROM edge JOIN job ON job.id = edge.job_id "
-    "WHERE edge.settled IS NULL AND job.ended_at IS NULL AND job.gate IS NOT 'parents'",
+    "WHERE edge.settled IS NULL AND job.ended_at IS NULL AND coalesce(job.gate, '') <> 'parents'",
     "a job that waits in a lane and is not due since a moment": "SELECT id FROM job "
     "WHERE gate = 'lane' AND due_at IS NULL",
     "a job that ended twice as one attempt": "SELECT job_id FROM event WHERE outcome IS NOT NULL "
     "GROUP BY job_id, fence HAVING count(*) > 1",
     "a job that ended more often than it was revived": "SELECT job.id FROM job JOIN event ON event.job_id = job.id "
     "AND event.type IN ('completed', 'cancelled', 'retried') GROUP BY job.id "
-    "HAVING sum(event.type = 'completed') > 1 "
-    "OR sum(event.type = 'cancelled') > sum(event.type = 'retried') + 1",
+    "HAVING count(CASE WHEN event.type = 'completed' THEN 1 END) > 1 "
+    "OR count(CASE WHEN event.type = 'cancelled' THEN 1 END) > count(CASE WHEN event.type = 'retried' THEN 1 END) + 1",
     "a dead letter that does not know its original": "SELECT id FROM job WHERE dead_letter_job_id IS NOT NULL "
     "AND dead_lettered_at IS NULL",
     "a final failure without its dead letter": "SELECT id FROM job WHERE status = 'failed' AND ended_at IS NOT NULL "
@@ -51,19 +53,19 @@ _DEAD_BLOCKERS = """
 SELECT barrier.job_id FROM barrier LEFT JOIN job ON job.id = barrier.waits_for
 WHERE (job.id IS NULL OR job.ended_at IS NOT NULL) AND coalesce(job.failure_reason, '') <> 'dependency'
 """
-_COUNTED = "SELECT job_type, status, sum(number) AS n FROM tally GROUP BY job_type, status HAVING n <> 0"
+_COUNTED = "SELECT job_type, status, sum(number) FROM tally GROUP BY job_type, status HAVING sum(number) <> 0"
 _SCANNED = "SELECT job_type, status, count(*) FROM job WHERE ended_at IS NOT NULL GROUP BY job_type, status"
 
 
 def check(connection: Connection) -> None:
     """Raise AssertionError naming the first thing that is not as it must be."""
-    for row in connection.execute(text(_LIVE_PLACES)):
+    for row in connection.execute(portable(connection, _LIVE_PLACES)):
         _check_place(row)
     for name, query in _BROKEN.items():
-        found = connection.execute(text(query)).all()
+        found = connection.execute(portable(connection, query)).all()
         assert not found, f"{name}: {found}"
     for name, query in (("an open edge to an ended job", _DEAD_PARENTS), ("a barrier at an ended job", _DEAD_BLOCKERS)):
-        found = connection.execute(text(query)).all()
+        found = connection.execute(portable(connection, query)).all()
         assert not found, f"{name}: {found}"
     assert _rows(connection, _COUNTED) == _rows(connection, _SCANNED), "tallies"
 
@@ -86,4 +88,4 @@ def _check_place(row: Any) -> None:
 
 
 def _rows(connection: Connection, query: str) -> set[tuple[Any, ...]]:
-    return {tuple(row) for row in connection.execute(text(query))}
+    return {tuple(row) for row in connection.execute(portable(connection, query))}

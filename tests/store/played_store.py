@@ -6,14 +6,15 @@ The verbs that daemons, people and time do to jobs; which, and to whom, the stat
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import Connection, select
 
 from jobwarden.clock import to_datetime
 from jobwarden.errors import InvalidJobError, JobStateError
@@ -30,9 +31,11 @@ from jobwarden.jobs import (
     complete,
     end_attempt,
 )
-from jobwarden.store import Claim, GiveBack, NodeStart, Receipts, Store, StoreOptions, Work, Writer, open_store
+from jobwarden.store import Claim, GiveBack, NodeStart, Receipts, Store, StoreOptions, Work, Writer, open_store, schema
+from jobwarden.store.dialects import dialect_for
 from jobwarden.store.keeping.retention import Retention
 from jobwarden.store.keeping.rounds import Rounds, Rules
+from jobwarden.testing.store_contract.ground import empty
 
 from .model import Model
 from .model_job import DAY, FOREVER, SECOND, WRAPPED, Job, Limit
@@ -87,19 +90,22 @@ class Row:
     payload: str
 
 
-ROWS = """SELECT id, job_type, group_id, status, attempts, max_attempts, next_attempt_at, ended_at, ready, due_at, gate,
-                 fence, node_id, wish, pending_reason, payload FROM job ORDER BY id"""
+_SHOWN = (
+    "id job_type group_id status attempts max_attempts next_attempt_at ended_at ready due_at gate fence node_id wish "
+    "pending_reason payload"
+)
+ROWS = select(*(schema.job.c[name] for name in _SHOWN.split())).order_by(schema.job.c.id)
+HEARD = select(schema.event.c.id).order_by(schema.event.c.id)
 
 
 class Stage:
     """One database for many histories: emptied between them, which spares each the making and the compiling of SQL."""
 
-    def __init__(self, folder: Path) -> None:
-        self._url = f"sqlite:///{folder / 'jobs.db'}"
+    def __init__(self, url: str) -> None:
+        self._url = url
         self._open()
-        self.eye = sqlite3.connect(folder / "jobs.db", isolation_level=None)
-        names = self.eye.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        self._tables = [name for (name,) in names if not name.startswith(("sqlite_", "alembic_"))]
+        self._own = dialect_for(url, StoreOptions(synchronous="normal"))
+        self._eye = self._own.engine.connect()
 
     def _open(self) -> None:
         self.store: Store = open_store(self._url, StoreOptions(synchronous="normal"))
@@ -113,14 +119,22 @@ class Stage:
 
     def empty(self) -> None:
         """As it was when it was made."""
-        self.eye.execute("BEGIN IMMEDIATE")
-        for name in self._tables:
-            self.eye.execute(f"DELETE FROM {name}")  # noqa: S608 - our own tables
-        self.eye.execute("UPDATE sqlite_sequence SET seq = 0")
-        self.eye.execute("COMMIT")
+        self._own.begin(self._eye, writing=True)
+        empty(self._eye)
+        self._eye.commit()
+
+    @contextmanager
+    def looking(self) -> Iterator[Connection]:
+        """A transaction of a connection that is none of the store's."""
+        self._own.begin(self._eye, writing=False)
+        try:
+            yield self._eye
+        finally:
+            self._eye.rollback()
 
     def close(self) -> None:
-        self.eye.close()
+        self._eye.close()
+        self._own.close()
         self.writer.close()
         self.store.close()
 
@@ -131,7 +145,6 @@ class PlayedStore:
     def __init__(self, stage: Stage) -> None:
         stage.empty()
         self.stage = stage
-        self.eye = stage.eye
         self.now = START_US
         self.model = Model(self.now)
         self.nodes: list[str] = []
@@ -550,7 +563,8 @@ class PlayedStore:
 
     def listen(self, limit: int) -> None:
         """Somebody who follows all events hears each of them once, in order."""
-        there = [row[0] for row in self.eye.execute("SELECT id FROM event WHERE id > ? ORDER BY id", (self.heard,))]
+        with self.stage.looking() as eye:
+            there = list(eye.scalars(HEARD.where(schema.event.c.id > self.heard)))
         heard: list[int] = []
         while events := self.store.feed.after(self.cursor, limit=limit):
             heard += [event.id for event in events]
@@ -559,7 +573,8 @@ class PlayedStore:
         self.heard = max(heard, default=self.heard)
 
     def rows(self) -> list[Row]:
-        return [Row(*row) for row in self.eye.execute(ROWS)]
+        with self.stage.looking() as eye:
+            return [Row(*row) for row in eye.execute(ROWS)]
 
 
 def _reasons(model: Model, job: Job, now: int) -> set[str]:

@@ -6,16 +6,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from sqlite3 import Connection
+from typing import Any
+
+from sqlalchemy import Connection
 
 from .model import Model
 from .model_job import ENDED, Job, Lane, Limit
 from .played_store import Row
+from .sql import portable
 
 TWICE = "SELECT job_id, fence FROM event WHERE outcome IS NOT NULL GROUP BY job_id, fence HAVING count(*) > 1"
 TALLIES = "SELECT job_type, status, sum(number) FROM tally GROUP BY job_type, status HAVING sum(number) <> 0"
 STALE_TAGS = "SELECT job_id FROM tag JOIN job ON job.id = tag.job_id WHERE (live IS NULL) <> (ended_at IS NOT NULL)"
-STALE_BARRIERS = """SELECT job_id FROM barrier JOIN job ON job.id = barrier.job_id WHERE gate IS NOT 'tags'
+STALE_BARRIERS = """SELECT job_id FROM barrier JOIN job ON job.id = barrier.job_id WHERE coalesce(gate, '') <> 'tags'
 UNION SELECT id FROM job WHERE gate = 'tags' AND id NOT IN (SELECT job_id FROM barrier)"""
 STALE_EDGES = """SELECT id FROM job WHERE gate = 'parents'
 AND NOT EXISTS (SELECT 1 FROM edge WHERE job_id = job.id AND settled IS NULL)"""
@@ -27,12 +30,16 @@ def scan(eye: Connection, rows: list[Row]) -> None:
     for row in rows:
         _assert_one_place(row)
         assert row.max_attempts is None or row.attempts <= row.max_attempts, row
-    assert eye.execute(TWICE).fetchall() == [], "two outcomes of one attempt"
-    assert eye.execute(STALE_TAGS).fetchall() == [], "tags that are live on an ended job, or dead on a live one"
-    assert eye.execute(STALE_BARRIERS).fetchall() == [], "a gate without a barrier, or a barrier without a gate"
-    assert eye.execute(STALE_EDGES).fetchall() == [], "a gate without an open edge"
+    assert _rows(eye, TWICE) == [], "two outcomes of one attempt"
+    assert _rows(eye, STALE_TAGS) == [], "tags that are live on an ended job, or dead on a live one"
+    assert _rows(eye, STALE_BARRIERS) == [], "a gate without a barrier, or a barrier without a gate"
+    assert _rows(eye, STALE_EDGES) == [], "a gate without an open edge"
     ended = Counter((row.type, row.status) for row in rows if row.ended_at is not None)
-    assert {(job_type, status): number for job_type, status, number in eye.execute(TALLIES)} == dict(ended)
+    assert {(job_type, status): number for job_type, status, number in _rows(eye, TALLIES)} == dict(ended)
+
+
+def _rows(eye: Connection, query: str) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in eye.execute(portable(eye, query))]
 
 
 def _assert_one_place(row: Row) -> None:
@@ -54,7 +61,7 @@ def compare(eye: Connection, rows: list[Row], model: Model) -> None:
     """Each job is as the model says."""
     assert {row.id for row in rows} == set(model.jobs)
     events: dict[int, list[str]] = {}
-    for job_id, kind in eye.execute(EVENTS):
+    for job_id, kind in _rows(eye, EVENTS):
         events.setdefault(job_id, []).append(kind)
     for row in rows:
         job = model.jobs[row.id]

@@ -143,6 +143,7 @@ def rows(connection: Connection) -> list[tuple[str, str, int]]:
     return [(row[0], row[1], row[2]) for row in connection.execute(select(*columns))]
 
 
+@pytest.mark.only("sqlite", reason="EXPLAIN QUERY PLAN is SQLite's")
 @pytest.mark.parametrize(
     ("query", "index"),
     list(zip(counting.LIVE, ["job_claim", "job_due", "job_gated", "job_node"], strict=True)),
@@ -154,6 +155,7 @@ def test_counting_reads_only_partial_indexes(access: Access, query: Any, index: 
     assert f" job USING {covering}INDEX {index}" in plan(access, query)[0]
 
 
+@pytest.mark.only("sqlite", reason="EXPLAIN QUERY PLAN is SQLite's")
 def test_the_ended_are_counted_without_their_rows(access: Access) -> None:
     """From the tallies."""
     assert all("job" not in line.split() for line in plan(access, counting.PAST))
@@ -165,6 +167,7 @@ def plan(access: Access, query: Any) -> list[str]:
         return [row[3] for row in connection.execute(text(f"EXPLAIN QUERY PLAN {compiled}"))]
 
 
+@pytest.mark.only("sqlite", reason="EXPLAIN QUERY PLAN is SQLite's")
 @pytest.mark.parametrize(
     ("state", "indexes"),
     [

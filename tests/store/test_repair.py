@@ -113,11 +113,12 @@ def test_a_lane_with_room_is_filled(scene: Scene) -> None:
     scene.store.controls.set_limit("group", "g", max_running=2, now_us=scene.now_us)
     for _ in range(4):
         scene.add(group_id="g")
-    assert len(scene.claim()) == 2
+    first, _second = scene.claim()
     tamper(
         scene,
-        "UPDATE job SET status = 'completed', ended_at = 1, node_id = NULL "
-        "WHERE id = (SELECT min(id) FROM job WHERE status = 'processing')",
+        "UPDATE job SET status = 'completed', ended_at = :now, node_id = NULL WHERE id = :id",
+        id=first.id,
+        now=1,
     )
     assert maintain(scene) == {"admitted": 1}
     assert len(scene.claim()) == 1
@@ -142,7 +143,8 @@ def test_groups_are_walked_through_in_turn(scene: Scene) -> None:
         for _ in range(3):
             scene.add(group_id=f"g{each:03}")
     assert len(scene.claim(1000)) == number
-    tamper(scene, "UPDATE job SET status = 'completed', ended_at = 1, node_id = NULL WHERE status = 'processing'")
+    ended = "UPDATE job SET status = 'completed', ended_at = :now, node_id = NULL WHERE status = 'processing'"
+    tamper(scene, ended, now=1)
     rounds = Rounds(msgspec.structs.replace(USUAL, retention=KEEP_ALL))
     assert maintain(scene, rounds=rounds) == {"admitted": LANES}
     assert maintain(scene, rounds=rounds) == {"admitted": 3}

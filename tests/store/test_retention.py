@@ -8,13 +8,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from jobwarden.clock import SECOND_US
 from jobwarden.errors import JobStateError, UnknownJobError
 from jobwarden.jobs import ClaimedJob, JobOptions, JobStatus, Outcome
 from jobwarden.store.dialects import StoreOptions, dialect_for
 from jobwarden.store.keeping import retention
 from jobwarden.store.keeping.retention import DAY_US, Retention
 from jobwarden.store.keeping.rounds import BATCH, Rounds
+from jobwarden.store.moments import later
+from jobwarden.store.schema import job
 
 from .maintaining import USUAL, access_of, maintain, rows, tamper
 from .scene import Scene
@@ -134,11 +138,9 @@ def test_the_oldest_go_first_and_the_rest_in_further_batches(scene: Scene) -> No
     """However many there are, a transaction takes a bounded number, by the time of their end."""
     number = BATCH + 10
     ids = scene.store.add([JobOptions(job_type="work")] * number, now_us=scene.now_us)
-    tamper(
-        scene,
-        "UPDATE job SET status = 'completed', ready = NULL, due_at = NULL, completed_at = created_at, "
-        "ended_at = created_at - id * 1000000",
-    )
+    ended_at = later(job.c.created_at, job.c.id * -SECOND_US)
+    ended = {"status": "completed", "ready": None, "due_at": None, "completed_at": job.c.created_at}
+    tamper(scene, update(job).values(**ended, ended_at=ended_at))
     assert _remove_batch(scene) == BATCH
     assert rows(scene, "SELECT id FROM job ORDER BY id") == [(each,) for each in ids[:10]]
     assert maintain(scene, AT_ONCE) == {"removed": 10}
@@ -149,7 +151,7 @@ def test_a_key_goes_when_its_time_is_over(scene: Scene) -> None:
     own, ended, alive, gone = (scene.add(idempotency_key=name) for name in ("own", "ended", "alive", "gone"))
     tamper(
         scene,
-        "UPDATE key SET expires_at = :later WHERE job_id = :own",
+        'UPDATE "key" SET expires_at = :later WHERE job_id = :own',
         "DELETE FROM job WHERE id = :gone",
         later=scene.now_us + DAY_US,
         own=own,
@@ -159,7 +161,7 @@ def test_a_key_goes_when_its_time_is_over(scene: Scene) -> None:
     assert maintain(scene) == {"keys": 1}
     scene.pass_seconds(2 * DAY_SECONDS)
     assert maintain(scene) == {"keys": 1}
-    assert rows(scene, "SELECT name FROM key ORDER BY name") == [("alive",), ("ended",)]
+    assert rows(scene, 'SELECT name FROM "key" ORDER BY name') == [("alive",), ("ended",)]
     assert scene.add(idempotency_key="alive") == alive
 
 
@@ -187,23 +189,24 @@ def test_the_walk_through_the_keys_goes_on_where_it_was(scene: Scene) -> None:
     assert maintain(scene, rounds=rounds) == {"keys": 1}
     tamper(scene, "DELETE FROM job WHERE id = :id", id=ids[1])
     assert maintain(scene, rounds=rounds) == {"keys": 1}
-    assert rows(scene, "SELECT count(*) FROM key") == [(count - 3,)]
+    assert rows(scene, 'SELECT count(*) FROM "key"') == [(count - 3,)]
 
 
 def test_counts_of_starts_go_when_no_rate_looks_at_them(scene: Scene) -> None:
     """As long as the longest window of their scope may reach them, they stay."""
     tamper(
         scene,
-        "INSERT INTO control (scope, name, rate, rate_seconds, updated_at) VALUES ('group', '*', 5, 3600, 0)",
-        "INSERT INTO start VALUES ('group', 'g', :now - 3500 * 1000000, 1)",
-        "INSERT INTO start VALUES ('group', 'h', :now - 3700 * 1000000, 1)",
-        "INSERT INTO start VALUES ('type', 't', :now - 1, 1)",
+        "INSERT INTO control (scope, name, rate, rate_seconds, updated_at) VALUES ('group', '*', 5, 3600, :now)",
         now=scene.now_us,
     )
+    for scope, name, ago_us in (("group", "g", 3500 * SECOND_US), ("group", "h", 3700 * SECOND_US), ("type", "t", 1)):
+        start = "INSERT INTO start VALUES (:scope, :name, :slice, 1)"
+        tamper(scene, start, scope=scope, name=name, slice=scene.now_us - ago_us)
     maintain(scene)
     assert rows(scene, "SELECT name FROM start") == [("g",)]
 
 
+@pytest.mark.only("sqlite", reason="EXPLAIN QUERY PLAN is SQLite's")
 def test_looking_for_old_jobs_does_not_search(scene: Scene, url: str) -> None:
     """By the index of history, and one look each for who waits."""
     dialect = dialect_for(url, StoreOptions(synchronous="normal", lock_timeout_seconds=1))

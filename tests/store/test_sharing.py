@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from jobwarden.jobs import JobOptions
 from jobwarden.store import Store, open_store
 from jobwarden.store.dialects import StoreOptions, dialect_for
@@ -91,6 +93,7 @@ def test_the_data_version_changes_when_somebody_else_commits(store: Store, url: 
     assert store.data_version() != version
 
 
+@pytest.mark.only("sqlite", reason="a server folds its log by itself")
 def test_a_long_log_is_folded_into_the_database(scene: Scene, url: str) -> None:
     """The daemon's writer does it, and does nothing while the log is short; what is there stays."""
     log = Path(url.removeprefix("sqlite:///") + "-wal")
@@ -110,6 +113,7 @@ def test_a_long_log_is_folded_into_the_database(scene: Scene, url: str) -> None:
     other.close()
 
 
+@pytest.mark.only("sqlite", reason="a server folds its log by itself")
 def test_a_long_reader_does_not_stop_the_writer(scene: Scene, url: str) -> None:
     """The log then stays; the next try comes when it has grown by as much again."""
     reader = dialect_for(url, StoreOptions(synchronous="normal", lock_timeout_seconds=1))
@@ -125,6 +129,7 @@ def test_a_long_reader_does_not_stop_the_writer(scene: Scene, url: str) -> None:
     reader.close()
 
 
+@pytest.mark.only("sqlite", reason="a server is no file")
 def test_a_store_on_a_file_says_that_its_nodes_share_a_kernel(store: Store) -> None:
     """Folders beside the database hold the nodes' locks and the doorbell, for the owner only."""
     assert store.shares_kernel

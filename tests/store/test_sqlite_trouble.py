@@ -20,6 +20,8 @@ from jobwarden.store.failures import commit_errors, store_errors
 
 from .scene import START_US, Scene
 
+pytestmark = pytest.mark.only("sqlite", reason="one lock for all writers, one file on one disk")
+
 SECRET = "a secret"
 
 

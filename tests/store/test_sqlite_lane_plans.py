@@ -15,6 +15,8 @@ from jobwarden.store.gates.aging import lift_starved
 
 from .scene import Scene
 
+pytestmark = pytest.mark.only("sqlite", reason="EXPLAIN QUERY PLAN is SQLite's; each server has such a file of its own")
+
 SMALL = ("SCAN job USING INDEX job_node", "SCAN job USING INDEX job_wish", "SCAN job USING COVERING INDEX job_wish")
 """Read through on purpose: what runs now, and what was wished."""
 

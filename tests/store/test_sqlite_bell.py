@@ -14,6 +14,8 @@ from jobwarden.store.bell import NODE, WAIT
 
 from .scene import Scene
 
+pytestmark = pytest.mark.only("sqlite", reason="a doorbell of sockets needs a folder beside the database")
+
 
 @pytest.fixture
 def bell(tmp_path: Path) -> Bell:

@@ -13,6 +13,8 @@ from jobwarden.store.dialects.sqlite.statements import STATEMENTS
 
 from .scene import Scene
 
+pytestmark = pytest.mark.only("sqlite", reason="EXPLAIN QUERY PLAN is SQLite's; each server has such a file of its own")
+
 NODE = {"node_id": "n"}
 ENTRIES = {**NODE, "entries": "[]"}
 TAKEN = {**NODE, "batch": "b", "now": 1}
