@@ -5,31 +5,39 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.pool import NullPool
 
 from jobwarden.client import Client
 from jobwarden.jobs import Attempt, JobRecord
+from jobwarden.store import open_store
 from tests.support import processes
 from tests.support.daemon import HANDLERS, Daemon
 from tests.support.gates import Gate
 from tests.support.waiting import LIMIT_SECONDS, eventually
 
+_DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
+_LOST_ROWS = "SELECT id, node_id FROM job WHERE status = 'processing' AND node_id NOT IN (SELECT id FROM node)"
+_DOUBLE_OUTCOMES = "SELECT job_id, fence, count(*) FROM attempts GROUP BY job_id, fence HAVING count(*) > 1"
+
 
 class Site:
     """What one test needs. Made and checked by the fixture `site`."""
 
-    def __init__(self, folder: Path, *, database_folder: Path | None = None) -> None:
-        """Everything lives below `folder`; the database perhaps elsewhere."""
+    def __init__(self, folder: Path, *, database_folder: Path | None = None, url: str | None = None) -> None:
+        """Everything lives below `folder`; the database perhaps elsewhere, or on the server that `url` leads to."""
         self.folder = folder
         self.database = (database_folder or folder) / "jobs.db"
+        """The file; there is none where the database is on a server."""
         self.place = folder / "place"
         self.place.mkdir()
-        self.url = f"sqlite:///{self.database}"
+        self.url = url or f"sqlite:///{self.database}"
+        if url is not None:
+            open_store(url, migrate=True).close()
         self.client = Client(self.url)
         self.daemons: list[Daemon] = []
         self._gates: list[Gate] = []
@@ -125,15 +133,22 @@ class Site:
     def check(self) -> None:
         """The invariants of design §1 that a store and its folder can show."""
         assert self.lines("overlaps") == [], "two attempts of one job ran at the same time"
-        if not self.database.exists():
+        on_file = self.url.startswith("sqlite")
+        if on_file and not self.database.exists():
             return
-        with closing(sqlite3.connect(self.database)) as connection:
-            assert _lost_rows(connection) == [], "jobs are processing under a node that is not there"
-            assert _double_outcomes(connection) == [], "an attempt has two outcomes"
-            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            running = {row[0] for row in connection.execute("SELECT id FROM job WHERE status = 'processing'")}
+        assert self.rows(_LOST_ROWS) == [], "jobs are processing under a node that is not there"
+        assert self.rows(_DOUBLE_OUTCOMES) == [], "an attempt has two outcomes"
+        assert not on_file or self.rows("PRAGMA integrity_check") == [("ok",)]
+        running = {row[0] for row in self.rows("SELECT id FROM job WHERE status = 'processing'")}
         locks = {int(path.stem) for path in self.place.glob("*.lock")}
         assert not [job_id for job_id in locks - running if self.is_held(job_id)], "somebody still holds a job's lock"
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What the database answers, on a connection of its own that is not the store's."""
+        url = make_url(self.url)
+        engine = create_engine(url.set(drivername=_DRIVERS.get(url.drivername, url.drivername)), poolclass=NullPool)
+        with engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(query))]
 
     @property
     def processes_below(self) -> set[int]:
@@ -153,15 +168,3 @@ class Site:
             for pid in rest:
                 processes.kill_quietly(pid)
             processes.reap_orphans(self._own_children)
-
-
-def _lost_rows(connection: sqlite3.Connection) -> list[object]:
-    return connection.execute(
-        "SELECT id, node_id FROM job WHERE status = 'processing' AND node_id NOT IN (SELECT id FROM node)"
-    ).fetchall()
-
-
-def _double_outcomes(connection: sqlite3.Connection) -> list[object]:
-    return connection.execute(
-        "SELECT job_id, fence, count(*) FROM attempts GROUP BY job_id, fence HAVING count(*) > 1"
-    ).fetchall()
