@@ -104,7 +104,7 @@ class EndWriter:
 
     def _accepted(self, recorded: CursorResult[*tuple[Any, ...]], endings: list[Ending]) -> set[tuple[int, int]]:
         if recorded.returns_rows:
-            return {(job_id, fence) for job_id, fence in recorded.tuples()}
+            return {(job_id, fence) for job_id, fence in recorded}
         number = recorded.rowcount
         if number == len(endings):
             return {(ending.job_id, ending.fence) for ending in endings}

@@ -22,7 +22,7 @@ SELECT table_name, table_comment FROM information_schema.tables WHERE table_sche
 
 def refuse_foreign_tables(connection: Connection, *, where: str) -> None:
     """Raise StoreUnavailableError if a table of somebody else has the name of one of ours."""
-    for name, comment in connection.execute(_TABLES).tuples():
+    for name, comment in connection.execute(_TABLES):
         if name in metadata.tables and not comment.startswith("jobwarden"):
             problem = f"it holds a table {name} that jobwarden did not make; give jobwarden a database of its own"
             raise StoreUnavailableError(where, problem)
