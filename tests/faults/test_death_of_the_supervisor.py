@@ -121,3 +121,20 @@ def test_when_keeper_and_supervisor_are_killed_together_the_next_start_sweeps(si
 
     site.start()
     finish_two(site, gate, ids)
+
+
+def test_when_keeper_and_supervisor_are_killed_together_another_daemon_sweeps_before_it_takes_over(site: Site) -> None:
+    """Nobody starts in that state directory again: whoever frees the jobs first ends what ran away from them."""
+    gate = site.gate()
+    daemon = site.start(lease_seconds=6)
+    ids = run_two(site, gate, program=False)
+    site.start(state="second", lease_seconds=6)
+
+    supervisor = daemon.supervisor
+    daemon.send(signal.SIGSTOP)
+    os.kill(supervisor, signal.SIGKILL)
+    daemon.send(signal.SIGKILL)
+    daemon.wait()
+
+    finish_two(site, gate, ids)
+    assert [outcomes(site, job_id) for job_id in ids] == [[Outcome.LOST, Outcome.SUCCEEDED]] * 2

@@ -18,6 +18,7 @@ import msgspec
 from jobwarden import events
 from jobwarden.store.life import lock_path
 from jobwarden.supervisor.inputs import NodeGone
+from jobwarden.supervisor.sweep import sweep_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,8 +98,14 @@ class Membership:
         events.emit(events.NodeFreed(node=node_id, jobs=jobs))
 
     def free_all(self, writer: Writer, dead: Sequence[Dead]) -> None:
-        """Bury these. Raises StoreError."""
+        """Bury these. Raises StoreError.
+
+        Who is dead for certain was killed with its keeper, perhaps before they could end what had run away from its
+        jobs: that is done here, or those would meet their next attempts.
+        """
         for node_id, beat in dead:
+            if beat is None:
+                sweep_node(node_id)
             self.free(writer, node_id, beat=beat)
 
     def renewed(self, node_id: str, *, since_ns: int) -> None:
