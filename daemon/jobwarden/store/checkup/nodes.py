@@ -34,7 +34,7 @@ def nodes(connection: Connection, dialect: Dialect, *, now_us: int) -> Iterator[
     found = all_nodes(connection)
     silent = [each for each in found if _is_silent(each, dialect, now_us=now_us)]
     live = [each for each in found if each not in silent]
-    held = dict(connection.execute(_HELD).tuples().all())
+    held: dict[str | None, int] = {row[0]: row[1] for row in connection.execute(_HELD)}
     if live:
         yield ok("nodes", f"{len(live)} alive: {', '.join(each.name for each in live)}")
     else:

@@ -64,7 +64,7 @@ SELECT current_setting('server_version_num')::int AS number, split_part(current_
 
 def settings(connection: Connection) -> Iterator[Finding]:
     """Those that decide whether an accepted job survives, and whether dead rows are removed."""
-    found = dict(connection.execute(_SETTINGS).tuples().all())
+    found: dict[str, str] = {row.name: row.reset_val for row in connection.execute(_SETTINGS)}
     odd = False
     for name, why in _MUST_BE_ON.items():
         if found.get(name) == "off":

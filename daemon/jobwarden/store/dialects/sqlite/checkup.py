@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jobwarden.findings import Finding
 
 _RACE_FIXED = (3, 51, 3)
-_RACE_BACKPORTS = {(3, 50): 7, (3, 44): 6}
+_RACE_BACKPORTS: dict[tuple[int, ...], int] = {(3, 50): 7, (3, 44): 6}
 """Release -> the patch that has the fix too (sqlite.org/wal.html#walresetbug)."""
 _LONG_LOG_BYTES = 32 * 1024 * 1024
 """The daemon folds the log in above 4 MB and cuts its file off above eight times that."""
@@ -33,7 +33,7 @@ _MOST_FAULTS = 5
 
 def of_place(path: Path, *, log_bytes: int) -> Iterator[Finding]:
     """The library and the file as seen from outside. The last one is NO_DATABASE if there is no file."""
-    yield from _version(sqlite3.sqlite_version_info)
+    yield version(sqlite3.sqlite_version_info)
     if not path.parent.is_dir():
         why = "a database is made in a folder that is there; nothing can be added or run"
         yield problem(NO_DATABASE, f"the folder {path.parent} does not exist", why=why, do="make it, or name another")
@@ -54,12 +54,12 @@ def checks(*, thorough: bool) -> list[Check]:
     return [_integrity] if thorough else []
 
 
-def _version(found: tuple[int, ...]) -> Iterator[Finding]:
+def version(found: tuple[int, ...]) -> Finding:
+    """Whether this release of SQLite has the WAL-reset race."""
     told = f"SQLite {'.'.join(map(str, found))}"
     if found >= _RACE_FIXED or found[2] >= _RACE_BACKPORTS.get(found[:2], found[2] + 1):
-        yield ok("sqlite-version", told)
-        return
-    yield notice(
+        return ok("sqlite-version", told)
+    return notice(
         "sqlite-version",
         f"{told} has the WAL-reset race, which 3.51.3 fixed",
         why="very rarely, a commit during another program's checkpoint damages the database; jobwarden makes no "

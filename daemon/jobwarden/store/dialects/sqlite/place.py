@@ -45,12 +45,12 @@ class Mount(NamedTuple):
     """The kernel's name of the file system; `fuse.sshfs` for one that a program serves."""
 
 
-def mount_of(path: Path, *, mounts: Path = MOUNTS) -> Mount | None:
+def mount_of(path: Path) -> Mount | None:
     """The mount that `path` lies on; None where the kernel does not tell (proc(5), mountinfo)."""
     place = os.path.realpath(path)
     found: Mount | None = None
     try:
-        lines = mounts.read_text(errors="surrogateescape").splitlines()
+        lines = MOUNTS.read_text(errors="surrogateescape").splitlines()
     except OSError:
         return None
     for line in lines:  # of mounts over the same point, the last one is seen
@@ -62,17 +62,17 @@ def mount_of(path: Path, *, mounts: Path = MOUNTS) -> Mount | None:
     return found
 
 
-def unfit(path: Path, *, mounts: Path = MOUNTS) -> str | None:
+def unfit(path: Path) -> str | None:
     """Why the file at `path` cannot be a store, and the way out; None if nothing speaks against it."""
-    mount = mount_of(path, mounts=mounts)
+    mount = mount_of(path)
     if mount is None or mount.kind not in _NETWORK:
         return None
     return f"lies on a network file system ({mount.kind}), but {_WHY_WAL}; {_WAY_OUT}"
 
 
-def file_system(path: Path, *, mounts: Path = MOUNTS) -> Iterator[Finding]:
+def file_system(path: Path) -> Iterator[Finding]:
     """Whether the file system can hold a write-ahead log."""
-    mount = mount_of(path, mounts=mounts)
+    mount = mount_of(path)
     if mount is None:
         return
     told = f"the database lies on {mount.kind}, mounted at {mount.point}"
@@ -88,8 +88,8 @@ def file_system(path: Path, *, mounts: Path = MOUNTS) -> Iterator[Finding]:
 def rights(path: Path) -> Iterator[Finding]:
     """Whether we may write the file and its folder, and who else may read it."""
     sides = [Path(f"{path}{ending}") for ending in ("-wal", "-shm")]
-    barred = [each for each in (path, *sides) if each.exists() and not os.access(each, os.R_OK | os.W_OK)]
-    barred += [] if os.access(path.parent, os.W_OK | os.X_OK) else [path.parent]
+    barred = [each for each in (path, *sides) if each.exists() and not _may(each, os.R_OK | os.W_OK)]
+    barred += [] if _may(path.parent, os.W_OK | os.X_OK) else [path.parent]
     user = _user(os.geteuid())
     if barred:
         names = ", ".join(map(str, barred))
@@ -133,6 +133,10 @@ def room(path: Path) -> Iterator[Finding]:
         yield warning("disk", told, why=why, do=do)
     else:
         yield ok("disk", told)
+
+
+def _may(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=True)
 
 
 def _user(number: int) -> str:
