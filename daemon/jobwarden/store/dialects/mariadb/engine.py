@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 
 from jobwarden.errors import InvalidJobError, InvalidSettingsError, StoreUnavailableError
+from jobwarden.store.dialects.mariadb import checkup
 from jobwarden.store.dialects.mariadb.feed import FEED_KEY, FEED_SETTLED
 from jobwarden.store.dialects.mariadb.looking import VERSION
 from jobwarden.store.dialects.mariadb.statements import STATEMENTS
@@ -19,8 +20,12 @@ from jobwarden.store.dialects.mariadb.strangers import refuse_foreign_tables
 from jobwarden.store.forks import watch_engine
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.pool import ConnectionPoolEntry
 
+    from jobwarden.findings import Finding
+    from jobwarden.store.checkup.check import Check
     from jobwarden.store.dialects.options import StoreOptions
     from jobwarden.store.statements import Statements
 
@@ -104,6 +109,14 @@ class MariaDBDialect:
         if database != self._url.database:
             problem = f"leads to the database {database}, but the jobs are in {self._url.database}"
             raise InvalidJobError("connection", problem)
+
+    def examine_place(self) -> Sequence[Finding]:
+        """Without a connection nothing is to be seen of a server."""
+        return ()
+
+    def checks(self, *, thorough: bool) -> Sequence[Check]:  # noqa: ARG002 - none of them reads whole tables
+        """The server's settings, collations, who keeps transactions open."""
+        return checkup.checks()
 
     def close(self) -> None:
         """Close the pooled connections."""
