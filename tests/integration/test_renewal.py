@@ -98,6 +98,17 @@ def test_the_file_of_a_dead_node_stays_until_its_row_is_gone(observer: Observer)
     assert not observer.path.exists()
 
 
+def test_the_file_of_a_node_that_died_before_it_had_a_row_is_removed(observer: Observer) -> None:
+    """Nobody would ever look for it; one that is held, by a daemon that is just starting, stays."""
+    paths = [observer.path.with_name(f"{name}.lock") for name in ("died", "starts")]
+    died, starts = [hold_node(path) for path in paths]
+    os.close(died)
+    for _ in range(2):
+        assert observer.dead_nodes() == []
+    assert [path.exists() for path in paths] == [False, True]
+    os.close(starts)
+
+
 def test_a_node_whose_file_was_tidied_away_lives_while_it_beats(observer: Observer) -> None:
     """Taken for dead at once, its jobs would run a second time beside the first (P2)."""
     for _ in range(10):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jobwarden.clock import SECOND_NS
 from jobwarden.errors import StoreError
-from jobwarden.store.life import is_free, lock_path
+from jobwarden.store.life import is_free, lock_files, lock_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -69,8 +69,11 @@ class DeathWatch:
         """`lease_seconds` is the observer's own."""
         self._store = store
         self._beats = Beats(lease_seconds=lease_seconds, clock=clock)
-        self._judged: set[Path] = set()
-        """The files of nodes that were found dead; they are removed when the rows are."""
+        self._free: set[Path] = set()
+        """The files that nobody held at the last look: removed if nobody does now and there is no row, or not any more.
+
+        Who died before it had a row left one too.
+        """
 
     def dead_nodes(self, *, own: str) -> list[Dead]:
         """Other nodes than `own` whose lock is free, or whose beat stood still where no lock shows anything.
@@ -92,11 +95,12 @@ class DeathWatch:
 
     def _by_locks(self, others: Sequence[NodeView], folder: Path) -> list[Dead]:
         paths = {node.node_id: lock_path(folder, node.node_id) for node in others}
-        with_file = {node_id for node_id, path in paths.items() if path.exists()}
-        dead = [Dead(node_id) for node_id in paths if node_id in with_file and is_free(paths[node_id])]
-        dead += self._beats.still(_pulse_of(node) for node in others if node.node_id not in with_file)
-        self._remove_files(self._judged - set(paths.values()))
-        self._judged = {paths[each.node_id] for each in dead}
+        files = set(lock_files(folder))
+        free = {path for path in files if is_free(path)}
+        dead = [Dead(node_id) for node_id, path in paths.items() if path in free]
+        dead += self._beats.still(_pulse_of(node) for node in others if paths[node.node_id] not in files)
+        self._remove_files((self._free & free) - set(paths.values()))
+        self._free = free
         return dead
 
     @staticmethod

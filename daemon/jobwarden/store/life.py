@@ -14,10 +14,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+_SUFFIX = ".lock"
+
 
 def lock_path(folder: Path, node_id: str) -> Path:
     """The file whose flock is the life of this node; `folder` is the store's side folder `nodes`."""
-    return folder / f"{node_id}.lock"
+    return folder / f"{node_id}{_SUFFIX}"
+
+
+def lock_files(folder: Path) -> list[Path]:
+    """The files of all nodes."""
+    return list(folder.glob(f"*{_SUFFIX}"))
 
 
 def hold_node(path: Path, *, inheritable: bool = False) -> int:
@@ -26,8 +33,10 @@ def hold_node(path: Path, *, inheritable: bool = False) -> int:
     A copy of it keeps the node alive as well: `inheritable` lets it pass over exec, a fork always has it (close it
     there).
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    unborn = path.with_suffix(".new")  # others look at what bears the name, and must not see it free
+    descriptor = os.open(unborn, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    unborn.rename(path)
     os.set_inheritable(descriptor, inheritable)
     return descriptor
 
