@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from jobwarden.supervisor.trust import TrustWindow
 
 
+_AGAIN = "."
+"""In an id, between that with which the supervisor started and what tells its later ones apart."""
+
+
 class Membership:
     """One per supervisor."""
 
@@ -83,7 +87,8 @@ class Membership:
         may have been lost, and a row that nobody renews is found like that of any dead node.
         """
         began_ns = self._clock.boottime_ns()
-        fresh = msgspec.structs.replace(self._start, node_id=secrets.token_hex(8))
+        marker = marker_of(self._start.node_id)
+        fresh = msgspec.structs.replace(self._start, node_id=f"{marker}{_AGAIN}{secrets.token_hex(4)}")
         self._rename_lock(fresh.node_id)
         writer.register(fresh, now_us=self._clock.now_us())
         with self._guard:
@@ -105,7 +110,7 @@ class Membership:
         """
         for node_id, beat in dead:
             if beat is None:
-                sweep_node(node_id)
+                sweep_node(marker_of(node_id))
             self.free(writer, node_id, beat=beat)
 
     def renewed(self, node_id: str, *, since_ns: int) -> None:
@@ -144,3 +149,8 @@ class Membership:
             with contextlib.suppress(OSError):
                 self._node_lock.rename(path)
             self._node_lock = path
+
+
+def marker_of(node_id: str) -> str:
+    """The id that the processes of this node are marked with: that with which its supervisor started."""
+    return node_id.partition(_AGAIN)[0]
