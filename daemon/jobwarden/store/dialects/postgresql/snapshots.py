@@ -29,9 +29,8 @@ def snapshots(connection: Connection) -> Iterator[Finding]:
     """The oldest first."""
     old = [row for row in connection.execute(_HOLDERS) if is_old(row.seconds, row.transactions)]
     for row in old[:_MOST_NAMED]:
-        long = row.seconds is None or row.seconds >= OLD_SECONDS
         yield Finding(
-            severity=Severity.WARNING if long else Severity.NOTICE,
+            severity=severity_of(row.seconds),
             subject="snapshot",
             what=_told(row),
             why=_WHY,
@@ -52,6 +51,11 @@ def snapshots(connection: Connection) -> Iterator[Finding]:
 def is_old(seconds: float | None, transactions: int) -> bool:
     """Whether it is worth a word; `seconds` is None where nobody knows since when it is held."""
     return transactions >= OLD_TRANSACTIONS or (seconds is not None and seconds >= OLD_SECONDS)
+
+
+def severity_of(seconds: float | None) -> Severity:
+    """Of one that is old."""
+    return Severity.WARNING if seconds is None or seconds >= OLD_SECONDS else Severity.NOTICE
 
 
 def _told(row: Row[Any]) -> str:
