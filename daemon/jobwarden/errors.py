@@ -74,6 +74,10 @@ class StoreUnavailableError(StoreError):
         super().__init__(f"{where}: {problem}")
 
 
+class StoreContendedError(StoreUnavailableError):
+    """Another transaction was in the way (a deadlock) and this one was undone: the same again will most likely do."""
+
+
 class CommitUnknownError(StoreError):
     """The connection broke after COMMIT was sent, so nobody knows whether it took effect."""
 
@@ -81,8 +85,8 @@ class CommitUnknownError(StoreError):
         """`where` is the URL without its password."""
         self.where = where
         super().__init__(
-            f"{where}: the answer to the commit was lost, the jobs may or may not have been added; "
-            "add them again with the same idempotency key"
+            f"{where}: the answer to the commit was lost, so nobody knows whether it was done; "
+            "repeat it (jobs are added once only if they carry the same idempotency key)"
         )
 
 

@@ -12,14 +12,15 @@
 
 `lose_*` read the PostgreSQL protocol (simple queries, and Parse, Bind, Execute, also of prepared statements). The
 statement must contain the bytes, whatever their case; with `within`, an earlier statement of the same transaction, or
-this one, must contain those. The connection is reset then; with `silent=True` it stays open and dumb instead.
-Its threads share the test's process: whoever asks the server without giving up the GIL (libpq's own PQgetResult)
-waits for ever. It must never hold a lock while it waits for a peer. Used by tests that break connections, and by the chaos harness.
+this one, must contain those. Words are matched whole: COMMIT is not in READ COMMITTED. The connection is reset then;
+with `silent=True` it stays open and dumb instead. The threads share the test's process: whoever asks the server without
+giving up the GIL (libpq's own PQgetResult) waits for ever. None of them holds a lock while it waits for a peer.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import struct
 import threading
@@ -45,8 +46,8 @@ class Cut:
     """One thing that shall happen at a moment; made by `Proxy.lose_answer` and `Proxy.lose_request`."""
 
     def __init__(self, statement: bytes, *, within: bytes, before: bool, silent: bool) -> None:
-        self._statement = statement.lower()
-        self._within = within.lower()
+        self._statement = _words(statement)
+        self._within = _words(within)
         self.before = before
         self.silent = silent
         self.statements: list[bytes] = []
@@ -60,12 +61,11 @@ class Cut:
 
     def wait(self, *, seconds: float = LIMIT_SECONDS) -> None:
         """Until it has happened; fails after the limit."""
-        assert self._happened.wait(seconds), f"nothing was cut at {self._statement!r} within {seconds:g} s"
+        assert self._happened.wait(seconds), f"nothing was cut at {self._statement.pattern!r} within {seconds:g} s"
 
     def fits(self, statement: bytes, transaction: list[bytes]) -> bool:
         """Whether this is the moment."""
-        inside = not self._within or any(self._within in each for each in transaction)
-        return self._statement in statement and inside
+        return bool(self._statement.search(statement)) and any(map(self._within.search, transaction))
 
     def happen(self, transaction: list[bytes]) -> None:
         """Called by the connection."""
@@ -346,6 +346,10 @@ class _Statements:
     def _note(self, statement: bytes) -> bytes:
         self.transaction.append(statement)
         return statement
+
+
+def _words(wanted: bytes) -> re.Pattern[bytes]:
+    return re.compile(rb"(?<!\w)" + re.escape(wanted.lower()) + rb"(?!\w)")
 
 
 def _message(source: socket.socket) -> bytes:

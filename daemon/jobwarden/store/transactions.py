@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from jobwarden.store import forks
-from jobwarden.store.failures import commit_errors, store_errors
+from jobwarden.store.failures import commit_errors, judge, store_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Connection
+    from sqlalchemy.engine import Transaction
 
     from jobwarden.store.dialects import Dialect
 
@@ -50,15 +51,36 @@ class _no_fork:  # noqa: N801 - reads as a verb, and costs less than a generator
 
 @contextmanager
 def _begun(dialect: Dialect, connection: Connection, *, writing: bool) -> Iterator[None]:
-    begun = connection.begin()
+    begun = _begin(dialect, connection, writing=writing)
     try:
-        dialect.begin(connection, writing=writing)
         yield
         with commit_errors(dialect.url_shown):
             begun.commit()
     except BaseException:
         _abandon(connection)
         raise
+
+
+def _begin(dialect: Dialect, connection: Connection, *, writing: bool) -> Transaction:
+    """Once more on a new connection if this one has ended while nobody used it: nothing was asked of it yet."""
+    is_new = connection.invalidated
+    try:
+        return _begin_once(dialect, connection, writing=writing)
+    except Exception as error:
+        judgement = judge(error)
+        if is_new or judgement is None or not judgement.lost or judgement.is_silent:
+            raise
+    return _begin_once(dialect, connection, writing=writing)
+
+
+def _begin_once(dialect: Dialect, connection: Connection, *, writing: bool) -> Transaction:
+    begun = connection.begin()
+    try:
+        dialect.begin(connection, writing=writing)
+    except BaseException:
+        _abandon(connection)
+        raise
+    return begun
 
 
 def _abandon(connection: Connection) -> None:

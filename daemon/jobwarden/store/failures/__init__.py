@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from jobwarden.errors import CommitUnknownError, StoreError, StoreUnavailableError
+from jobwarden.errors import CommitUnknownError, StoreContendedError, StoreError, StoreUnavailableError
 from jobwarden.store.failures import mariadb, postgresql, sqlite
 from jobwarden.store.failures.judgement import Judgement, Kind
 
@@ -83,6 +83,8 @@ def judge(error: BaseException) -> Judgement | None:
 
 
 def _ours(judgement: Judgement, *, where: str) -> StoreError:
+    if judgement.kind is Kind.CONTENDED:
+        return StoreContendedError(where, judgement.problem)
     if judgement.kind is Kind.AWAY:
         return StoreUnavailableError(where, judgement.problem)
     return StoreError(f"{where}: {judgement.problem}")

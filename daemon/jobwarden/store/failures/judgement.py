@@ -11,6 +11,8 @@ class Kind(Enum):
 
     AWAY = "away"
     """The store cannot do it now, or not for us; nothing was changed by it."""
+    CONTENDED = "contended"
+    """Another transaction was in the way, and this one was undone for it: the same again will most likely do."""
     DATA = "data"
     """One of the values is refused, and always will be."""
     WRONG = "wrong"
@@ -24,3 +26,5 @@ class Judgement(NamedTuple):
     problem: str
     lost: bool = False
     """The connection may be gone: of a COMMIT, nobody knows whether it was done."""
+    is_silent: bool = False
+    """Time was lost over it: nobody answered."""

@@ -77,7 +77,7 @@ _REFUSED = {
 }
 
 
-def judge(error: BaseException) -> Judgement | None:
+def judge(error: BaseException) -> Judgement | None:  # noqa: PLR0911 - one for each kind
     """None if this is no error of PyMySQL."""
     if type(error).__module__.partition(".")[0] != "pymysql":
         return None
@@ -85,6 +85,8 @@ def judge(error: BaseException) -> Judgement | None:
     if code in _REFUSED:
         return Judgement(Kind.DATA, _REFUSED[code])
     lost = code in _LOST_CODES
+    if _WAYS_OUT.get(code) is _REPEAT:
+        return Judgement(Kind.CONTENDED, _REPEAT)
     if code in _WAYS_OUT:
         return Judgement(Kind.AWAY, _WAYS_OUT[code], lost=lost)
     if type(error).__name__ in {"DataError", "IntegrityError"}:

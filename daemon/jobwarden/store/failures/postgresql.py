@@ -15,6 +15,7 @@ _READ_ONLY = "this server takes no writes (a standby, or set to read-only); name
 _STARTING = "the server is starting or stopping; try again"
 _CROWDED = "the server has no connection left for us; close some, or raise its max_connections"
 _NO_TABLE = "a table or column is missing; run `jobwarden migrate`, and check the search_path of this user"
+_SILENT = "the server did not answer in time; try again"
 _REPEAT = "another transaction was in the way (deadlock or conflict); try again"
 
 _WAYS_OUT = {
@@ -65,7 +66,7 @@ _WORDS = (
     (("does not exist", "database"), _NO_DATABASE),
     (("resolve host", "translate host", "hostname"), "the host is unknown; check its name in the database URL"),
     (("refused", "No such file", "unreachable", "No route"), "no server answers there; is it running?"),
-    (("timeout expired", "timed out", "timeout"), "the server did not answer in time; try again"),
+    (("timeout expired", "timed out", "timeout"), _SILENT),
     (("starting up", "shutting down", "recovery mode", "not yet accepting"), _STARTING),
     (("too many", "connection slots", "no more connections"), _CROWDED),
     (("read-only", "read-write", "hot standby"), _READ_ONLY),
@@ -89,6 +90,8 @@ def _by_state(error: BaseException, state: str) -> Judgement:
     lost = state.startswith(_LOST_STATES)
     for beginning in (state, state[:3], state[:2]):
         if beginning in _WAYS_OUT:
+            if _WAYS_OUT[beginning] is _REPEAT:
+                return Judgement(Kind.CONTENDED, _REPEAT)
             return Judgement(Kind.AWAY, _WAYS_OUT[beginning], lost=lost)
     return Judgement(Kind.WRONG, f"{_first_line(error)} ({_name(error, state)})", lost=lost)
 
@@ -103,7 +106,7 @@ def _by_words(error: BaseException) -> Judgement:
     for signs, problem in _WORDS:
         found = [sign in words for sign in signs]
         if all(found) if problem is _NO_DATABASE else any(found):
-            return Judgement(Kind.AWAY, problem, lost=True)
+            return Judgement(Kind.AWAY, problem, lost=True, is_silent=problem is _SILENT)
     return Judgement(Kind.AWAY, _first_line(error), lost=True)
 
 

@@ -7,13 +7,14 @@ transaction wants, in one round trip.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 from weakref import WeakSet
 
-from sqlalchemy import URL, Connection, Engine, create_engine, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 
 from jobwarden.errors import InvalidJobError
 from jobwarden.store.dialects.postgresql import checkup
+from jobwarden.store.dialects.postgresql.connecting import Connecting, refuse_dead, shown
 from jobwarden.store.dialects.postgresql.feed import FEED_KEY, FEED_SETTLED
 from jobwarden.store.dialects.postgresql.looking import VERSION
 from jobwarden.store.dialects.postgresql.statements import STATEMENTS
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from jobwarden.store.bell import Bell
     from jobwarden.store.checkup.check import Check
     from jobwarden.store.dialects.options import StoreOptions
+    from jobwarden.store.dialects.postgresql.line import Line
     from jobwarden.store.statements import Statements
 
 _MIGRATION = 7_223_110_043
@@ -47,7 +49,7 @@ class PostgreSQLDialect:
     """One database of one server."""
 
     def __init__(self, url: URL, options: StoreOptions) -> None:
-        self.url_shown = url.render_as_string(hide_password=True)
+        self.url_shown = shown(url)
         self.shares_kernel = False
         self.creates_itself = False
         self.feed_key = FEED_KEY
@@ -60,10 +62,12 @@ class PostgreSQLDialect:
 
     def begin(self, connection: Connection, *, writing: bool) -> None:
         """READ COMMITTED for writers, who wait for each other's rows; one snapshot for readers."""
-        words = _WRITING if writing else _READING
+        line = _driver(connection)
+        line.is_bounded = True
+        words = (_WRITING if writing else _READING) + line.each_time
         if connection.info.get(_RELAXED):
             words += _RELAXED
-        _driver(connection).execute(words, prepare=False)
+        line.execute(words, prepare=False)
 
     @contextmanager
     def relaxed(self, connection: Connection) -> Iterator[None]:
@@ -80,7 +84,10 @@ class PostgreSQLDialect:
         return None
 
     def upgrade(self, connection: Connection) -> None:
-        """Whoever else would migrate waits until this transaction has ended."""
+        """Whoever else would migrate waits until this transaction has ended, however long that takes."""
+        line = _driver(connection)
+        line.is_bounded = False
+        line.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0", prepare=False)
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION})
 
     def side_path(self, name: str) -> None:
@@ -88,8 +95,8 @@ class PostgreSQLDialect:
 
     def data_version(self, connection: Connection) -> int:
         """One statement, outside any transaction."""
-        row = _driver(connection).execute(VERSION).fetchone()
-        return int(row[0])
+        (version,) = _driver(connection).execute(VERSION).fetchall()[0]
+        return int(version)
 
     def log_bytes(self) -> int:
         """The server sees to its log."""
@@ -126,17 +133,22 @@ class PostgreSQLDialect:
         self.engine.dispose()
 
     def _engine(self, url: URL, options: StoreOptions) -> Engine:
+        url = url.set(drivername="postgresql+psycopg")
+        dialect = url.get_dialect()()
         engine = create_engine(
-            url.set(drivername="postgresql+psycopg"),
+            url,
+            creator=Connecting(url, options).creator(dialect),
             hide_parameters=True,
             isolation_level="AUTOCOMMIT",
             use_native_hstore=False,
             pool_size=options.connections,
-            connect_args={"application_name": options.application},
+            max_overflow=options.connections,
+            pool_timeout=options.lock_timeout_seconds,
         )
+        event.listen(engine.pool, "checkout", refuse_dead)
         watch_engine(engine)
         return engine
 
 
-def _driver(connection: Connection) -> Any:
-    return connection.connection.driver_connection
+def _driver(connection: Connection) -> Line:
+    return cast("Line", connection.connection.driver_connection)
