@@ -1,4 +1,4 @@
-"""Must show 3 of issue 4: a daemon that is cut off from PostgreSQL kills its workers before anybody else has their jobs."""
+"""Must show 3 of issue 4: who is cut off from PostgreSQL kills its workers before anybody else has their jobs."""
 
 from __future__ import annotations
 

@@ -75,6 +75,7 @@ class PoolWatch:
         self._held: dict[int, Held] = {}
         self._cleared: set[int] = set()
         self._trusted = True
+        self._row_gone = False
         self._interrupting = False
         self._stopping = self._was_stopping = False
         self._leaves = 0
@@ -90,6 +91,10 @@ class PoolWatch:
                 self._trusted, self._interrupting = False, True
             case seen.TrustBack():
                 self._trusted = True
+            case seen.NodeGone():
+                self._row_gone = self._interrupting = True
+            case seen.Rejoined():
+                self._row_gone = False
             case seen.Claimed():
                 for job in fact.jobs:
                     self.tried[job.attempt].told = True
@@ -204,8 +209,14 @@ class PoolWatch:
                 living = [slot for slot in self._pool.workers.slots.values() if not slot.stuck]
                 assert len(living) <= self._pool.terms.workers, "never more workers than wanted"
                 assert not self._was_stopping, "nobody is born for the end"
+                assert self._may_work, "whoever is born now would be killed"
+            case do.StartTemplate():
+                assert self._may_work, "what is started now would be killed"
+            case do.Rejoin():
+                running = [slot for slot in self._pool.workers.slots.values() if slot.in_flight and not slot.stuck]
+                assert not running, "an end under the old name is still to come"
             case do.AskClaim():
-                assert self._trusted, "nothing is claimed past the trust window"
+                assert self._may_work, "nothing is claimed past the trust window, or without a row"
                 assert not self._stopping, "nothing is claimed while it leaves"
             case do.Leave():
                 self._leaves += 1
@@ -214,6 +225,10 @@ class PoolWatch:
                 assert not self._pool.workers.slots, "it leaves workers behind"
             case _:
                 pass
+
+    @property
+    def _may_work(self) -> bool:
+        return self._trusted and not self._row_gone
 
     def after(self) -> None:
         """What holds between two facts."""
@@ -225,7 +240,7 @@ class PoolWatch:
     def _see_dispatch(self, effect: do.Dispatch) -> None:
         tried, slot = self.tried[effect.job.attempt], self._pool.workers.slots[effect.slot]
         held = self._held.setdefault(effect.slot, Held())
-        assert self._trusted, "nothing is dispatched past the trust window"
+        assert self._may_work, "nothing is dispatched past the trust window, or without a row"
         assert not self._stopping, "nothing is dispatched while it leaves"
         assert tried.left is None, "a job that has left the pool is not dispatched"
         assert not tried.forgotten, "what is somebody else's is not dispatched"

@@ -84,10 +84,11 @@ class World:
         self.templates: dict[int, str] = {}
         """Generation -> loading or ready; ended ones are gone."""
         self.page_trusted = True
+        self.row_gone = False
         self.left = False
         self.last_effects: list[do.Effect] = []
         """Of the last step."""
-        self._pending: list[do.Record | do.GiveBackJob | do.AskClaim] = []
+        self._pending: list[do.Record | do.GiveBackJob | do.AskClaim | do.Rejoin] = []
         self._mail: deque[seen.Input] = deque()
         self._facts: deque[seen.Input] = deque()
         self.tell(seen.ReloadAsked())
@@ -117,7 +118,7 @@ class World:
 
     def _perform(self, effect: do.Effect) -> None:  # noqa: C901, PLR0912 - one flat match
         match effect:
-            case do.Record() | do.GiveBackJob() | do.AskClaim():
+            case do.Record() | do.GiveBackJob() | do.AskClaim() | do.Rejoin():
                 self._pending.append(effect)
             case do.Dispatch():
                 self.workers[effect.slot].queue.append(effect.job)
@@ -189,6 +190,9 @@ class World:
                 self._end(entry.ending)
             elif isinstance(entry, do.GiveBackJob):
                 self._free(entry.job_id, entry.fence)
+            elif isinstance(entry, do.Rejoin):
+                self.row_gone = False
+                self._mail.append(seen.Rejoined())
             else:
                 claimed = self._claim(entry)
                 self.watch.claimed(claimed if answer else [])
@@ -231,6 +235,8 @@ class World:
             self._mail.append(seen.Rang())
 
     def _claim(self, ask: do.AskClaim) -> list[ClaimedJob]:
+        if self.row_gone:
+            return []
         types = {terms.job_type for terms in ask.types}
         ready = [row for row in self.rows.values() if row.status == "ready" and row.job.job_type in types]
         return [self._take_row(row) for row in ready[: ask.limit]]
@@ -254,6 +260,15 @@ class World:
             row.status = "elsewhere"
             self.watch.taken_away(key)
             self.tell(seen.LeaseLost(*key))
+
+    def lose_row(self) -> None:
+        """Somebody takes the node for dead: its row goes, its jobs are free."""
+        self.row_gone = True
+        for row in self.rows.values():
+            if row.status == "processing":
+                self.watch.taken_away(row.job.attempt)
+                self._free(*row.job.attempt)
+        self.tell(seen.NodeGone())
 
     # templates and births
 

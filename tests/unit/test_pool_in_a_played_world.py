@@ -174,6 +174,7 @@ STEPS: tuple[tuple[int, str, Step], ...] = (
     (2, "lease lost", lose),
     (1, "trust lost", distrust),
     (4, "trust back", trust),
+    (1, "row lost", lambda world, _chosen: world.lose_row()),
     (2, "terms", change_terms),
     (1, "stop", lambda world, chosen: world.tell(seen.StopAsked(now=chosen % 8 == 7))),
 )

@@ -174,7 +174,7 @@ class Workers:
         self.roster.set_until(slot, None)
         if slot.state is not SlotState.KILLING:
             self._out.append(do.SweepTree(slot.id))
-            if not slot.served and not slot.in_flight:
+            if not slot.served and not slot.in_flight and not fact.fenced:
                 self.births.failed(now)
         slot.move(SlotState.CLEARING)
         slot.died = fact
