@@ -97,7 +97,7 @@ class MariaDB:
 
     def url(self, database: str) -> str:
         """Of a database on this server."""
-        url = URL.create("mariadb", "root", database=database, query={"unix_socket": str(self.socket)})
+        url = URL.create("mariadb+pymysql", "root", database=database, query={"unix_socket": str(self.socket)})
         return url.render_as_string(hide_password=False)
 
     def _install(self) -> None:
@@ -158,7 +158,7 @@ class ForeignMariaDB:
         name = f"jobwarden_test_{uuid.uuid4().hex}"
         self._run(f"CREATE DATABASE {name}")
         self._made.append(name)
-        return self._url.set(database=name).render_as_string(hide_password=False)
+        return self._url.set(drivername="mariadb+pymysql", database=name).render_as_string(hide_password=False)
 
     def drop_all(self) -> None:
         """Remove the databases that were made."""

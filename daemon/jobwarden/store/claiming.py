@@ -182,6 +182,7 @@ def _run(
     terms = [(offer.terms.job_type, *_effective(offer.terms).values(), offer.room) for offer in offers]
     given = {"terms": entries.as_json(terms), "limit": claim.limit, "node_id": work.node_id}
     given["near"] = _CANDIDATES * claim.limit
+    given |= {f"type_{place}": offer.terms.job_type for place, offer in enumerate(offers)}
     given |= {"node_name": work.node_name, "batch": claim.batch, "now": work.now_us}
     bounded = sum(offer.room is not None for offer in offers)
     heartbeats = any(offer.terms.heartbeat_timeout_ms is not None for offer in offers)

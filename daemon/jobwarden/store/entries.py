@@ -93,6 +93,7 @@ ADDED_IN_FULL = (
 )
 
 _encoder = msgspec.json.Encoder()
+_well_formed = msgspec.json.Decoder(msgspec.Raw).decode
 
 Row = Sequence[object]
 
@@ -204,11 +205,16 @@ def _list(texts: list[str] | None) -> str | None:
 
 
 def _output(text: str | None) -> str | None:
-    """A value nested deeper than people's readers go would make its job, and every list with it, unreadable."""
-    if text is None or text.count("[") + text.count("{") <= DEEPEST_JSON:
-        return text
+    """What is no JSON, or nested deeper than people's readers go, would make its job and every list unreadable.
+
+    Said here, because not every database looks, and each that does judges by rules of its own.
+    """
+    if text is None:
+        return None
     try:
-        refuse_depth(msgspec.json.decode(text), what="it")
+        _well_formed(text)
+        if text.count("[") + text.count("{") > DEEPEST_JSON:
+            refuse_depth(msgspec.json.decode(text), what="it")
     except (InvalidJobError, RecursionError, msgspec.DecodeError) as error:
         raise UnstorableError(str(error)) from None
     return text

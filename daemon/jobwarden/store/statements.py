@@ -83,7 +83,7 @@ class Statements:
     promote_due: TextClause
     """(now): make at most 500 jobs ready whose time has come, the longest due first."""
     choose_ready: Callable[[int, int, bool], TextClause]
-    """(terms, limit, near, node_id) -> JSON array of `ClaimedJob`s as this claim will leave them.
+    """(terms, type_0, type_1, ..., limit, near, node_id) -> JSON array of `ClaimedJob`s as this claim will leave them.
 
     Where others claim at the same time, `near` is how many candidates to go through for `limit` that nobody has locked.
 

@@ -22,16 +22,25 @@ UPDATE (SELECT id FROM job FORCE INDEX (job_due)
 """
 
 _READY_OF_TYPE = """
-(SELECT claim_rank, due_at, id, {place} AS place FROM job FORCE INDEX (job_claim)
- WHERE ready = 1 AND job_type = JSON_VALUE(:terms, '$[{place}][0]')
- ORDER BY claim_rank, due_at, id LIMIT :near)
+(SELECT claim_rank, due_at, id, {place} AS place, 0 AS turn FROM job FORCE INDEX (job_claim)
+ WHERE ready = 1 AND job_type = :type_{place} ORDER BY claim_rank, due_at, id LIMIT :near)
 """
 
 _SOME_OF_TYPE = f"""
-(SELECT claim_rank, due_at, id, place FROM (
-    SELECT each_of.*, row_number() OVER (ORDER BY claim_rank, due_at, id) AS turn
-    FROM {_READY_OF_TYPE} AS each_of) AS counted
- WHERE turn <= CAST(JSON_VALUE(:terms, '$[{{place}}][5]') AS INTEGER))
+(SELECT claim_rank, due_at, id, place, row_number() OVER (ORDER BY claim_rank, due_at, id) AS turn
+ FROM {_READY_OF_TYPE} AS all_{{place}})
+"""
+
+_TERMS = """
+JSON_TABLE(:terms, '$[*]' COLUMNS (place FOR ORDINALITY, max_attempts BIGINT PATH '$[1]', timeout_ms BIGINT PATH '$[2]',
+    retry_delay DOUBLE PATH '$[3]', heartbeat_timeout_ms BIGINT PATH '$[4]', room BIGINT PATH '$[5]')) AS terms
+"""
+
+_NEAREST = f"""
+SELECT limbs.claim_rank, limbs.due_at, limbs.id, limbs.place
+FROM ({{limbs}}) AS limbs STRAIGHT_JOIN {_TERMS} ON terms.place = limbs.place + 1
+WHERE terms.room IS NULL OR limbs.turn <= terms.room
+ORDER BY limbs.claim_rank, limbs.due_at, limbs.id LIMIT :near
 """
 
 _LARGEST = 4 * 1024 * 1024
@@ -51,9 +60,7 @@ FROM (
         WHERE job.ready = 1
           AND EXISTS (SELECT 1 FROM node FORCE INDEX (node_held) WHERE node.id = :node_id LOCK IN SHARE MODE)
         LIMIT :limit FOR UPDATE SKIP LOCKED) AS chosen) AS taken
-STRAIGHT_JOIN JSON_TABLE(:terms, '$[*]' COLUMNS (
-    place FOR ORDINALITY, max_attempts BIGINT PATH '$[1]', timeout_ms BIGINT PATH '$[2]',
-    retry_delay DOUBLE PATH '$[3]', heartbeat_timeout_ms BIGINT PATH '$[4]')) AS terms ON terms.place = taken.place + 1
+STRAIGHT_JOIN {_TERMS} ON terms.place = taken.place + 1
 WHERE taken.bytes_before < {_LARGEST}
 """
 
@@ -70,8 +77,7 @@ _FIELDS = """
 def choose_ready(types: int, bounded: int, heartbeats: bool) -> TextClause:  # noqa: ARG001, FBT001 - of a Callable's type
     """One limb for each type, the first of the claim index; the first `bounded` give no more than their terms say."""
     limbs = [(_SOME_OF_TYPE if place < bounded else _READY_OF_TYPE).format(place=place) for place in range(types)]
-    nearest = f"SELECT * FROM ({' UNION ALL '.join(limbs)}) AS limbs ORDER BY claim_rank, due_at, id LIMIT :near"
-    return text(_CHOOSE_READY.format(nearest=nearest, fields=_FIELDS))
+    return text(_CHOOSE_READY.format(nearest=_NEAREST.format(limbs=" UNION ALL ".join(limbs)), fields=_FIELDS))
 
 
 CLAIM_JOBS = f"""

@@ -1,7 +1,7 @@
 """MariaDB 10.11 or newer, by PyMySQL: how it is reached, and how every connection is set up.
 
 Writers run at READ COMMITTED: at InnoDB's own default they would lock the gaps between rows too. Readers see one state
-(REPEATABLE READ, read only). Nothing here depends on the server's settings of time zone, SQL mode or character set.
+(REPEATABLE READ). Nothing here depends on the server's settings of time zone, SQL mode or character set.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _CONNECT_SECONDS = 5
 _MIGRATION_SECONDS = 60
 
 _SQL_MODE = "STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,SIMULTANEOUS_ASSIGNMENT"
-_ONE_STATE = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+_ONE_STATE = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 
 class MariaDBDialect:
