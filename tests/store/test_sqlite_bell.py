@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jobwarden.store import Bell
-from jobwarden.store.bell import NODE, WAIT
+from jobwarden.store.bell import NODE, WAIT, drain
+from jobwarden.store.folder_bell import FolderBell
 
 from .scene import Scene
 
@@ -18,15 +18,15 @@ pytestmark = pytest.mark.only("sqlite", reason="a doorbell of sockets needs a fo
 
 
 @pytest.fixture
-def bell(tmp_path: Path) -> Bell:
+def bell(tmp_path: Path) -> FolderBell:
     """A folder deeper than a socket's address can name."""
     deep = tmp_path / ("d" * 120)
     deep.mkdir()
-    return Bell(deep / "doorbell")
+    return FolderBell(deep / "doorbell")
 
 
 @pytest.fixture
-def node(bell: Bell) -> Iterator[socket.socket]:
+def node(bell: FolderBell) -> Iterator[socket.socket]:
     listener = bell.listen(NODE)
     yield listener
     bell.leave(listener)
@@ -36,13 +36,13 @@ def _rings(listener: socket.socket) -> bool:
     return bool(select.select([listener], [], [], 0)[0])
 
 
-def test_a_ring_reaches_the_kind_that_is_meant(bell: Bell, node: socket.socket) -> None:
+def test_a_ring_reaches_the_kind_that_is_meant(bell: FolderBell, node: socket.socket) -> None:
     """Nodes hear of work, waiters of ends, both of everything."""
     waiter = bell.listen(WAIT)
     assert (_rings(node), _rings(waiter)) == (False, False)
     bell.ring_nodes()
     assert (_rings(node), _rings(waiter)) == (True, False)
-    bell.drain(node)
+    drain(node)
     assert not _rings(node)
     bell.ring_waiters()
     assert (_rings(node), _rings(waiter)) == (False, True)
@@ -53,19 +53,19 @@ def test_a_ring_reaches_the_kind_that_is_meant(bell: Bell, node: socket.socket) 
 
 def test_ringing_where_nobody_listens_is_no_error(tmp_path: Path) -> None:
     """Also before the folder exists, and it is not made for that."""
-    Bell(tmp_path / "nothing").ring()
+    FolderBell(tmp_path / "nothing").ring()
     assert not (tmp_path / "nothing").exists()
 
 
-def test_a_full_queue_of_rings_does_not_block(bell: Bell, node: socket.socket) -> None:
+def test_a_full_queue_of_rings_does_not_block(bell: FolderBell, node: socket.socket) -> None:
     """Whoever has not looked yet will look anyway."""
     for _ in range(2_000):
         bell.ring()
-    bell.drain(node)
+    drain(node)
     assert not _rings(node)
 
 
-def test_the_socket_of_a_dead_listener_is_removed(bell: Bell, node: socket.socket, tmp_path: Path) -> None:
+def test_the_socket_of_a_dead_listener_is_removed(bell: FolderBell, node: socket.socket, tmp_path: Path) -> None:
     """A killed process leaves its file; the next ring takes it away and goes on to the living."""
     dead = bell.listen(NODE)
     dead.close()
@@ -76,7 +76,7 @@ def test_the_socket_of_a_dead_listener_is_removed(bell: Bell, node: socket.socke
     assert len(list(tmp_path.glob("*/doorbell/*"))) == 1
 
 
-def test_leaving_removes_the_socket(bell: Bell, tmp_path: Path) -> None:
+def test_leaving_removes_the_socket(bell: FolderBell, tmp_path: Path) -> None:
     """Nothing stays behind; the folder is its owner's only."""
     listener = bell.listen(WAIT)
     (folder,) = tmp_path.glob("*/doorbell")
@@ -92,7 +92,7 @@ def test_the_store_rings_after_a_commit_that_gives_nodes_work(scene: Scene) -> N
     listener = scene.store.bell.listen(NODE)
     job_id = scene.add()
     assert _rings(listener)
-    scene.store.bell.drain(listener)
+    drain(listener)
     scene.claim()
     scene.get(job_id)
     assert not _rings(listener)

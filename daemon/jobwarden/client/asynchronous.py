@@ -17,7 +17,7 @@ from jobwarden.client import arguments, waiting
 from jobwarden.client.client import Client
 from jobwarden.client.echo import InLoop
 from jobwarden.client.listeners import checked_callback
-from jobwarden.store.bell import Bell
+from jobwarden.store.bell import drain
 
 if TYPE_CHECKING:
     import socket
@@ -202,4 +202,4 @@ async def _listen(ear: socket.socket | None, *, seconds: float) -> None:
     finally:
         if ear:
             loop.remove_reader(ear)
-            Bell.drain(ear)
+            drain(ear)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
 from jobwarden.errors import UnknownJobError, WaitTimeoutError
-from jobwarden.store.bell import WAIT, Bell
+from jobwarden.store.bell import WAIT, drain
 
 if TYPE_CHECKING:
     import socket
@@ -98,4 +98,4 @@ def listen(ear: socket.socket | None, *, seconds: float) -> None:
     if ear:
         poll.register(ear, select.POLLIN)
     if poll.poll(seconds * 1_000) and ear:
-        Bell.drain(ear)
+        drain(ear)

@@ -1,106 +1,45 @@
-"""The doorbell: "look at the store now". One datagram to each socket file in a folder; it may be lost.
+"""The doorbell: "look at the store now". It carries no meaning and may be lost.
 
-Nothing is ever read out of a datagram. Ringing never blocks and never fails: whoever misses it looks by itself a
-little later. Clients and daemons ring; daemons (`node`) and waiting clients (`wait`) listen.
+Nothing is ever read out of a ring. Ringing never blocks and never fails: whoever misses it looks by itself a little
+later. Clients and daemons ring; daemons (`node`) and waiting clients (`wait`) listen. Each dialect brings its own.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
-import socket
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import socket
 
 NODE = "node"
 WAIT = "wait"
+KINDS = (NODE, WAIT)
 
-_SUFFIX = ".sock"
-_UNBORN = ".new"
-_LARGEST_DATAGRAM = 64
+LARGEST_DATAGRAM = 64
 
 
-class Bell:
-    """The listeners' folder; it is made, for its owner only, when the first listener comes."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+class Bell(Protocol):
+    """The doorbell of one store, in this process. Safe to share between threads."""
 
     def ring(self) -> None:
         """Ring everybody."""
-        self._ring("")
 
     def ring_nodes(self) -> None:
         """Ring the daemons: something may be there to do."""
-        self._ring(f"{NODE}-")
 
     def ring_waiters(self) -> None:
         """Ring clients that wait for jobs to end."""
-        self._ring(f"{WAIT}-")
 
     def listen(self, kind: str) -> socket.socket:
         """A non-blocking socket that becomes readable when somebody rings; close it with `leave`. Raises OSError."""
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        try:
-            with self._reached() as (descriptor, address):
-                name = f"{kind}-{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
-                # bind(2) makes the file before the socket answers: until then it would be taken for a stale one.
-                listener.bind(address(name + _UNBORN))
-                os.rename(name + _UNBORN, name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
-        except BaseException:
-            listener.close()
-            raise
-        return listener
 
     def leave(self, listener: socket.socket) -> None:
-        """Close the socket and remove its file."""
-        name = Path(listener.getsockname()).name.removesuffix(_UNBORN)
-        listener.close()
-        with contextlib.suppress(OSError):
-            (self._folder / name).unlink()
+        """Listen with it no more, and close it."""
 
-    @staticmethod
-    def drain(listener: socket.socket) -> None:
-        """Take all rings that have come, so that the socket is silent until the next one."""
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                listener.recv(_LARGEST_DATAGRAM)
 
-    def _ring(self, prefix: str) -> None:
-        with contextlib.suppress(OSError), self._reached() as (descriptor, address):
-            names = [
-                name
-                for name in os.listdir(descriptor)  # noqa: PTH208 - by descriptor
-                if name.startswith(prefix) and name.endswith(_SUFFIX)
-            ]
-            if not names:
-                return
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as ringer:
-                for name in names:
-                    self._ring_one(ringer, address(name), descriptor=descriptor)
-
-    def _ring_one(self, ringer: socket.socket, address: str, *, descriptor: int) -> None:
-        try:
-            ringer.sendto(b"!", address)
-        except ConnectionRefusedError:
-            # Its owner is gone without a goodbye.
-            with contextlib.suppress(OSError):
-                os.unlink(Path(address).name, dir_fd=descriptor)
-        except OSError:
-            # EAGAIN: its queue is full of rings, so it will look anyway. Otherwise it has just left.
-            return
-
-    @contextmanager
-    def _reached(self) -> Iterator[tuple[int, Callable[[str], str]]]:
-        """The folder's descriptor and what makes addresses: those hold 108 bytes, and a path may be longer."""
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            yield descriptor, lambda name: f"/proc/self/fd/{descriptor}/{name}"
-        finally:
-            os.close(descriptor)
+def drain(listener: socket.socket) -> None:
+    """Take all rings that have come, so that the socket is silent until the next one."""
+    with contextlib.suppress(BlockingIOError):
+        while listener.recv(LARGEST_DATAGRAM):
+            pass

@@ -19,7 +19,7 @@ from jobwarden import events
 from jobwarden.clock import MILLISECOND_NS, SECOND_NS
 from jobwarden.errors import JobwardenError
 from jobwarden.jobs.outcome import Outcome
-from jobwarden.store.bell import Bell
+from jobwarden.store.bell import drain
 from jobwarden.store.work import GiveBack, ProgressNote, ProlongNote
 from jobwarden.supervisor import effects as do
 from jobwarden.supervisor import inputs as seen
@@ -203,7 +203,7 @@ class Loop:
 
     def _hear_doorbell(self) -> None:
         if self._doorbell is not None:
-            Bell.drain(self._doorbell)
+            drain(self._doorbell)
         if self._look_at_ns is None:
             self._look_at_ns = self._last_look_ns + _LOOK_EVERY_NS
 

@@ -18,9 +18,9 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from jobwarden.errors import InvalidJobError, InvalidSettingsError, StoreUnavailableError
 from jobwarden.store import schema
-from jobwarden.store.bell import Bell
 from jobwarden.store.dialects.sqlite import checkup, place
 from jobwarden.store.dialects.sqlite.statements import STATEMENTS
+from jobwarden.store.folder_bell import FolderBell
 from jobwarden.store.forks import watch_engine
 
 if TYPE_CHECKING:
@@ -83,9 +83,9 @@ class SQLiteDialect:
                 connection.invalidate()
                 raise
 
-    def bell(self) -> Bell:
+    def bell(self) -> FolderBell:
         """Sockets in a folder beside the database."""
-        return Bell(self.side_path("doorbell"))
+        return FolderBell(self.side_path("doorbell"))
 
     def upgrade(self, connection: Connection) -> None:
         """BEGIN IMMEDIATE keeps everybody out."""
