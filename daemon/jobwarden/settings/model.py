@@ -40,7 +40,8 @@ class Settings(BaseSettings):
     database_url: str = Field(
         default="sqlite:///jobwarden.db",
         repr=False,
-        description="SQLAlchemy URL of the database that holds the jobs.",
+        description="SQLAlchemy URL of the database that holds the jobs; an SQLite file serves one host, "
+        "a PostgreSQL or MariaDB server many.",
     )
     synchronous: Literal["full", "normal"] = Field(
         default="full",
@@ -134,7 +135,9 @@ class Settings(BaseSettings):
         ge=3,
         le=3_600,
         description="How long other daemons wait for a silent one before they take over its jobs; "
-        "it is renewed every fifth of this time.",
+        "it is renewed every fifth of this time. Cut off from a database server for three quarters of it, a daemon "
+        "kills what it runs, so that nothing runs twice when the others begin. Longer than the server's restart, it "
+        "spares running jobs; shorter, a dead host's jobs run again sooner.",
     )
     hung_seconds: float = Field(
         default=30.0,
