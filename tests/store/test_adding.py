@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine
 
 from jobwarden.clock import SECOND_US, to_datetime
 from jobwarden.errors import InvalidJobError
@@ -16,6 +15,7 @@ from jobwarden.store import Store
 from jobwarden.store.adding import IDEMPOTENCY_TTL_SECONDS
 
 from .scene import START_US, Scene
+from .sql import engine_of_a_caller
 
 TTL = IDEMPOTENCY_TTL_SECONDS
 
@@ -189,7 +189,7 @@ def test_a_retrying_job_holds_its_key(scene: Scene) -> None:
 @pytest.mark.parametrize("commits", [True, False])
 def test_an_add_in_the_callers_transaction_shares_its_fate(store: Store, url: str, *, commits: bool) -> None:
     """Committed or rolled back with it; visible to nobody before."""
-    engine = create_engine(url)
+    engine = engine_of_a_caller(url)
     with engine.connect() as connection:
         (job_id,) = store.add([JobOptions(job_type="a", tags=["t"])], now_us=START_US, connection=connection)
         assert store.get(job_id) is None

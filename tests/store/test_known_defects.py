@@ -130,6 +130,7 @@ def test_retrying_a_running_job_frees_it_while_it_runs(scene: Scene) -> None:
     assert scene.complete(job).refused == []
 
 
+@pytest.mark.only("sqlite", reason="no server counts the steps of a statement; the plans of each are tested")
 def test_a_claim_that_locks_the_whole_backlog_to_apply_group_limits(scene: Scene) -> None:
     """What a claim reads and writes does not grow with the jobs that wait for their group."""
     scene.store.controls.set_limit("group", "full", max_running=1, now_us=scene.now_us)

@@ -26,6 +26,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import URL
 
 from tests.support import launched, processes
 from tests.support.waiting import LIMIT_SECONDS, eventually
@@ -127,8 +128,11 @@ class PostgreSQL:
         """The SQLAlchemy URL of a database, over the Unix socket or over TCP."""
         if tcp:
             assert self._tcp, "this server has no TCP port; make it with tcp=True"
-            return f"postgresql://{_USER}:{self.password}@127.0.0.1:{self.port}/{database}"
-        return f"postgresql://{_USER}@/{database}?host={self.socket_dir}&port={self.port}"
+            url = URL.create("postgresql", _USER, self.password, "127.0.0.1", self.port, database)
+        else:
+            there = {"host": str(self.socket_dir), "port": str(self.port)}
+            url = URL.create("postgresql", _USER, database=database, query=there)
+        return url.render_as_string(hide_password=False)
 
     def execute(self, statement: str, *, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Run one statement as the administrator, outside of a transaction; its rows, if it has any."""
