@@ -14,6 +14,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 
 from jobwarden.errors import InvalidJobError
 from jobwarden.store.dialects.postgresql import checkup
+from jobwarden.store.dialects.postgresql.bell import NotifyBell
 from jobwarden.store.dialects.postgresql.connecting import Connecting, refuse_dead, shown
 from jobwarden.store.dialects.postgresql.feed import FEED_KEY, FEED_SETTLED
 from jobwarden.store.dialects.postgresql.looking import VERSION
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from jobwarden.findings import Finding
-    from jobwarden.store.bell import Bell
     from jobwarden.store.checkup.check import Check
     from jobwarden.store.dialects.options import StoreOptions
     from jobwarden.store.dialects.postgresql.line import Line
@@ -40,6 +40,7 @@ _WRITING = (
     "SET LOCAL enable_mergejoin = off; SET LOCAL jit = off"
 )
 _READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_WATCH_SECONDS = 1.0
 _RELAXED = "; SET LOCAL synchronous_commit = off"
 
 _WHERE = text("SELECT pg_postmaster_start_time()::text, current_database()::text, to_regclass('job')::oid::bigint")
@@ -54,9 +55,11 @@ class PostgreSQLDialect:
         self.creates_itself = False
         self.feed_key = FEED_KEY
         self.feed_settled = FEED_SETTLED
-        self.watch_seconds: float | None = 1.0
         self.statements: Statements = STATEMENTS
-        self.engine = self._engine(url, options)
+        self._url = url.set(drivername="postgresql+psycopg")
+        self._creator = Connecting(self._url, options).creator(self._url.get_dialect()())
+        self.engine = self._engine(options)
+        self._bell = NotifyBell(self)
         self._known: WeakSet[Engine] = WeakSet()
         """Callers' engines that were seen to lead here."""
 
@@ -79,9 +82,28 @@ class PostgreSQLDialect:
             if not connection.invalidated:
                 connection.info.pop(_RELAXED, None)
 
-    def bell(self) -> Bell | None:
-        """Everybody looks by himself."""
-        return None
+    @property
+    def watch_seconds(self) -> float | None:
+        """While notifications arrive, nobody asks but the renewal."""
+        return None if self._bell.works else _WATCH_SECONDS
+
+    @property
+    def connection_mode(self) -> str:
+        """Notifications, or why not."""
+        return self._bell.mode
+
+    def bell(self) -> NotifyBell:
+        """NOTIFY."""
+        return self._bell
+
+    def connect(self) -> Line:
+        """For the bell: a connection of its own."""
+        return self._creator()
+
+    def notify(self, channel: str) -> None:
+        """For the bell: ring this channel on any other connection."""
+        with self.engine.connect() as connection:
+            _driver(connection).execute(f'NOTIFY "{channel}"', prepare=False)
 
     def upgrade(self, connection: Connection) -> None:
         """Whoever else would migrate waits until this transaction has ended, however long that takes."""
@@ -129,15 +151,14 @@ class PostgreSQLDialect:
         return checkup.checks()
 
     def close(self) -> None:
-        """Close the pooled connections."""
+        """Let the last ring go out; close the pooled connections."""
+        self._bell.close()
         self.engine.dispose()
 
-    def _engine(self, url: URL, options: StoreOptions) -> Engine:
-        url = url.set(drivername="postgresql+psycopg")
-        dialect = url.get_dialect()()
+    def _engine(self, options: StoreOptions) -> Engine:
         engine = create_engine(
-            url,
-            creator=Connecting(url, options).creator(dialect),
+            self._url,
+            creator=self._creator,
             hide_parameters=True,
             isolation_level="AUTOCOMMIT",
             use_native_hstore=False,
