@@ -61,6 +61,10 @@ class Dialect(Protocol):
     def watch_seconds(self) -> float | None:
         """How often who waits for changes asks `data_version`, the net under lost rings; None: renewals bring it."""
 
+    @property
+    def connection_mode(self) -> str:
+        """How this process hears of changes, for people: "doorbell", "notifications", or "polling: " and why."""
+
     def bell(self) -> Bell | None:
         """The doorbell of this store; None for one that has none, so that everybody looks by himself."""
 

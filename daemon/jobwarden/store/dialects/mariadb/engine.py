@@ -53,6 +53,7 @@ class MariaDBDialect:
         self.feed_key = FEED_KEY
         self.feed_settled = FEED_SETTLED
         self.watch_seconds = _WATCH_SECONDS
+        self.connection_mode = "polling: MariaDB has no notifications"
         self.statements: Statements = STATEMENTS
         self._version = text(VERSION)
         self._options = options

@@ -57,6 +57,7 @@ class SQLiteDialect:
         self.feed_settled = None
         """There is one writer at a time: ids are given in the order of commits."""
         self.watch_seconds = _WATCH_SECONDS
+        self.connection_mode = "doorbell"
         self.statements: Statements = STATEMENTS
         self._path = _file_of(url, shown=self.url_shown)
         self._synchronous = _level(options.synchronous)
