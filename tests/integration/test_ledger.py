@@ -60,7 +60,7 @@ class Scene:
             membership=self.membership,
             clock=SYSTEM_CLOCK,
             bell=None,
-            watch_seconds=store.watch_seconds,
+            watch_seconds=lambda: store.watch_seconds,
         )
         self.ledger.start()
 

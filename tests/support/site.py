@@ -98,6 +98,19 @@ class Site:
         path = self.place / name
         return path.read_text().splitlines() if path.exists() else []
 
+    def node_of(self, job_id: int) -> str:
+        """The id of the node under which the job is processing."""
+        return str(dict(self.rows("SELECT id, node_id FROM job WHERE status = 'processing'"))[job_id])
+
+    def await_beats(self, node_id: str, count: int) -> None:
+        """The node, which must stay there, has renewed so many times from now on."""
+        last = self._beat_of(node_id) + count
+        eventually(lambda: self._beat_of(node_id) >= last, what=f"{count} renewals of {node_id}")
+
+    def _beat_of(self, node_id: str) -> int:
+        (beat,) = [node.beat for node in self.client.store.nodes() if node.node_id == node_id]
+        return beat
+
     def is_held(self, job_id: int) -> bool:
         """Whether any process still holds the job's own lock: its handler or whatever that started."""
         with (self.place / f"{job_id}.lock").open("rb") as file:

@@ -51,13 +51,13 @@ class Ledger(threading.Thread):
         membership: Membership,
         clock: Clock,
         bell: Bell | None,
-        watch_seconds: float | None,
+        watch_seconds: Callable[[], float | None],
         maintenance: Maintenance | None = None,
     ) -> None:
         """`open_writer` is called in the ledger's own thread; SQLite connections stay where they were made.
 
-        `watch_seconds` is how often an idle ledger looks whether another process changed the store, the net under lost
-        rings; None: a renewal says so.
+        `watch_seconds` tells how often an idle ledger looks now whether another process changed the store, the net
+        under lost rings; None: a renewal says so.
         """
         super().__init__(name="ledger", daemon=True)
         self._open_writer = open_writer
@@ -153,7 +153,8 @@ class Ledger(threading.Thread):
 
     def _idle_seconds(self) -> float | None:
         """How long nothing is to be done here unless somebody says so; None: for ever."""
-        waits = [] if self._watch_seconds is None else [self._watch_seconds]
+        watch_seconds = self._watch_seconds()
+        waits = [] if watch_seconds is None else [watch_seconds]
         if self._maintenance is not None:
             waits.append(self._maintenance.idle_seconds())
         if self._next_due_us is not None:
@@ -163,7 +164,7 @@ class Ledger(threading.Thread):
     def _watch(self, writer: Writer) -> None:
         """Nothing to write: has another process changed the store, or has a job become due?"""
         try:
-            version = self._version if self._watch_seconds is None else writer.data_version()
+            version = self._version if self._watch_seconds() is None else writer.data_version()
         except StoreError:
             return
         due = self._next_due_us is not None and self._next_due_us <= self._clock.now_us()

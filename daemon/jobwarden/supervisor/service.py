@@ -155,7 +155,7 @@ class Service:
             membership=self._membership,
             clock=SYSTEM_CLOCK,
             bell=self._bell,
-            watch_seconds=self._store.watch_seconds,
+            watch_seconds=lambda: self._store.watch_seconds,
             maintenance=self._maintenance,
         )
         self._clerk = Clerk(self._store, mailbox, clock=SYSTEM_CLOCK, patience_seconds=settings.lock_timeout_seconds)
