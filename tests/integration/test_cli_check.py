@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,17 @@ from jobwarden import handler
 def greet(payload: dict) -> str:
     return "hello"
 """
+WITHOUT_PSYCOPG = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "psycopg":
+            raise ModuleNotFoundError("No module named 'psycopg'", name=name)
+sys.meta_path.insert(0, Missing())
+from jobwarden.cli.entry import enter
+sys.exit(enter(sys.argv[1:]))
+"""
+"""The command where nobody has installed psycopg."""
 BROKEN = "from jobwarden import handler\n\nthis is no python\n"
 
 
@@ -96,13 +109,19 @@ def test_the_database_password_is_not_shown(capsys: pytest.CaptureFixture[str]) 
     assert "s3cret" not in out + err
 
 
-@pytest.mark.parametrize("command", ["run", "check"])
-def test_a_database_that_is_not_supported_is_a_problem_for_both(
-    command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """`check` must not call well what `run` refuses."""
-    assert enter([command, "--database-url", "postgresql://host/db"]) != 0
-    assert "database_url: postgresql is not supported yet" in "".join(capsys.readouterr())
+@pytest.mark.parametrize(("command", "code"), [("run", 2), ("check", 1), ("doctor", 1)])
+def test_a_missing_driver_is_told_with_the_command_that_installs_it(tmp_path: Path, command: str, code: int) -> None:
+    """postgresql:// on a machine without psycopg: no traceback, but what to type; the same words everywhere."""
+    words = [command, "--database-url", "postgresql://me:secret@db/jobs"]
+    ran = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PSYCOPG, *words], capture_output=True, text=True, timeout=60, check=False
+    )
+    told = " ".join((ran.stdout + ran.stderr).split())
+    assert ran.returncode == code
+    assert "needs the package psycopg; install it with: pip install 'jobwarden[postgres]'" in told
+    assert "Traceback" not in told
+    assert "secret" not in told
+    assert not (tmp_path / "jobwarden.db").exists()
 
 
 @pytest.mark.parametrize("command", ["run", "check"])

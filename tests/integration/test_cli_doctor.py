@@ -36,18 +36,6 @@ sys.stdin.read()
 """
 """A program of somebody else that leaves a read transaction open until its standard input ends."""
 
-BLOCKER = """
-import sys
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "psycopg":
-            raise ModuleNotFoundError("No module named 'psycopg'", name=name)
-sys.meta_path.insert(0, Missing())
-from jobwarden.cli.entry import enter
-sys.exit(enter(sys.argv[1:]))
-"""
-"""The command on a machine on which nobody has installed psycopg."""
-
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -419,22 +407,6 @@ def test_the_folder_of_a_daemon_that_runs_is_seen_as_held(tmp_path: Path, shell:
         fcntl.flock(lock, fcntl.LOCK_EX)
         told = one(examined(shell, "--config", "my.toml"), "state-folder")["what"]
     assert told == f"{state} is held by a daemon (process {os.getpid()})"
-
-
-@pytest.mark.parametrize("command", ["check", "doctor"])
-def test_a_missing_driver_is_told_with_the_command_that_installs_it(tmp_path: Path, command: str) -> None:
-    """postgresql:// on a machine without psycopg: no traceback, but what to type."""
-    (tmp_path / "handlers").mkdir()
-    words = [command, "--database-url", "postgresql://me:secret@db/jobs"]
-    ran = subprocess.run(
-        [sys.executable, "-c", BLOCKER, *words], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert ran.returncode == 1
-    assert "needs the package psycopg; install it with: pip install 'jobwarden[postgres]'" in " ".join(
-        (ran.stdout + ran.stderr).split()
-    )
-    assert "Traceback" not in ran.stderr
-    assert "secret" not in ran.stdout + ran.stderr
 
 
 def subjects(found: list[Finding]) -> set[str]:

@@ -108,7 +108,7 @@ COMMAND_MISTAKES = [
     ["add", "digest", "--wait-timeout", "5"],
     ["add", "digest", "--wait", "--wait-timeout", "-5"],
     ["add", "digest", "--database-url", "jobs.db"],
-    ["add", "digest", "--database-url", "postgres://me:s3cret@host/db"],
+    ["add", "digest", "--database-url", "postgers://me:s3cret@host/db"],
     ["add", "digest", "--database-url", ""],
     ["list", "--status", "done"],
     ["list", "--limit", "0"],

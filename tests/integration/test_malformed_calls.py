@@ -231,7 +231,7 @@ REFUSED_CALLS: dict[str, tuple[type[JobwardenError], Call]] = {
     "edit of a job that has failed for good": (JobStateError, lambda c: c.edit_job(FAILED, priority=1)),
     "removal of a running job": (JobStateError, lambda c: c.remove_job(RUNNING)),
     "URL that is a number": (InvalidSettingsError, lambda _: Client(7)),  # type: ignore[arg-type]
-    "URL of another kind": (InvalidSettingsError, lambda _: Client("postgres://me:s3cret@host/db").get_jobs()),
+    "URL of another kind": (InvalidSettingsError, lambda _: Client("postgers://me:s3cret@host/db").get_jobs()),
     "options without a type": (InvalidJobError, lambda _: JobOptions.parse(payload=SECRET)),
     "changes with an unknown field": (InvalidJobError, lambda _: JobChanges.parse(colour="s3cret")),
 }

@@ -81,7 +81,7 @@ def test_a_password_is_never_shown(url: str, shown: str) -> None:
     ("url", "hint"),
     [
         ("jobs.db", "sqlite:///jobwarden.db"),
-        ("postgres://me@host/db", "did you mean postgresql://?"),
+        ("postgrsql://me@host/db", "did you mean postgresql://?"),
         ("redis://host", "use one of sqlite"),
         ("sqlite://", "in memory"),
         ("sqlite:///:memory:", "in memory"),
@@ -100,6 +100,7 @@ def test_a_bad_database_url_is_explained(url: str, hint: str) -> None:
         "sqlite:///jobs.db",
         "sqlite:////var/lib/jobs.db",
         "postgresql+psycopg://me@host/db",
+        "postgres://me@host/db",
         "mariadb://host/db",
     ],
 )

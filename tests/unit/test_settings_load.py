@@ -129,7 +129,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["postgres://me:s3cret@host/db", "s3cret", "sqlite://s3cret", "redis://:s3cret@host", ""]
+    "url", ["postgers://me:s3cret@host/db", "s3cret", "sqlite://s3cret", "redis://:s3cret@host", ""]
 )
 def test_a_problem_with_the_database_url_does_not_repeat_it(url: str) -> None:
     """The URL may hold a password, so no sentence shows it, from whichever place it comes."""

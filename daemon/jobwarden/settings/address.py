@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
+from importlib.metadata import entry_points
 
-SCHEMES = ("sqlite", "postgresql", "mysql", "mariadb")
+SCHEMES = ("sqlite", "postgresql", "postgres", "mysql", "mariadb")
+
+STORES = "jobwarden.stores"
+"""The entry-point group under which other packages offer stores: the name is the scheme."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9]*)(\+[A-Za-z0-9_]+)?://(.*)", re.DOTALL)
 _USER_PASSWORD = re.compile(r"(://[^:/@]*):.*@")
@@ -37,7 +41,7 @@ def address_problem(url: str) -> str | None:
     if match is None:
         return "is no database URL; write for example sqlite:///jobwarden.db or postgresql://user@host/database"
     scheme, rest = match[1].lower(), match[3]
-    if scheme not in SCHEMES:
+    if scheme not in SCHEMES and scheme not in entry_points(group=STORES).names:
         near = get_close_matches(scheme, SCHEMES, n=1)
         meant = f"did you mean {near[0]}://?" if near else f"use one of {', '.join(SCHEMES)}"
         return f"{scheme}:// is no database that jobwarden knows; {meant}"

@@ -14,6 +14,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from jobwarden.errors import InvalidSettingsError
+from jobwarden.settings.address import STORES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from jobwarden.store.dialects.options import StoreOptions
 
     Factory = Callable[[URL, StoreOptions], Dialect]
-
-GROUP = "jobwarden.stores"
 
 _POSTGRESQL = ("jobwarden.store.dialects.postgresql.engine", "PostgreSQLDialect", "psycopg", "postgres")
 _MARIADB = ("jobwarden.store.dialects.mariadb.engine", "MariaDBDialect", "pymysql", "mysql")
@@ -80,4 +79,4 @@ def _factory(scheme: str) -> Factory:
 
 def _offered() -> dict[str, Callable[[], object]]:
     """Scheme -> what loads the factory of another package."""
-    return {point.name: point.load for point in entry_points(group=GROUP)}
+    return {point.name: point.load for point in entry_points(group=STORES)}
