@@ -55,12 +55,13 @@ def test_each_verb_looks_again_at_what_it_was_told_to_change(scene: Scene, acces
     with access.writing() as connection:
         changes = JobChanges.parse(priority=0, tags=[])
         assert editing.edit_jobs(connection, access.sql, found, changes, now_us=now_us) == [free]
-        assert reviving.revive_jobs(connection, access.sql, found, now_us=now_us) == []
+        assert reviving.revive_jobs(connection, access.sql, found, touched=set(), now_us=now_us) == []
         cancelling.ask_to_cancel(connection, [done.id, free], reason="no", now_us=now_us)
     assert {job_id: scene.get(job_id) for job_id in found} == before | {free: scene.get(free)}
     assert scene.transact(read_wishes=True).wishes == []
     with access.writing() as connection:
-        assert cancelling.cancel_jobs(connection, access.sql, dict.fromkeys(found), now_us=now_us) == [free]
+        reasons = dict.fromkeys(found)
+        assert cancelling.cancel_jobs(connection, access.sql, reasons, touched=set(), now_us=now_us) == [free]
     assert scene.complete(running).refused == []
 
 

@@ -200,6 +200,7 @@ def test_only_free_jobs_are_ended_from_outside(scene: Scene) -> None:
             reasons,
             status=JobStatus.CANCELLED,
             failure_reason=FailureReason.CANCELLED,
+            touched=set(),
             now_us=scene.now_us,
         )
     assert ended == [pending]

@@ -148,7 +148,7 @@ def test_many_expire_in_several_rounds(scene: Scene) -> None:
     ended: list[list[int]] = []
     for _ in range(4):
         with access.writing() as connection:
-            ended.append(expire(connection, access.sql, scene.now_us, limit=2))
+            ended.append(expire(connection, access.sql, touched=set(), now_us=scene.now_us, limit=2))
     assert [sorted(some) for some in ended] == [ids[3:], ids[1:3], ids[:1], []]
 
 

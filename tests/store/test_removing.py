@@ -178,7 +178,7 @@ def delete(store: Store, url: str, ids: list[int], *, now_us: int) -> int:
     dialect = dialect_for(url, StoreOptions(synchronous="normal", lock_timeout_seconds=1))
     access = Access(dialect)
     with access.writing() as connection:
-        number = delete_jobs(connection, access.sql, ids, now_us)
+        number = delete_jobs(connection, access.sql, ids, touched=set(), now_us=now_us)
     dialect.close()
     assert store.url_shown == url
     return number

@@ -19,9 +19,9 @@ from jobwarden.jobs.options import LAST_MOMENT, JobOptions
 from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store import entries
 from jobwarden.store.gates import barriers, edges, prerequisites
-from jobwarden.store.gates.barriers import Place, Waiting
+from jobwarden.store.gates.barriers import Waiting
 from jobwarden.store.gates.follow_up import follow_up
-from jobwarden.store.gates.lanes import Lanes
+from jobwarden.store.gates.lanes import Lanes, Place, adjust
 from jobwarden.store.numbers import reserve_numbers
 from jobwarden.store.readiness import NOT_READY, Gate, Readiness, readiness
 from jobwarden.store.schema import key
@@ -47,8 +47,13 @@ _HELD_BY_PARENTS = Readiness(None, None, Gate.PARENTS)
 _RUN_AT = entries.ADDED.index("run_at") - 1
 
 
-def add_jobs(connection: Connection, sql: Statements, options: Sequence[JobOptions], *, now_us: int) -> list[int]:
+def add_jobs(
+    connection: Connection, sql: Statements, options: Sequence[JobOptions], *, now_us: int, own: bool = True
+) -> list[int]:
     """The ids in the order of `options`; the holder's id where an idempotency key is already held.
+
+    Not `own`: the transaction is somebody else's, who may leave it open for long while others write. Then limited jobs
+    only come into their lanes, which nobody may hold locked for long; a round of maintenance admits them.
 
     A job that repeats a held key changes nothing about the job that holds it, neither its prerequisites nor its
     payload. Raises InvalidJobError, with nothing written, for a payload that cannot be stored and for prerequisites
@@ -72,7 +77,7 @@ def add_jobs(connection: Connection, sql: Statements, options: Sequence[JobOptio
         parents = prerequisites.resolve(connection, references, ids, new) if references else {}
         if new:
             lanes = Lanes.load(connection) if controlled else None
-            batch = _Batch(connection, sql, options, known, ids, new, parents, lanes, now_us)
+            batch = _Batch(connection, sql, options, known, ids, new, parents, lanes, now_us, own)
             batch.insert()
             batch.settle()
     return ids
@@ -95,6 +100,7 @@ class _Batch:
     lanes: Lanes | None
     """None if there are no controls."""
     now_us: int
+    own: bool
     in_lanes: set[Place] = field(default_factory=set)
 
     def insert(self) -> None:
@@ -122,8 +128,9 @@ class _Batch:
             more = barriers.admit(self.connection, self.sql, waiting, lanes=lanes, now_us=self.now_us)
             ended = settled.ended
             self.in_lanes.update(settled.touched | more)
-        if ended or self.in_lanes:
-            follow_up(self.connection, self.sql, ended=ended, touched=self.in_lanes, now_us=self.now_us)
+        follow_up(self.connection, self.sql, ended=ended, touched=self.in_lanes, now_us=self.now_us)
+        if self.own:
+            adjust(self.connection, self.in_lanes, now_us=self.now_us)
 
     def _insert(self, statement: TextClause, rows: list[Row]) -> None:
         if rows:

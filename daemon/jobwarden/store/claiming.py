@@ -1,6 +1,7 @@
-"""Claiming: promote what is due, choose, take, record. Called by the writer, inside its transaction.
+"""Claiming: promote what is due, choose, take, record. Called by the writer, last in its transaction.
 
-Where nothing is limited, paused or expiring, all of that costs one tiny read more than if it did not exist.
+From `prepare` on nothing waits for a row of `job`: what somebody else is changing is passed over. Where nothing is
+limited, paused or expiring, all of that costs one tiny read more than if it did not exist.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from jobwarden.jobs.claim import ClaimedJob, TypeTerms
 from jobwarden.jobs.control import EVERYTHING
 from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS, DEFAULT_RETRY_DELAY_SECONDS
 from jobwarden.store import entries
-from jobwarden.store.gates.lanes import NO_LANES, WAITER, Lanes, Waiter, adjust_changed, admit, withdraw
+from jobwarden.store.gates.lanes import NO_LANES, WAITER, Lanes, Place, Waiter, adjust_changed, admit, withdraw
 from jobwarden.store.gates.limits import TYPE, Limits, read_limits, says_nothing
 from jobwarden.store.gates.tokens import admit_by_time, next_token_us, take_for
 from jobwarden.store.keeping.expiring import expire_all
@@ -54,11 +55,14 @@ class Taken(NamedTuple):
     """A limit per node may have kept jobs back: the end of one that this node runs makes room for the next."""
 
 
-def claim_jobs(connection: Connection, sql: Statements, work: Work, claim: Claim) -> Taken:
-    """The jobs that now belong to this claim; none if the node's own row is gone."""
-    lanes = _prepare(connection, sql, now_us=work.now_us)
-    if lanes is None:
-        return Taken([], held_back=False)
+def claim_jobs(connection: Connection, sql: Statements, work: Work, claim: Claim, *, lanes: Lanes) -> Taken:
+    """The jobs that now belong to this claim, of what is ready; none if the node's own row is gone.
+
+    `lanes` are as `prepare` found them.
+    """
+    if lanes.limits.has_rates:
+        lanes = Lanes.lock(connection)
+        admit_by_time(connection, sql, lanes, now_us=work.now_us)
     offers = _offers(connection, lanes.limits, work, claim)
     if sql.take_ready is not None and not lanes.limits.has_rates:
         taken = _run(connection, sql.take_ready, offers, work, claim)
@@ -95,27 +99,29 @@ def next_due_us(connection: Connection, sql: Statements, seen: Sequence[Any], *,
     return min(moments, default=None)
 
 
-def _prepare(connection: Connection, sql: Statements, *, now_us: int) -> Lanes | None:
-    """What time has brought: jobs have expired, pauses are over, jobs are due, lanes have tokens again.
+def prepare(connection: Connection, sql: Statements, *, touched: set[Place], now_us: int) -> Lanes | None:
+    """What time has brought: jobs have expired, pauses are over, jobs are due. The caller has the lanes adjusted.
 
     None if more jobs have expired than could be cancelled in one go: none of them must be chosen, so come again.
     """
     controlled, expires, due = connection.execute(sql.outlook).one()
-    if expires is not None and expires <= now_us and not expire_all(connection, sql, now_us):
+    if expires is not None and expires <= now_us and not expire_all(connection, sql, touched=touched, now_us=now_us):
         return None
     lanes = Lanes.load(connection) if controlled else NO_LANES
-    if any(until is not None and until <= now_us for until in lanes.limits.paused.values()):
-        lanes = _lift_pauses(connection, lanes.limits, now_us=now_us)
+    if _over(lanes.limits, now_us=now_us):
+        lanes = _lift_pauses(connection, now_us=now_us)
     if due is not None and due <= now_us:
-        _promote(connection, sql, lanes, now_us=now_us)
-    if lanes.limits.has_rates:
-        admit_by_time(connection, sql, lanes, now_us=now_us)
+        _promote(connection, sql, lanes, touched=touched, now_us=now_us)
     return lanes
 
 
-def _lift_pauses(connection: Connection, limits: Limits, *, now_us: int) -> Lanes:
+def _over(limits: Limits, *, now_us: int) -> list[str]:
+    return [name for name, until in limits.paused.items() if until is not None and until <= now_us]
+
+
+def _lift_pauses(connection: Connection, *, now_us: int) -> Lanes:
     """Pauses of which the end has come are taken off, so that lanes admit these types again."""
-    over = [name for name, until in limits.paused.items() if until is not None and until <= now_us]
+    over = _over(Lanes.lock(connection).limits, now_us=now_us)
     lifted = {"paused_at": None, "paused_until": None, "pause_reason": None, "updated_at": now_us}
     connection.execute(update(control).where(control.c.paused_until <= now_us).values(lifted))
     connection.execute(delete(control).where(says_nothing()))
@@ -124,7 +130,7 @@ def _lift_pauses(connection: Connection, limits: Limits, *, now_us: int) -> Lane
     return Lanes.load(connection)
 
 
-def _promote(connection: Connection, sql: Statements, lanes: Lanes, *, now_us: int) -> None:
+def _promote(connection: Connection, sql: Statements, lanes: Lanes, *, touched: set[Place], now_us: int) -> None:
     """Make jobs ready whose time has come; what is limited waits for its lanes to admit it."""
     if lanes.empty:
         connection.execute(sql.promote_due, {"now": now_us})
@@ -133,9 +139,9 @@ def _promote(connection: Connection, sql: Statements, lanes: Lanes, *, now_us: i
     found = [Waiter(*row) for row in connection.execute(due)]
     limited = [waiter for waiter in found if lanes.limited(*waiter[1:])]
     held = {waiter.id for waiter in limited}
-    admit(connection, [waiter.id for waiter in found if waiter.id not in held])
-    withdraw(connection, list(held))
-    lanes.adjust(connection, {waiter[1:] for waiter in limited}, now_us=now_us)
+    admit(connection, [waiter.id for waiter in found if waiter.id not in held], _DUE)
+    withdraw(connection, list(held), _DUE)
+    touched |= {waiter[1:] for waiter in limited}
 
 
 def _offers(connection: Connection, limits: Limits, work: Work, claim: Claim) -> list[_Offer]:

@@ -16,6 +16,7 @@ from jobwarden.jobs.ending import AttemptFacts, Ending, end_attempt
 from jobwarden.jobs.outcome import Outcome
 from jobwarden.store.ends import EndWriter
 from jobwarden.store.gates.follow_up import follow_attempts
+from jobwarden.store.gates.lanes import lanes_adjusted
 from jobwarden.store.schema import node
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def end_as_lost(
         writer.write([_lost(orphan, now_us=now_us, jitter=jitter()) for orphan in group])
         ended += writer.accepted
     if ended:
-        follow_attempts(connection, sql, ids=ended, now_us=now_us)
+        with lanes_adjusted(connection, now_us=now_us) as touched:
+            follow_attempts(connection, sql, ids=ended, touched=touched, now_us=now_us)
 
 
 def _bury(connection: Connection, node_id: str, *, beat: int | None) -> bool:

@@ -25,9 +25,9 @@ class Statements:
     """(count) -> JSON array of `count` ids that nobody else gets, ascending, or null for those up to the second column;
     the last of them; whether there are controls. Where there is one writer at a time it takes the write lock."""
     lock_keys: TextClause | None = None
-    """(entries, as `hold_keys`): give each key that nobody has to its entry's job, and lock all of them, in order, until
-    the transaction ends. Comes before `hold_keys`, which then sees what whoever had a lock before has committed. None
-    where there is one writer at a time."""
+    """(entries, as `hold_keys`): give each key that nobody has to its entry's job, and lock all of them, in order.
+    Comes before `hold_keys`, which then sees what whoever had a lock before has committed. None where `hold_keys` sees
+    to that itself, or there is one writer at a time."""
     hold_keys: TextClause
     """(entries, now, held_since): give each key to its entry's job unless an unexpired one has it."""
     insert_jobs: TextClause

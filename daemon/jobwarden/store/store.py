@@ -28,6 +28,7 @@ from jobwarden.store.people.feed import Feed
 from jobwarden.store.people.paging import NEWEST_FIRST, OLDEST_FIRST
 from jobwarden.store.people.ready import Ready
 from jobwarden.store.pulse import Pulse
+from jobwarden.store.transactions import connected
 from jobwarden.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -87,10 +88,18 @@ class Store:
         """All nodes live on one host: a node's flock is its life."""
         self.bell = access.bell
         """Rung by this class after each commit that gives nodes something to do; None where everybody looks himself."""
-        self.watch_seconds = dialect.watch_seconds
-        """How often who waits for changes asks `data_version`; None: the renewal brings it."""
         self._watching: Connection | None = None
         self._watching_lock = threading.Lock()
+
+    @property
+    def watch_seconds(self) -> float | None:
+        """How often who waits for changes asks `data_version` now; None: the renewal brings it."""
+        return self._dialect.watch_seconds
+
+    @property
+    def connection_mode(self) -> str:
+        """How this process hears of changes, for people: "doorbell", "notifications", or "polling: " and why."""
+        return self._dialect.connection_mode
 
     # clients
 
@@ -102,10 +111,10 @@ class Store:
         if connection is not None:
             self._dialect.refuse_stranger(connection)
             with store_errors(self.url_shown):
-                return add_jobs(connection, self._sql, options, now_us=now_us)
-        with self._writing() as own:
-            ids = add_jobs(own, self._sql, options, now_us=now_us)
-        self._access.ring_nodes()
+                # Who writes alone holds everybody up in any case.
+                own = self.shares_kernel
+                return add_jobs(connection, self._sql, options, now_us=now_us, own=own)
+        ids = self._access.write(lambda own: add_jobs(own, self._sql, options, now_us=now_us))
         self._keep_log_short()
         return ids
 
@@ -154,19 +163,18 @@ class Store:
 
         Raises UnknownJobError, or JobStateError for a job that has ended.
         """
-        with self._writing() as connection:
-            answer = cancel_job(connection, self._sql, job_id, now_us=now_us, reason=reason)
-        self._access.ring_nodes()
-        return answer
+        return self._access.write(
+            lambda connection: cancel_job(connection, self._sql, job_id, now_us=now_us, reason=reason)
+        )
 
     def retry(self, job_id: int, *, now_us: int, with_dependents: bool = False) -> None:
         """Run a failed, cancelled or retrying job again, now; with all that ended because of it, if asked to.
 
         Raises UnknownJobError, JobStateError.
         """
-        with self._writing() as connection:
-            retry_job(connection, self._sql, job_id, now_us=now_us, with_dependents=with_dependents)
-        self._access.ring_nodes()
+        self._access.write(
+            lambda connection: retry_job(connection, self._sql, job_id, now_us=now_us, with_dependents=with_dependents)
+        )
 
     # people
 
@@ -222,7 +230,7 @@ class Store:
 
     def migrate(self) -> list[str]:
         """Bring the schema to this program's revision; the revisions applied. Raises SchemaMismatchError if newer."""
-        with self._writing() as connection:
+        with connected(self._dialect, writing=True) as connection:
             self._dialect.upgrade(connection)
             found = migrations.revision_of(connection)
             if found == migrations.HEAD:
@@ -249,9 +257,6 @@ class Store:
 
     def _reading(self) -> AbstractContextManager[Connection]:
         return self._access.reading()
-
-    def _writing(self) -> AbstractContextManager[Connection]:
-        return self._access.writing(ring=False)
 
     def _keep_log_short(self) -> None:
         """Checkpointing is the daemon's work; while none runs, those who add must not let the log grow for ever."""

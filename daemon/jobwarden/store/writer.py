@@ -13,13 +13,14 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, select, text, update
 
 from jobwarden.store import entries
-from jobwarden.store.claiming import claim_jobs, next_due_us
+from jobwarden.store.claiming import claim_jobs, next_due_us, prepare
 from jobwarden.store.ends import EndWriter, refusals
 from jobwarden.store.entries import storable
 from jobwarden.store.failures import UnstorableError, store_errors
 from jobwarden.store.forks import watch_lasting
 from jobwarden.store.freeing import free_node
-from jobwarden.store.gates.follow_up import follow_attempts, follow_up, places_of
+from jobwarden.store.gates.follow_up import follow_attempts, places_of
+from jobwarden.store.gates.lanes import Lanes, adjust
 from jobwarden.store.gates.tokens import return_for, tokens_of
 from jobwarden.store.keeping.rounds import win_round
 from jobwarden.store.people.changing import obey_wishes
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from sqlalchemy import TextClause
 
     from jobwarden.store.dialects import Dialect
+    from jobwarden.store.gates.lanes import Place
+    from jobwarden.store.gates.tokens import Token
     from jobwarden.store.keeping.rounds import Rounds, Step
 
 LONGEST_LOG_BYTES = 4 * 1024 * 1024
@@ -123,17 +126,25 @@ class Writer:
         return transaction(self._dialect, self._connection)
 
     def _run(self, work: Work, *, one_by_one: bool) -> Receipts:
+        """In the order of locks: the node's row, rows of jobs, the lanes, then only what nobody else has locked."""
         receipts = Receipts()
+        touched: set[Place] = set()
         with self._transaction():
-            self._write_progress(work, receipts)
-            self._write_prolongs(work)
-            self._write_ends(work, receipts, one_by_one=one_by_one)
-            self._write_give_backs(work, receipts)
-            self._obey_wishes(work)
             self._write_report(work)
             self._publish_types(work)
-            if work.claim is not None and work.claim.limit > 0 and work.claim.types:
-                receipts.claimed, receipts.held_back = claim_jobs(self._connection, self._sql, work, work.claim)
+            self._write_progress(work, receipts)
+            self._write_prolongs(work)
+            self._write_ends(work, receipts, touched, one_by_one=one_by_one)
+            tokens = self._write_give_backs(work, receipts, touched)
+            self._obey_wishes(work, touched)
+            wants = work.claim if work.claim is not None and work.claim.limit > 0 and work.claim.types else None
+            lanes: Lanes | None = None
+            if wants is not None:
+                lanes = prepare(self._connection, self._sql, touched=touched, now_us=work.now_us)
+            self._adjust_lanes(work, receipts, touched, tokens)
+            if wants is not None and lanes is not None:
+                taken = claim_jobs(self._connection, self._sql, work, wants, lanes=lanes)
+                receipts.claimed, receipts.held_back = taken
             self._look(work, receipts)
         return receipts
 
@@ -155,7 +166,7 @@ class Writer:
             given = {"entries": entries.as_json(rows), "node_id": work.node_id, "now": work.now_us}
             self._connection.execute(self._sql.record_prolongs, given)
 
-    def _write_ends(self, work: Work, receipts: Receipts, *, one_by_one: bool) -> None:
+    def _write_ends(self, work: Work, receipts: Receipts, touched: set[Place], *, one_by_one: bool) -> None:
         if not work.endings:
             return
         ends = EndWriter(self._connection, self._sql, work.node_id)
@@ -165,19 +176,28 @@ class Writer:
             refused = ends.write(work.endings)
         receipts.refused += refused
         if ends.accepted:
-            receipts.moved = follow_attempts(self._connection, self._sql, ids=ends.accepted, now_us=work.now_us)
+            receipts.moved = follow_attempts(
+                self._connection, self._sql, ids=ends.accepted, touched=touched, now_us=work.now_us
+            )
 
-    def _write_give_backs(self, work: Work, receipts: Receipts) -> None:
+    def _write_give_backs(self, work: Work, receipts: Receipts, touched: set[Place]) -> list[Token]:
+        """The tokens that go back to their lanes."""
         if not work.give_backs:
-            return
+            return []
         rows = [(entry.job_id, entry.fence) for entry in work.give_backs]
         given = {"entries": entries.as_json(rows), "node_id": work.node_id, "now": work.now_us}
         tokens = tokens_of(self._connection, [entry.job_id for entry in work.give_backs])
         returned = self._written(self._sql.give_back, given)
         receipts.refused += refusals(self._connection, self._sql, work.give_backs, accepted=returned)
-        return_for(self._connection, [token for job_id, _ in returned for token in tokens.get(job_id, ())])
-        touched = places_of(self._connection, [job_id for job_id, _ in returned])
-        follow_up(self._connection, self._sql, touched=touched, now_us=work.now_us)
+        touched |= places_of(self._connection, [job_id for job_id, _ in returned])
+        return [token for job_id, _ in returned for token in tokens.get(job_id, ())]
+
+    def _adjust_lanes(self, work: Work, receipts: Receipts, touched: set[Place], tokens: list[Token]) -> None:
+        if tokens:
+            Lanes.lock(self._connection)
+            return_for(self._connection, tokens)
+        admitted = adjust(self._connection, touched, now_us=work.now_us)
+        receipts.moved |= bool(work.endings) and admitted > 0
 
     def _written(self, statement: TextClause, given: dict[str, Any]) -> set[tuple[int, int]]:
         """Of which attempts this statement wrote something."""
@@ -187,10 +207,10 @@ class Writer:
             self._connection.execute(statement, given)
         return written
 
-    def _obey_wishes(self, work: Work) -> None:
+    def _obey_wishes(self, work: Work, touched: set[Place]) -> None:
         """A cancel that was asked for while the job ran holds for a job that came free in another way."""
         if work.give_backs or any(not ending.ended for ending in work.endings):
-            obey_wishes(self._connection, self._sql, now_us=work.now_us)
+            obey_wishes(self._connection, self._sql, touched=touched, now_us=work.now_us)
 
     def _write_report(self, work: Work) -> None:
         if work.report is not None:

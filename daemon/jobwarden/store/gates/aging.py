@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import TextClause, select, text, update
 
 from jobwarden.clock import SECOND_US
+from jobwarden.store.row_locks import lock_idle_jobs
 from jobwarden.store.schema import job
 
 if TYPE_CHECKING:
@@ -54,8 +55,11 @@ FROM ranks WHERE ranks.place > {FRONT}
 """)
 
 
-LOWEST_READY = _lowest("ready = 1")
-LOWEST_IN_LANES = _lowest("gate = 'lane'")
+_READY = "ready = 1"
+_IN_LANE = "gate = 'lane'"
+_LOWEST = {standing: _lowest(standing) for standing in (_READY, _IN_LANE)}
+LOWEST_READY = _LOWEST[_READY]
+LOWEST_IN_LANES = _LOWEST[_IN_LANE]
 
 
 class _Lowest(NamedTuple):
@@ -72,9 +76,11 @@ def lift_starved(connection: Connection, *, now_us: int, after_seconds: float | 
         return 0
     before_us = now_us - int(after_seconds * SECOND_US)
     starved: list[int] = []
-    for statement in (LOWEST_READY, LOWEST_IN_LANES):
-        lowest = [_Lowest(*row) for row in connection.execute(statement)]
-        starved += _starved(connection, _behind(lowest), before_us=before_us, per_type=per_type)
+    for standing in (_READY, _IN_LANE):
+        lowest = [_Lowest(*row) for row in connection.execute(_LOWEST[standing])]
+        found = _starved(connection, _behind(lowest), before_us=before_us, per_type=per_type)
+        # One that was claimed meanwhile keeps the rank of its priority.
+        starved += lock_idle_jobs(connection, found, text(standing))
     for some in _chunks(starved):
         connection.execute(update(job).where(job.c.id.in_(some)).values(claim_rank=FRONT))
     return len(starved)

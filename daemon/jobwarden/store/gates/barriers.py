@@ -22,11 +22,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from jobwarden.store.gates.lanes import Lanes
+    from jobwarden.store.gates.lanes import Lanes, Place
     from jobwarden.store.statements import Statements
-
-Place = tuple[str, str | None]
-"""(job type, group): what decides in which lanes a job is."""
 
 MOST_AT_ONCE = 1_000
 """How many jobs one end may open or settle in its own transaction; the repair pass does the rest."""
@@ -49,7 +46,7 @@ WAITING = [job.c[name] for name in Waiting._fields]
 def admit(connection: Connection, sql: Statements, jobs: Sequence[Waiting], *, lanes: Lanes, now_us: int) -> set[Place]:
     """Let pending jobs without open edges and barriers go on: to a barrier, to wait for their time, or to be ready.
 
-    Returns the places of those that came into lanes: the caller has the lanes adjusted.
+    The caller has locked them. Returns the places to which they may have come: it has the lanes adjusted.
     """
     if not jobs:
         return set()
@@ -62,7 +59,7 @@ def admit(connection: Connection, sql: Statements, jobs: Sequence[Waiting], *, l
         state = readiness(JobStatus.PENDING, due_us=each.run_at, now_us=now_us, gate=gate, limited=limited)
         rows.append({"admitted": each.id, "ready_": state.ready, "due_": state.due_at, "gate_": state.gate})
     connection.execute(_PLACE, rows)
-    return {(each.job_type, each.group_id) for each in jobs if lanes.limited(each.job_type, each.group_id)}
+    return set() if lanes.empty else {(each.job_type, each.group_id) for each in jobs}
 
 
 _PLACE = (

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
+    from jobwarden.store.gates.lanes import Place
     from jobwarden.store.statements import Statements
 
 _COLUMNS = [
@@ -43,8 +44,11 @@ _COLUMNS = [
 ]
 
 
-def send(connection: Connection, sql: Statements, ids: Sequence[int], *, now_us: int) -> None:
-    """Add the dead letters of those of these jobs that have failed for good and have none yet. At most 500 ids."""
+def send(connection: Connection, sql: Statements, ids: Sequence[int], *, now_us: int) -> set[Place]:
+    """Add the dead letters of those of these jobs that have failed for good and have none yet. At most 500 ids.
+
+    Returns the letters' places: the caller has the lanes adjusted.
+    """
     query = select(*_COLUMNS).where(
         job.c.id.in_(ids),
         text("status = 'failed' AND ended_at IS NOT NULL AND dead_lettered_at IS NULL"),
@@ -52,7 +56,7 @@ def send(connection: Connection, sql: Statements, ids: Sequence[int], *, now_us:
     )
     failed = connection.execute(query.order_by(job.c.id)).all()
     if not failed:
-        return
+        return set()
     lanes = Lanes.load(connection)
     numbers, _controlled = reserve_numbers(connection, sql, len(failed))
     letters = list(zip(numbers, failed, strict=True))
@@ -60,7 +64,7 @@ def send(connection: Connection, sql: Statements, ids: Sequence[int], *, now_us:
     connection.execute(sql.insert_jobs_in_full, {"entries": entries.as_json(rows), "now": now_us})
     _link(connection, letters, now_us=now_us)
     _record(connection, letters, now_us=now_us)
-    lanes.adjust(connection, {(row.dead_letter_job_type, None) for row in failed}, now_us=now_us)
+    return set() if lanes.empty else {(row.dead_letter_job_type, None) for row in failed}
 
 
 def _letter(letter_id: int, row: Row[Any], *, lanes: Lanes, now_us: int) -> entries.Row:

@@ -13,9 +13,10 @@ from sqlalchemy import and_, bindparam, insert, or_, select, text, update
 
 from jobwarden.jobs.outcome import FailureReason, JobStatus, OnParentFailure
 from jobwarden.store.gates import barriers
-from jobwarden.store.gates.barriers import MOST_AT_ONCE, WAITING, Place, Waiting
+from jobwarden.store.gates.barriers import MOST_AT_ONCE, WAITING, Waiting
 from jobwarden.store.gates.free_ends import end_free_jobs
 from jobwarden.store.matching import chunks
+from jobwarden.store.readiness import Gate
 from jobwarden.store.schema import edge, job
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from jobwarden.store.gates.lanes import Lanes
+    from jobwarden.store.gates.lanes import Lanes, Place
     from jobwarden.store.statements import Statements
 
 OPEN = text("edge.settled IS NULL")
@@ -39,7 +40,7 @@ class Settled(NamedTuple):
     ended: list[int]
     """Dependents that were cancelled or failed: jobs that have ended, to be followed up."""
     touched: set[Place]
-    """Of dependents that came into lanes."""
+    """To which dependents, or their dead letters, have come."""
 
 
 class _Edge(NamedTuple):
@@ -113,7 +114,12 @@ def _verdict(job_id: int, status: JobStatus | None, on_failure: str) -> tuple[Jo
 
 
 def _give_up(
-    connection: Connection, sql: Statements, verdicts: dict[int, tuple[JobStatus, str]], *, now_us: int
+    connection: Connection,
+    sql: Statements,
+    verdicts: dict[int, tuple[JobStatus, str]],
+    *,
+    touched: set[Place],
+    now_us: int,
 ) -> list[int]:
     """End the dependents with these verdicts; the ids of those that were free."""
     ended: list[int] = []
@@ -121,7 +127,13 @@ def _give_up(
         reasons = {job_id: reason for job_id, (end, reason) in verdicts.items() if end is status}
         if reasons:
             ended += end_free_jobs(
-                connection, sql, reasons, status=status, failure_reason=FailureReason.DEPENDENCY, now_us=now_us
+                connection,
+                sql,
+                reasons,
+                status=status,
+                failure_reason=FailureReason.DEPENDENCY,
+                touched=touched,
+                now_us=now_us,
             )
     return ended
 
@@ -146,16 +158,18 @@ def _settle(connection: Connection, sql: Statements, found: list[_Edge], *, lane
     free = _lock_gated(connection, sorted({each.job_id for each in found}))
     connection.execute(_SETTLE, [_settling(each, held=each.job_id in free) for each in found])
     verdicts = _verdicts(each for each in found if each.job_id in free)
-    ended = _give_up(connection, sql, verdicts, now_us=now_us)
+    touched: set[Place] = set()
+    ended = _give_up(connection, sql, verdicts, touched=touched, now_us=now_us)
     left = [job_id for job_id in free if job_id not in verdicts]
     waiting = _with_open_edges(connection, left)
     released = [free[job_id] for job_id in left if job_id not in waiting]
-    return Settled(len(found), ended, barriers.admit(connection, sql, released, lanes=lanes, now_us=now_us))
+    touched |= barriers.admit(connection, sql, released, lanes=lanes, now_us=now_us)
+    return Settled(len(found), ended, touched)
 
 
 _SETTLE = (
     update(edge)
-    .where(and_(edge.c.job_id == bindparam("dependent"), edge.c.depends_on == bindparam("on")))
+    .where(and_(edge.c.job_id == bindparam("dependent"), edge.c.depends_on == bindparam("on"), OPEN))
     .values(settled=bindparam("how"))
 )
 
@@ -178,9 +192,10 @@ def _verdicts(found: Iterable[_Edge]) -> dict[int, tuple[JobStatus, str]]:
 
 
 def _lock_gated(connection: Connection, ids: Sequence[int]) -> dict[int, Waiting]:
-    """Those of these dependents that the edges still hold."""
+    """Those of these dependents that the edges still hold. All are locked: one may be revived at this moment."""
     free: dict[int, Waiting] = {}
     for some in chunks(ids):
-        query = select(*WAITING).where(job.c.id.in_(some), text("gate = 'parents'")).order_by(job.c.id)
-        free.update((row.id, Waiting(*row)) for row in connection.execute(query.with_for_update()))
+        query = select(*WAITING, job.c.gate).where(job.c.id.in_(some)).order_by(job.c.id).with_for_update()
+        rows = connection.execute(query)
+        free.update((row.id, Waiting(*row[:-1])) for row in rows if row.gate == Gate.PARENTS)
     return free

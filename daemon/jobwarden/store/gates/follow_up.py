@@ -1,8 +1,8 @@
-"""What follows, in the same transaction, from jobs that ended or left their lanes: the one place for all verbs.
+"""What follows, in the same transaction, from jobs that ended: the one place for all verbs.
 
-Called after any statement that ends, edits, removes, frees or revives jobs; never decides about those jobs themselves.
-Of a cascade only the first level is settled here, so that no end of a job stalls its transaction; the repair pass
-(`repair`) does the rest.
+Called after any statement that ends jobs; never decides about those jobs themselves. Of a cascade only the first level
+is settled here, so that no end of a job stalls its transaction; the repair pass (`repair`) does the rest. The places
+of which jobs came or went are added to `touched`: their lanes are adjusted once, at the end of the transaction.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from jobwarden.store.gates.barriers import Place
+    from jobwarden.store.gates.lanes import Place
     from jobwarden.store.statements import Statements
 
 
@@ -49,28 +49,25 @@ def follow_up(
     connection: Connection,
     sql: Statements,
     *,
-    ended: Collection[int] = (),
-    touched: Collection[tuple[str, str | None]] = (),
+    ended: Collection[int],
+    touched: set[Place],
     now_us: int,
-) -> bool:
-    """Settle dependents and barriers of the `ended` jobs, then adjust the lanes that they or `touched` jobs are in.
-
-    `ended`: ids of jobs that have just ended (their rows say so already) or were removed. `touched`: (job type, group)
-    of jobs that otherwise came into, or left, what a limit counts. Whether other jobs may have become ready by it.
-    """
+) -> None:
+    """Settle dependents and barriers of the `ended` jobs: their rows say so already, or they were removed."""
+    if not ended:
+        return
     lanes = Lanes.load(connection)
-    places: set[Place] = set(touched)
-    if ended:
-        settled = edges.settle(connection, sql, ended, lanes=lanes, now_us=now_us)
-        over = [*ended, *settled.ended]
-        places |= settled.touched | barriers.look_again(connection, sql, over, lanes=lanes, now_us=now_us)
-        if not lanes.empty:
-            places |= places_of(connection, list(ended))
-    admitted = 0 if lanes.empty else lanes.adjust(connection, places, now_us=now_us)
-    return bool(ended) or admitted > 0
+    settled = edges.settle(connection, sql, ended, lanes=lanes, now_us=now_us)
+    touched |= settled.touched
+    over = [*ended, *settled.ended]
+    touched |= barriers.look_again(connection, sql, over, lanes=lanes, now_us=now_us)
+    if not lanes.empty:
+        touched |= places_of(connection, list(ended))
 
 
-def follow_attempts(connection: Connection, sql: Statements, *, ids: Sequence[int], now_us: int) -> bool:
+def follow_attempts(
+    connection: Connection, sql: Statements, *, ids: Sequence[int], touched: set[Place], now_us: int
+) -> bool:
     """All that follows from the ends, in this transaction, of attempts of these jobs, tallies included.
 
     For the path of a job: one statement says what is to be done, and for plain jobs nothing is. Whether other jobs may
@@ -86,13 +83,12 @@ def follow_attempts(connection: Connection, sql: Statements, *, ids: Sequence[in
             bury_tags(connection, ended)
         if any(kind.lettered for kind in kinds):
             for some in chunks(ended):
-                dead_letters.send(connection, sql, some, now_us=now_us)
+                touched |= dead_letters.send(connection, sql, some, now_us=now_us)
+    if limited:
+        touched |= places_of(connection, ids)
     awaited = ended if any(kind.awaited for kind in kinds) else ()
-    moved = any(kind.lettered for kind in kinds)
-    if awaited or limited:
-        touched = places_of(connection, ids) if limited else ()
-        moved |= follow_up(connection, sql, ended=awaited, touched=touched, now_us=now_us)
-    return moved
+    follow_up(connection, sql, ended=awaited, touched=touched, now_us=now_us)
+    return bool(awaited) or any(kind.lettered for kind in kinds)
 
 
 def places_of(connection: Connection, ids: Sequence[int]) -> set[Place]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
     from jobwarden.jobs.outcome import FailureReason
+    from jobwarden.store.gates.lanes import Place
+    from jobwarden.store.row_locks import Condition
     from jobwarden.store.statements import Statements
 
 
@@ -35,16 +37,19 @@ def end_free_jobs(
     *,
     status: JobStatus,
     failure_reason: FailureReason,
+    touched: set[Place],
     now_us: int,
+    only: Condition = FREE,
 ) -> list[int]:
     """End those of these jobs that are free (pending, waiting, retrying), each with its reason; the ids that were.
 
-    `status` is CANCELLED or FAILED. Writes row, event, tally, live tags and dead letter; the caller follows up.
+    `status` is CANCELLED or FAILED; `only` is what must hold of them besides, when they have been locked. Writes row,
+    event, tally, live tags and dead letter; the caller follows up, and has the lanes of `touched` places adjusted.
     """
     told = {job_id: entries.storable(reason) for job_id, reason in reasons.items()}
     ended: list[int] = []
     for ids in chunks(sorted(told)):
-        free = connection.execute(_free(ids)).all()
+        free = connection.execute(_free(ids).where(only)).all()
         if not free:
             continue
         found = [row.id for row in free]
@@ -53,7 +58,7 @@ def end_free_jobs(
         bury_tags(connection, found)
         connection.execute(delete(barrier).where(barrier.c.job_id.in_(found)))
         if status is JobStatus.FAILED:
-            dead_letters.send(connection, sql, found, now_us=now_us)
+            touched |= dead_letters.send(connection, sql, found, now_us=now_us)
         ended += found
     return ended
 

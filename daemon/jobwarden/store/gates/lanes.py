@@ -2,6 +2,7 @@
 
 The claim knows nothing of this: it takes what is ready. Claiming moves a job from ready to running and leaves the
 sum of both as it was, so the limit is exact, and nothing that could leak is counted. Running jobs are never touched.
+All rows of `control` are locked while lanes are adjusted; nothing waits for a row of `job` from then on.
 What is not due waits for its time first, and a job of a paused type waits outside: neither takes a place.
 
 Next is who has the lowest (claim_rank, due_at, id). A job may stand in two lanes, that of its type and that of its
@@ -11,6 +12,7 @@ waiters of a lane, and `MOST_FULL` full other lanes, are looked past in one go, 
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, and_, not_, or_, select, text, update
@@ -18,12 +20,17 @@ from sqlalchemy import ColumnElement, Select, and_, not_, or_, select, text, upd
 from jobwarden.jobs.control import EVERYTHING
 from jobwarden.store.gates.limits import GROUP, TYPE, Lane, Limits, read_limits
 from jobwarden.store.gates.occupancy import Occupancy
+from jobwarden.store.matching import chunks
+from jobwarden.store.row_locks import lock_idle_jobs
 from jobwarden.store.schema import control, job
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, TextClause
+
+Place = tuple[str, str | None]
+"""(job type, group): what decides in which lanes a job is."""
 
 FURTHEST = 10_000
 MOST_FULL = 500
@@ -36,8 +43,7 @@ _GATED = text("gate = 'lane'")
 _GATED_IN_GROUP = text("gate = 'lane' AND group_id IS NOT NULL")
 _GROUPED = text("group_id IS NOT NULL AND (ready = 1 OR status = 'processing')")
 _ORDER = (job.c.claim_rank, job.c.due_at, job.c.id)
-_LIMITED = or_(control.c.max_running.is_not(None), control.c.rate.is_not(None))
-_LOCK = select(control.c.name).where(_LIMITED).order_by(control.c.scope, control.c.name).with_for_update()
+_LOCK = select(control.c.name).order_by(control.c.scope, control.c.name).with_for_update()
 
 _WITHDRAW: dict[str, object] = {"ready": None, "gate": "lane"}
 _ADMIT: dict[str, object] = {"ready": 1, "gate": None}
@@ -65,6 +71,12 @@ class Lanes:
         """Read them; cheap where there are none."""
         return cls(read_limits(connection))
 
+    @classmethod
+    def lock(cls, connection: Connection) -> Lanes:
+        """Lock them until this transaction ends, so that nobody else counts or changes them, then read them."""
+        connection.execute(_LOCK)
+        return cls.load(connection)
+
     @property
     def empty(self) -> bool:
         """Whether nothing is limited."""
@@ -74,26 +86,17 @@ class Lanes:
         """Whether a job of this type and group has to be admitted once it is due."""
         return bool(self.limits.lanes_of(job_type, group_id))
 
-    def adjust(
-        self,
-        connection: Connection,
-        touched: Collection[tuple[str, str | None]],
-        *,
-        now_us: int,
-        thorough: bool = False,
-    ) -> int:
-        """Admit what there is room for, and withdraw what there is no room for, in the lanes of these jobs.
-
-        `touched` names (job type, group) of jobs that came into the lanes or left them in this transaction; it may
-        be given more than once. How many jobs became ready.
-        """
-        return self.settle(connection, self._lanes_of(touched), now_us=now_us, thorough=thorough)
+    def of(self, places: Iterable[Place]) -> set[Lane]:
+        """The lanes in which jobs of these places stand."""
+        return {lane for each in set(places) for lane in self.limits.lanes_of(*each)}
 
     def settle(self, connection: Connection, lanes: Collection[Lane], *, now_us: int, thorough: bool = False) -> int:
-        """As `adjust`, for lanes by name."""
+        """Admit what there is room for in these lanes, and withdraw what there is no room for. How many became ready.
+
+        For whoever has locked them.
+        """
         if not lanes:
             return 0
-        lock_lanes(connection)
         occupancy = Occupancy(connection, self.limits, now_us=now_us)
         wanted = set(lanes) | self._withdraw_paused(connection, lanes)
         wanted |= self._withdraw(connection, occupancy, wanted)
@@ -101,9 +104,6 @@ class Lanes:
         open_lanes = [lane for lane in wanted if lane.scope == GROUP or lane.name not in self.limits.paused]
         ordered = sorted(open_lanes, key=lambda each: (each.scope != TYPE, each.name))
         return sum(self._admit(connection, occupancy, lane, thorough=thorough) for lane in ordered)
-
-    def _lanes_of(self, jobs: Iterable[tuple[str, str | None]]) -> set[Lane]:
-        return {lane for each in set(jobs) for lane in self.limits.lanes_of(*each)}
 
     def _withdraw_paused(self, connection: Connection, lanes: Collection[Lane]) -> set[Lane]:
         """A job of a paused type must not hold a place of its group; the lanes of those that did."""
@@ -115,7 +115,7 @@ class Lanes:
             query = select(*WAITER).where(_GROUPED, _READY, job.c.group_id.in_(names[first : first + _CHUNK]))
             held = [row for row in connection.execute(query) if row.job_type in self.limits.paused]
             withdraw(connection, [row.id for row in held])
-            freed |= self._lanes_of((row.job_type, row.group_id) for row in held)
+            freed |= self.of((row.job_type, row.group_id) for row in held)
         return freed
 
     def _withdraw(self, connection: Connection, occupancy: Occupancy, lanes: set[Lane]) -> set[Lane]:
@@ -127,7 +127,7 @@ class Lanes:
             if surplus > 0:
                 last = connection.execute(_ready_of(lane).limit(surplus)).all()
                 withdraw(connection, [row.id for row in last])
-                freed |= self._lanes_of((row.job_type, row.group_id) for row in last)
+                freed |= self.of((row.job_type, row.group_id) for row in last)
                 occupancy.forget()
         return freed
 
@@ -143,8 +143,7 @@ class Lanes:
             query = _waiters_of(lane, full, limit=limit, furthest=furthest)
             found = [Waiter(*row[:3]) for row in connection.execute(query)]
             admitted = self._fitting(occupancy, lane, found, full)
-            admit(connection, admitted)
-            number += len(admitted)
+            number += admit(connection, admitted)
             if len(found) < limit or len(full) == known:
                 break
         return number
@@ -170,32 +169,52 @@ NO_LANES = Lanes(Limits())
 """For a store without controls."""
 
 
-def lock_lanes(connection: Connection) -> None:
-    """Nobody else counts until this transaction ends."""
-    connection.execute(_LOCK)
+def adjust(connection: Connection, touched: Collection[Place], *, now_us: int) -> int:
+    """Admit what there is room for, and withdraw what there is no room for, where jobs came into lanes or left them.
+
+    `touched` are the places of these jobs. How many became ready. It comes last in a transaction, but for the claim.
+    """
+    if not touched or not Lanes.load(connection).of(touched):
+        return 0
+    lanes = Lanes.lock(connection)
+    return lanes.settle(connection, lanes.of(touched), now_us=now_us)
 
 
-def admit(connection: Connection, ids: Sequence[int]) -> None:
-    """These may be claimed."""
-    _change(connection, ids, _ADMIT)
+@contextmanager
+def lanes_adjusted(connection: Connection, *, now_us: int) -> Iterator[set[Place]]:
+    """For the places that jobs come to or leave inside: at the end, their lanes are adjusted."""
+    touched: set[Place] = set()
+    yield touched
+    adjust(connection, touched, now_us=now_us)
 
 
-def withdraw(connection: Connection, ids: Sequence[int]) -> None:
-    """These wait in their lanes."""
-    _change(connection, ids, _WITHDRAW)
+def admit(connection: Connection, ids: Sequence[int], standing: TextClause = _GATED) -> int:
+    """Those of these that (still) stand so may be claimed; how many."""
+    return _change(connection, ids, standing, _ADMIT)
+
+
+def withdraw(connection: Connection, ids: Sequence[int], standing: TextClause = _READY) -> int:
+    """Those of these that (still) stand so wait in their lanes; how many."""
+    return _change(connection, ids, standing, _WITHDRAW)
 
 
 def adjust_changed(connection: Connection, scope: str, name: str, *, now_us: int) -> None:
-    """A control was set, cleared, paused or resumed: withdraw what is now beyond a limit, release what no longer is."""
+    """A control was set, cleared, paused or resumed: withdraw what is now beyond a limit, release what no longer is.
+
+    For whoever has locked the lanes. What somebody else is changing at this moment stays as it is.
+    """
     lanes = Lanes.load(connection)
-    limits = lanes.limits
-    limited = limits.condition()
+    limited = lanes.limits.condition()
     ready, waiting = _rows_of(scope, name)
     pairs = select(job.c.job_type, job.c.group_id).where(limited).distinct()
     touched = {(row[0], row[1]) for rows in (ready, waiting) for row in connection.execute(pairs.where(rows))}
-    connection.execute(update(job).where(ready, limited).values(_WITHDRAW))
-    connection.execute(update(job).where(waiting, not_(limited)).values(_ADMIT))
-    lanes.adjust(connection, touched, now_us=now_us)
+    withdraw(connection, _ids(connection, ready, limited))
+    admit(connection, _ids(connection, waiting, not_(limited)))
+    lanes.settle(connection, lanes.of(touched), now_us=now_us)
+
+
+def _ids(connection: Connection, *conditions: ColumnElement[bool]) -> list[int]:
+    return list(connection.execute(select(job.c.id).where(*conditions)).scalars())
 
 
 def _rows_of(scope: str, name: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
@@ -231,6 +250,9 @@ def _waiters_of(lane: Lane, full: Collection[str], *, limit: int, furthest: int 
     return select(near).where(or_(other.is_(None), other.not_in(sorted(full)))).order_by(*order).limit(limit)
 
 
-def _change(connection: Connection, ids: Sequence[int], values: dict[str, object]) -> None:
-    for first in range(0, len(ids), _CHUNK):
-        connection.execute(update(job).where(job.c.id.in_(ids[first : first + _CHUNK])).values(values))
+def _change(connection: Connection, ids: Sequence[int], standing: TextClause, values: dict[str, object]) -> int:
+    """Who is passed over because somebody else changes it is dealt with by that transaction, which comes here too."""
+    free = lock_idle_jobs(connection, ids, standing)
+    for some in chunks(free):
+        connection.execute(update(job).where(job.c.id.in_(some)).values(values))
+    return len(free)

@@ -109,6 +109,16 @@ class Limits:
         return found
 
     @property
+    def named(self) -> list[Lane]:
+        """The types and groups that have a control of their own; a group's may be without limits."""
+        return [Lane(TYPE, name) for name in self._types] + [Lane(GROUP, name) for name in self._groups]
+
+    @property
+    def default_most(self) -> int | None:
+        """How many jobs of each group without a control of its own may run; None for no such limit."""
+        return None if self._default is None else self._default.max_running
+
+    @property
     def has_rates(self) -> bool:
         """Whether anything has a rate."""
         return bool(self.rated) or self.default_rated

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, literal_column, select, text, union_all
 
 from jobwarden.store.gates.limits import GROUP, TYPE, Lane
 from jobwarden.store.gates.starts import starts_of
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jobwarden.store.gates.limits import Limits
 
 _CHUNK = 500
+_MOST_CROWDED = 1_000
 # Literals, so that the partial indexes job_claim, job_node and job_group are used.
 _READY = text("ready = 1")
 _RUNNING = text("status = 'processing'")
@@ -69,13 +70,33 @@ class Occupancy:
             self._room[Lane(scope, name)] = min(rooms)
 
     def _types(self, names: list[str]) -> tuple[dict[str, int], dict[str, int]]:
-        number = select(job.c.job_type, func.count()).where(job.c.job_type.in_(names)).group_by(job.c.job_type)
-        ready = self._connection.execute(number.where(_READY)).all()
-        running = self._connection.execute(number.where(_RUNNING)).all()
-        return {row[0]: row[1] for row in ready}, {row[0]: row[1] for row in running}
+        # One statement: a job that is claimed between two would be counted twice, or not at all.
+        both = [
+            select(literal_column(place).label("place"), job.c.job_type, func.count())
+            .where(job.c.job_type.in_(names), standing)
+            .group_by(job.c.job_type)
+            for place, standing in (("0", _READY), ("1", _RUNNING))
+        ]
+        found: tuple[dict[str, int], dict[str, int]] = ({}, {})
+        for place, name, number in self._connection.execute(union_all(*both)):
+            found[place][name] = number
+        return found
 
     def _groups(self, names: list[str]) -> tuple[dict[str, int], dict[str, int]]:
         number = select(job.c.group_id, func.count(), func.count(job.c.ready)).where(_GROUPED)
         found = self._connection.execute(number.where(job.c.group_id.in_(names)).group_by(job.c.group_id)).all()
         ready = {name: count for name, _both, count in found}
         return ready, {name: both - count for name, both, count in found}
+
+
+def overfull(connection: Connection, limits: Limits, *, now_us: int) -> set[Lane]:
+    """Lanes in which more is ready than there is room for: a transaction that did not know of the limit left it."""
+    suspects = set(limits.named)
+    if limits.default_most is not None:
+        query = select(job.c.group_id).where(_GROUPED).group_by(job.c.group_id)
+        crowded = query.having(func.count() > limits.default_most).limit(_MOST_CROWDED)
+        suspects |= {Lane(GROUP, name) for name in connection.execute(crowded).scalars()}
+    known = [lane for lane in suspects if limits.of(lane).limits]
+    occupancy = Occupancy(connection, limits, now_us=now_us)
+    occupancy.count(known)
+    return {lane for lane in known if occupancy.room(lane) < 0}

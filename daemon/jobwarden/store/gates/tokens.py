@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import select, text
 
-from jobwarden.store.gates.lanes import Lanes, lock_lanes, withdraw
+from jobwarden.store.gates.lanes import Lanes, withdraw
 from jobwarden.store.gates.limits import GROUP, TYPE, Lane, read_limits
 from jobwarden.store.gates.starts import return_tokens, starts_of, take_tokens
 from jobwarden.store.schema import job
@@ -40,7 +40,7 @@ class Token(NamedTuple):
 
 
 def admit_by_time(connection: Connection, sql: Statements, lanes: Lanes, *, now_us: int) -> int:
-    """Time alone gives tokens: admit waiters of lanes with a rate; how many became ready."""
+    """Time alone gives tokens: admit waiters of lanes with a rate; how many became ready. For locked lanes."""
     return lanes.settle(connection, _rated_with_waiters(connection, sql, lanes.limits), now_us=now_us)
 
 
@@ -61,9 +61,8 @@ def next_token_us(connection: Connection, sql: Statements, limits: Limits, *, no
 def take_for(connection: Connection, lanes: Lanes, ids: Sequence[int], *, now_us: int) -> set[int]:
     """Take the tokens of these jobs, in this order; those for which there were some. The others go back to wait.
 
-    Lanes admit no more than there are tokens for; fewer are there only if a clock was set back.
+    Lanes admit no more than there are tokens for; fewer are there only if a clock was set back. For locked lanes.
     """
-    lock_lanes(connection)
     free: dict[Lane, int] = {}
     taken: Counter[Lane] = Counter()
     allowed: set[int] = set()
@@ -99,7 +98,7 @@ def tokens_of(connection: Connection, ids: Sequence[int]) -> dict[int, list[Toke
 
 
 def return_for(connection: Connection, tokens: Iterable[Token]) -> None:
-    """These jobs were given back unstarted."""
+    """These jobs were given back unstarted. For whoever has locked the lanes."""
     for (lane, rate, taken_us), number in Counter(tokens).items():
         return_tokens(connection, lane, rate, number=number, taken_us=taken_us)
 

@@ -19,6 +19,7 @@ from jobwarden.store.schema import job
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from jobwarden.store.gates.lanes import Place
     from jobwarden.store.statements import Statements
 
 MOST_AT_ONCE = 500
@@ -28,31 +29,48 @@ MOST_ROUNDS = 10
 _EXPIRING = text("expires_at IS NOT NULL AND started_at IS NULL AND ended_at IS NULL")
 
 
-def expire_all(connection: Connection, sql: Statements, now_us: int) -> bool:
+def expire_all(connection: Connection, sql: Statements, *, touched: set[Place], now_us: int) -> bool:
     """Cancel all whose time is over, thousands at most; whether none is left, so that a claim may choose."""
-    return any(len(expire(connection, sql, now_us)) < MOST_AT_ONCE for _ in range(MOST_ROUNDS))
+    for _ in range(MOST_ROUNDS):
+        over = _over(connection, now_us=now_us, limit=MOST_AT_ONCE)
+        _end(connection, sql, over, touched=touched, now_us=now_us)
+        if len(over) < MOST_AT_ONCE:
+            return True
+    return False
 
 
-def expire(connection: Connection, sql: Statements, now_us: int, limit: int = MOST_AT_ONCE) -> list[int]:
+def expire(
+    connection: Connection, sql: Statements, *, touched: set[Place], now_us: int, limit: int = MOST_AT_ONCE
+) -> list[int]:
     """Cancel at most `limit` jobs whose time is over, the longest over first, and what follows; their ids."""
-    over = select(job.c.id, job.c.expires_at).where(_EXPIRING, job.c.expires_at <= now_us)
-    rows = connection.execute(over.order_by(job.c.expires_at, job.c.id).limit(limit)).all()
-    if not rows:
+    over = _over(connection, now_us=now_us, limit=limit)
+    return _end(connection, sql, over, touched=touched, now_us=now_us)
+
+
+def _over(connection: Connection, *, now_us: int, limit: int) -> dict[int, str | None]:
+    """Job -> why it is cancelled."""
+    query = select(job.c.id, job.c.expires_at).where(_EXPIRING, job.c.expires_at <= now_us)
+    return {
+        row.id: f"not started by {to_datetime(row.expires_at):%Y-%m-%d %H:%M:%S} UTC, when it expired"
+        for row in connection.execute(query.order_by(job.c.expires_at, job.c.id).limit(limit))
+    }
+
+
+def _end(
+    connection: Connection, sql: Statements, reasons: dict[int, str | None], *, touched: set[Place], now_us: int
+) -> list[int]:
+    """Not those that have been started meanwhile."""
+    if not reasons:
         return []
     ended = end_free_jobs(
         connection,
         sql,
-        {
-            row.id: f"not started by {to_datetime(row.expires_at):%Y-%m-%d %H:%M:%S} UTC, when it expired"
-            for row in rows
-        },
+        reasons,
         status=JobStatus.CANCELLED,
         failure_reason=FailureReason.EXPIRED,
+        touched=touched,
         now_us=now_us,
+        only=_EXPIRING,
     )
-    follow_up(connection, sql, ended=ended, now_us=now_us)
+    follow_up(connection, sql, ended=ended, touched=touched, now_us=now_us)
     return ended
-
-
-def _reason(expires_us: int) -> str:
-    return f"it expired at {to_datetime(expires_us):%Y-%m-%d %H:%M:%S} UTC and had not been started"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from jobwarden.store.statements import Statements
 
 _MILLISECOND_US = 1_000
+_RUNNING = text("status = 'processing'")
 
 REQUEUE = "requeue"
 """The wish of whoever wants a running job given back."""
@@ -61,8 +62,9 @@ def reclaim(
     `dead` names nodes with a row that are seen to be dead; a node without a row is dead as well.
     """
     rows = connection.execute(_stuck(before_us, now_us).where(job.c.id > after_id).limit(limit)).all()
-    lost = [row for row in rows if row.alive is None or row.node_id in dead]
-    _free(connection, sql, lost, now_us=now_us, jitter=jitter)
+    # Asked once the jobs are locked: one that was freed and claimed meanwhile has another node than before.
+    known = _known_nodes(connection, {row.node_id for row in rows})
+    lost = [row for row in rows if row.node_id not in known or row.node_id in dead]
     # A wish to cancel stands.
     held = [row.id for row in rows if row not in lost and row.wish in {None, REQUEUE}]
     held = beyond_prolonged(connection, held, now_us=now_us)
@@ -70,22 +72,27 @@ def reclaim(
         minutes = (now_us - before_us) / (60 * SECOND_US)
         reason = f"reclaimed by hand: it ran for more than {minutes:g} minutes"
         wish = {"wish": REQUEUE, "wish_reason": reason, "wish_at": now_us}
-        connection.execute(update(job).where(job.c.id.in_(held)).values(wish))
+        connection.execute(update(job).where(job.c.id.in_(held), _RUNNING).values(wish))
+    _free(connection, sql, lost, now_us=now_us, jitter=jitter)
     return Batch([row.id for row in lost], held, rows[-1].id if rows else None)
 
 
 def _stuck(before_us: int, now_us: int) -> Select[Any]:
-    """Running jobs that are beyond both limits; `alive` is null where the node has no row."""
+    """Running jobs that are beyond both limits."""
     own_limit = later(job.c.locked_at, job.c.timeout_ms * _MILLISECOND_US + GRACE_US)
     columns = [job.c[name] for name in ("id", "node_id", "locked_by", "wish", "wish_reason")]
     return (
-        select(*columns, node.c.id.label("alive"))
-        .outerjoin_from(job, node, node.c.id == job.c.node_id)
-        .where(text("job.status = 'processing'"), job.c.locked_at <= before_us)
+        select(*columns)
+        .where(_RUNNING, job.c.locked_at <= before_us)
         .where(or_(job.c.timeout_ms.is_(None), own_limit <= now_us))
         .order_by(job.c.id)
-        .with_for_update(of=job)
+        .with_for_update()
     )
+
+
+def _known_nodes(connection: Connection, ids: Collection[str | None]) -> set[str]:
+    query = select(node.c.id).where(node.c.id.in_([each for each in ids if each is not None]))
+    return set(connection.execute(query).scalars())
 
 
 def beyond_prolonged(connection: Connection, ids: Sequence[int], *, now_us: int) -> list[int]:

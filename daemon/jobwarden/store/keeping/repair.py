@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import func, not_, or_, select, text, update
+from sqlalchemy import func, not_, or_, select, text
 
 from jobwarden.store.gates import barriers, edges
-from jobwarden.store.gates.lanes import Lanes
+from jobwarden.store.gates.lanes import Lanes, Place, adjust, admit
+from jobwarden.store.gates.occupancy import overfull
 from jobwarden.store.schema import barrier, edge, job
 
 if TYPE_CHECKING:
@@ -47,14 +48,14 @@ def settle_edges(
     if not over:
         return Walk(0, end)
     lanes = Lanes.load(connection)
-    number, touched = 0, set[barriers.Place]()
+    number, touched = 0, set[Place]()
     for _ in range(MOST_LEVELS):
         settled = edges.settle(connection, sql, over, lanes=lanes, now_us=now_us, most=limit - number)
         number, over = number + settled.edges, settled.ended
         touched |= settled.touched | barriers.look_again(connection, sql, over, lanes=lanes, now_us=now_us)
         if not over or number >= limit:
             break
-    lanes.adjust(connection, touched, now_us=now_us)
+    adjust(connection, touched, now_us=now_us)
     return Walk(number, end)
 
 
@@ -67,7 +68,7 @@ def open_barriers(connection: Connection, sql: Statements, *, after_id: int, str
     if over:
         lanes = Lanes.load(connection)
         touched = barriers.look_again(connection, sql, over, lanes=lanes, now_us=now_us)
-        lanes.adjust(connection, touched, now_us=now_us)
+        adjust(connection, touched, now_us=now_us)
     return Walk(len(over), end)
 
 
@@ -83,26 +84,31 @@ def _over(connection: Connection, awaited: Select[Any], stretch: int) -> tuple[S
 def fill_lanes(
     connection: Connection, sql: Statements, *, after_group: str, stretch: int, now_us: int
 ) -> tuple[int, str]:
-    """Admit what the lanes of types, and of the next `stretch` groups, have room for.
+    """Admit what the lanes of types, and of the next `stretch` groups, have room for; withdraw what is too much in any.
 
     Returns how many jobs became ready, and the group to go on after, "" if there are no more.
     """
-    types = list(_types_in_lanes(connection))
-    if not types:
+    if Lanes.load(connection).empty:
         return 0, ""
+    lanes = Lanes.lock(connection)
     found = connection.execute(sql.waiting_groups, {"after": after_group, "most": stretch})
     groups = list(found.scalars())
-    # In a group each type counts alike: one that is no lane itself would do, and any does.
-    touched = [*((job_type, None) for job_type in types), *((types[0], group) for group in groups)]
-    number = Lanes.load(connection).adjust(connection, touched, now_us=now_us, thorough=True)
+    types = list(_types_in_lanes(connection))
+    # In a group each type counts alike: any does.
+    wanted = lanes.of([*((name, None) for name in types), *((types[0], group) for group in groups)] if types else [])
+    wanted |= overfull(connection, lanes.limits, now_us=now_us)
+    number = lanes.settle(connection, wanted, now_us=now_us, thorough=True)
     return number, groups[-1] if len(groups) == stretch else ""
 
 
 def release_unlimited(connection: Connection) -> int:
-    """Jobs that wait for a lane which is none any more are ready; how many. Looks at all that wait for lanes."""
+    """Jobs that wait for a lane which is none any more are ready; how many. Looks at all that wait for lanes.
+
+    For whoever has locked the lanes.
+    """
     limits = Lanes.load(connection).limits
-    released = update(job).where(_GATED, not_(limits.condition())).values(ready=1, gate=None)
-    return connection.execute(released).rowcount
+    waiting = select(job.c.id).where(_GATED, not_(limits.condition()))
+    return admit(connection, list(connection.execute(waiting).scalars()))
 
 
 def _types_in_lanes(connection: Connection) -> Iterator[str]:

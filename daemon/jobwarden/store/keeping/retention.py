@@ -16,6 +16,7 @@ from jobwarden.clock import SECOND_US
 from jobwarden.jobs.control import ControlScope
 from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store.adding import IDEMPOTENCY_TTL_SECONDS
+from jobwarden.store.gates.lanes import lanes_adjusted
 from jobwarden.store.moments import later
 from jobwarden.store.people.removing import delete_jobs
 from jobwarden.store.schema import barrier, control, edge, event, job, key, start
@@ -53,7 +54,8 @@ def remove_old_jobs(
     if not ids:
         return 0
     _keep_keys(connection, ids, now_us=now_us)
-    return delete_jobs(connection, sql, ids, now_us)
+    with lanes_adjusted(connection, now_us=now_us) as touched:
+        return delete_jobs(connection, sql, ids, touched=touched, now_us=now_us)
 
 
 def _keep_keys(connection: Connection, ids: Sequence[int], *, now_us: int) -> None:
@@ -101,7 +103,8 @@ def _events_of_the_past() -> Select[int]:
 def remove_expired_keys(connection: Connection, *, limit: int, now_us: int) -> int:
     """Remove at most `limit` keys whose own time is over; how many."""
     expired = select(key.c.name).where(key.c.expires_at.is_not(None), key.c.expires_at <= now_us)
-    names = connection.execute(expired.order_by(key.c.expires_at).limit(limit)).scalars().all()
+    oldest = expired.order_by(key.c.expires_at).limit(limit).with_for_update(skip_locked=True)
+    names = connection.execute(oldest).scalars().all()
     return connection.execute(delete(key).where(key.c.name.in_(names), key.c.expires_at <= now_us)).rowcount
 
 
@@ -118,8 +121,10 @@ def remove_idle_keys(connection: Connection, *, after: str, limit: int) -> tuple
     names = [row.name for row in rows if row.idle]
     # An add that takes a key over names another job.
     holders = [row.job_id for row in rows if row.idle]
-    gone = delete(key).where(key.c.name.in_(names), key.c.job_id.in_(holders), key.c.expires_at.is_(None))
-    number = connection.execute(gone).rowcount if names else 0
+    gone = (key.c.name.in_(names), key.c.job_id.in_(holders), key.c.expires_at.is_(None))
+    idle_ones = select(key.c.name).where(*gone).with_for_update(skip_locked=True)
+    locked = connection.execute(idle_ones).scalars().all() if names else []
+    number = connection.execute(delete(key).where(key.c.name.in_(locked))).rowcount if locked else 0
     return number, rows[-1].name if len(rows) == limit else ""
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from jobwarden.clock import SECOND_US
 from jobwarden.store.gates.aging import lift_starved
+from jobwarden.store.gates.lanes import Lanes, lanes_adjusted
 from jobwarden.store.keeping import repair, retention, tallies
 from jobwarden.store.keeping.expiring import expire
 from jobwarden.store.keeping.retention import DAY_US, ENDS, Retention
@@ -181,7 +182,8 @@ def win_round(connection: Connection, *, period_us: int, now_us: int) -> bool:
 
 
 def _expire(turn: Turn) -> Batch:
-    number = len(expire(turn.connection, turn.sql, turn.now_us, limit=BATCH))
+    with lanes_adjusted(turn.connection, now_us=turn.now_us) as touched:
+        number = len(expire(turn.connection, turn.sql, touched=touched, now_us=turn.now_us, limit=BATCH))
     return Batch(number, more=number == BATCH)
 
 
@@ -222,6 +224,7 @@ def _leisure(turn: Turn) -> Batch:
     if 0 <= turn.now_us - marks.leisure_us < LEISURE_US:
         return Batch(0)
     marks.leisure_us = turn.now_us
+    Lanes.lock(turn.connection)
     retention.remove_old_slices(turn.connection, now_us=turn.now_us)
     return Batch(repair.release_unlimited(turn.connection))
 

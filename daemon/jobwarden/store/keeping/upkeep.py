@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,6 +22,8 @@ from jobwarden.store.people import reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from sqlalchemy import Connection
 
     from jobwarden.store.access import Access
 
@@ -57,8 +60,13 @@ class Upkeep:
         total = 0
         for status in ENDS:
             total += self._in_batches(
-                lambda connection, status=status: retention.remove_old_jobs(
-                    connection, self._access.sql, status, before_us=before_us, limit=_BATCH, now_us=now_us
+                partial(
+                    retention.remove_old_jobs,
+                    sql=self._access.sql,
+                    status=status,
+                    before_us=before_us,
+                    limit=_BATCH,
+                    now_us=now_us,
                 )
             )
         return total
@@ -75,8 +83,7 @@ class Upkeep:
                 ids = retention.old_events(connection, after_id=last, before_us=before_us, limit=_BATCH)
             if not ids:
                 return total
-            with self._access.writing(ring=False) as connection:
-                total += retention.remove_events(connection, ids)
+            total += self._access.write(partial(retention.remove_events, ids=ids), ring=False)
             last = ids[-1]
             _pause()
 
@@ -93,28 +100,27 @@ class Upkeep:
         asked: list[int] = []
         last_id: int | None = 0
         while last_id is not None:
-            with self._access.writing() as connection:
-                batch = reclaiming.reclaim(
-                    connection,
-                    self._access.sql,
-                    dead=dead,
-                    before_us=before_us,
-                    after_id=last_id,
-                    limit=_BATCH,
-                    now_us=now_us,
-                    jitter=_draw_jitter,
-                )
+            reclaim = partial(
+                reclaiming.reclaim,
+                sql=self._access.sql,
+                dead=dead,
+                before_us=before_us,
+                after_id=last_id,
+                limit=_BATCH,
+                now_us=now_us,
+                jitter=_draw_jitter,
+            )
+            batch = self._access.write(reclaim)
             freed += batch.freed
             asked += batch.asked
             last_id = batch.last_id
         self._access.ring_waiters()
         return Reclaimed(freed, asked)
 
-    def _in_batches(self, remove: Callable[..., int]) -> int:
+    def _in_batches(self, remove: Callable[[Connection], int]) -> int:
         total = 0
         while True:
-            with self._access.writing(ring=False) as connection:
-                number = remove(connection)
+            number = self._access.write(remove, ring=False)
             total += number
             if number < _BATCH:
                 return total

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobwarden.jobs.outcome import JobStatus
-from jobwarden.store.matching import Changed, count_running, matching_ids
+from jobwarden.store.gates.lanes import lanes_adjusted
+from jobwarden.store.matching import Changed, count_running, lock_matching, matching_ids, running_among
 from jobwarden.store.people import counting, paging
 from jobwarden.store.people.cancelling import ask_to_cancel, cancel_jobs
 from jobwarden.store.people.editing import edit_job, edit_jobs
-from jobwarden.store.people.filters import FREE_STATE, NOT_RUNNING, in_states
+from jobwarden.store.people.filters import FREE_STATE, NOT_RUNNING
 from jobwarden.store.people.paging import Page
 from jobwarden.store.people.removing import remove_job, remove_jobs
 from jobwarden.store.people.reviving import DEAD_LETTERED, replay_dead_letters, revive_jobs
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, Connection
 
     from jobwarden.jobs.filter import JobChanges, JobFilter
     from jobwarden.store.access import Access
@@ -60,20 +61,17 @@ class Bulk:
 
         Raises UnknownJobError, JobStateError, InvalidJobError.
         """
-        with self._access.writing() as connection:
-            edit_job(connection, self._access.sql, job_id, changes, now_us=now_us)
+        self._access.write(lambda connection: edit_job(connection, self._access.sql, job_id, changes, now_us=now_us))
 
     def edit_all(self, wanted: JobFilter, changes: JobChanges, *, now_us: int) -> Changed:
         """Edit all that match and are pending, waiting or retrying. Raises InvalidJobError, and then edits none."""
-        with self._access.writing() as connection:
-            ids = edit_jobs(
-                connection,
-                self._access.sql,
-                matching_ids(connection, wanted, in_states(FREE_STATE)),
-                changes,
-                now_us=now_us,
-            )
+
+        def edit(connection: Connection) -> Changed:
+            free = lock_matching(connection, wanted, FREE_STATE)
+            ids = edit_jobs(connection, self._access.sql, free, changes, now_us=now_us)
             return Changed(ids, count_running(connection, wanted))
+
+        return self._access.write(edit)
 
     def cancel_all(
         self, wanted: JobFilter, *, now_us: int, reason: str | None = None, running: bool = False
@@ -82,14 +80,23 @@ class Bulk:
 
         `ids` are those that have ended now; `running` counts the others, which end when their owners have stopped them.
         """
-        with self._access.writing() as connection:
-            free = matching_ids(connection, wanted, in_states(FREE_STATE))
-            busy = matching_ids(connection, wanted, in_states(JobStatus.PROCESSING))
+
+        def cancel(connection: Connection) -> Changed:
+            busy: list[int] = []
             if running:
+                matching = lock_matching(connection, wanted, FREE_STATE, JobStatus.PROCESSING)
+                busy = running_among(connection, matching)
                 ask_to_cancel(connection, busy, reason=reason, now_us=now_us)
-            ids = cancel_jobs(connection, self._access.sql, dict.fromkeys(free, reason), now_us=now_us)
+            else:
+                matching = lock_matching(connection, wanted, FREE_STATE)
+            with lanes_adjusted(connection, now_us=now_us) as touched:
+                reasons = dict.fromkeys(matching, reason)
+                ids = cancel_jobs(connection, self._access.sql, reasons, touched=touched, now_us=now_us)
+            return Changed(ids, len(busy) if running else count_running(connection, wanted))
+
+        changed = self._access.write(cancel)
         self._access.ring_waiters()
-        return Changed(ids, len(busy))
+        return changed
 
     def retry_all(self, wanted: JobFilter, *, now_us: int, dry_run: bool = False) -> list[int]:
         """Run all again, now, that match and have failed, were cancelled, or are retrying; their ids.
@@ -97,10 +104,14 @@ class Bulk:
         `dry_run` changes nothing and tells which they would be.
         """
         if dry_run:
-            return self._ids(wanted, in_states(*_REVIVABLE))
-        with self._access.writing() as connection:
-            ids = matching_ids(connection, wanted, in_states(*_REVIVABLE))
-            return revive_jobs(connection, self._access.sql, ids, now_us=now_us)
+            return self._ids(wanted, *_REVIVABLE)
+
+        def retry(connection: Connection) -> list[int]:
+            ids = lock_matching(connection, wanted, *_REVIVABLE)
+            with lanes_adjusted(connection, now_us=now_us) as touched:
+                return revive_jobs(connection, self._access.sql, ids, touched=touched, now_us=now_us)
+
+        return self._access.write(retry)
 
     def replay_dead_letters(self, wanted: JobFilter, *, now_us: int, dry_run: bool = False) -> list[int]:
         """Run the jobs that match and left a dead letter again, now, with all their attempts; their ids.
@@ -109,10 +120,14 @@ class Bulk:
         ended stays. `dry_run` changes nothing.
         """
         if dry_run:
-            return self._ids(wanted, in_states(JobStatus.FAILED), DEAD_LETTERED)
-        with self._access.writing() as connection:
-            ids = matching_ids(connection, wanted, in_states(JobStatus.FAILED), DEAD_LETTERED)
-            return replay_dead_letters(connection, self._access.sql, ids, now_us=now_us)
+            return self._ids(wanted, JobStatus.FAILED, more=DEAD_LETTERED)
+
+        def replay(connection: Connection) -> list[int]:
+            ids = lock_matching(connection, wanted, JobStatus.FAILED, more=DEAD_LETTERED)
+            with lanes_adjusted(connection, now_us=now_us) as touched:
+                return replay_dead_letters(connection, self._access.sql, ids, touched=touched, now_us=now_us)
+
+        return self._access.write(replay)
 
     # removing
 
@@ -121,19 +136,22 @@ class Bulk:
 
         Raises UnknownJobError, JobStateError.
         """
-        with self._access.writing() as connection:
-            remove_job(connection, self._access.sql, job_id, now_us=now_us)
+        self._access.write(lambda connection: remove_job(connection, self._access.sql, job_id, now_us=now_us))
         self._access.ring_waiters()
 
     def clear(self, wanted: JobFilter, *, now_us: int) -> Changed:
         """Remove all that match, as `remove`; running ones stay and are counted."""
-        with self._access.writing() as connection:
-            ids = matching_ids(connection, wanted, NOT_RUNNING)
+
+        def remove(connection: Connection) -> Changed:
+            ids = lock_matching(connection, wanted, more=NOT_RUNNING)
             running = count_running(connection, wanted)
             remove_jobs(connection, self._access.sql, ids, now_us=now_us)
-        self._access.ring_waiters()
-        return Changed(ids, running)
+            return Changed(ids, running)
 
-    def _ids(self, wanted: JobFilter, *among: ColumnElement[bool]) -> list[int]:
+        changed = self._access.write(remove)
+        self._access.ring_waiters()
+        return changed
+
+    def _ids(self, wanted: JobFilter, *among: str, more: ColumnElement[bool] | None = None) -> list[int]:
         with self._access.reading() as connection:
-            return matching_ids(connection, wanted, *among)
+            return matching_ids(connection, wanted, *among, more=more)

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from jobwarden.store.gates.lanes import Place
     from jobwarden.store.statements import Statements
 
 
 def cancel_jobs(
-    connection: Connection, sql: Statements, reasons: Mapping[int, str | None], *, now_us: int
+    connection: Connection, sql: Statements, reasons: Mapping[int, str | None], *, touched: set[Place], now_us: int
 ) -> list[int]:
     """End those of these jobs that are free, each with its reason, and what follows from it; the ids of those."""
     ended = end_free_jobs(
@@ -35,9 +36,10 @@ def cancel_jobs(
         reasons,
         status=JobStatus.CANCELLED,
         failure_reason=FailureReason.CANCELLED,
+        touched=touched,
         now_us=now_us,
     )
-    follow_up(connection, sql, ended=ended, now_us=now_us)
+    follow_up(connection, sql, ended=ended, touched=touched, now_us=now_us)
     return ended
 
 

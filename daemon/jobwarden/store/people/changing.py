@@ -13,6 +13,7 @@ from sqlalchemy import select
 from jobwarden.errors import JobStateError, UnknownJobError
 from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store.gates.dependents import revive_dependents
+from jobwarden.store.gates.lanes import lanes_adjusted
 from jobwarden.store.people.cancelling import ask_to_cancel, cancel_jobs
 from jobwarden.store.people.reviving import revive_jobs
 from jobwarden.store.schema import job
@@ -20,6 +21,7 @@ from jobwarden.store.schema import job
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from jobwarden.store.gates.lanes import Place
     from jobwarden.store.statements import Statements
 
 _decode_wished = msgspec.json.Decoder(list[tuple[int, str | None]]).decode
@@ -39,15 +41,16 @@ def cancel_job(connection: Connection, sql: Statements, job_id: int, *, now_us: 
     if found.status == JobStatus.PROCESSING:
         ask_to_cancel(connection, [job_id], reason=reason, now_us=now_us)
         return ASKED
-    cancel_jobs(connection, sql, {job_id: reason}, now_us=now_us)
+    with lanes_adjusted(connection, now_us=now_us) as touched:
+        cancel_jobs(connection, sql, {job_id: reason}, touched=touched, now_us=now_us)
     return CANCELLED
 
 
-def obey_wishes(connection: Connection, sql: Statements, *, now_us: int) -> None:
+def obey_wishes(connection: Connection, sql: Statements, *, touched: set[Place], now_us: int) -> None:
     """Cancel the jobs that somebody wished cancelled while they ran and that have come free in another way."""
     wished = _decode_wished(connection.execute(sql.wished_cancelled).scalar_one())
     if wished:
-        cancel_jobs(connection, sql, dict(wished), now_us=now_us)
+        cancel_jobs(connection, sql, dict(wished), touched=touched, now_us=now_us)
 
 
 def retry_job(
@@ -61,9 +64,10 @@ def retry_job(
     found = _locked(connection, job_id)
     if found.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
         raise JobStateError(job_id, found.status, "retried")
-    revive_jobs(connection, sql, [job_id], now_us=now_us)
-    if with_dependents:
-        revive_dependents(connection, sql, [job_id], now_us=now_us)
+    with lanes_adjusted(connection, now_us=now_us) as touched:
+        revive_jobs(connection, sql, [job_id], touched=touched, now_us=now_us)
+        if with_dependents:
+            revive_dependents(connection, sql, [job_id], touched=touched, now_us=now_us)
 
 
 class _Seen(NamedTuple):

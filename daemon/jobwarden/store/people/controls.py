@@ -10,20 +10,23 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import ColumnElement, RowMapping, and_, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from jobwarden.clock import to_datetime
 from jobwarden.errors import InvalidJobError
 from jobwarden.jobs.control import EVERYTHING, Control, ControlScope, Explanation
 from jobwarden.jobs.options import LONGEST_SECONDS, refuse_unstorable
-from jobwarden.store.gates.lanes import adjust_changed
+from jobwarden.store.gates.lanes import Lanes, adjust_changed
 from jobwarden.store.gates.limits import says_nothing
 from jobwarden.store.people.explaining import explain_job
 from jobwarden.store.schema import control
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Connection
 
-    from jobwarden.store.access import Access
+    from jobwarden.store.access import Access, Answer
 
 
 class Unchanged(Enum):
@@ -73,7 +76,9 @@ class Controls:
         if not changes:
             raise InvalidJobError("limit", f"nothing to set; give {', '.join(_LIMITS[:3])} or rate with rate_seconds")
         _check_limits(kind, changes)
-        with self._access.writing() as connection:
+
+        def put(connection: Connection) -> Control:
+            Lanes.lock(connection)
             before = _row(connection, kind, name)
             merged = {field: changes.get(field, before[field] if before else None) for field in _LIMITS}
             if (merged["rate"] is None) != (merged["rate_seconds"] is None):
@@ -84,13 +89,17 @@ class Controls:
             adjust_changed(connection, kind, name, now_us=now_us)
             return _shown(connection, kind, name, now_us=now_us)
 
+        return self._changed(put, kind, name, now_us=now_us)
+
     def clear_limits(self, scope: str, name: str, *, now_us: int) -> bool:
         """Take all limits of a type or group away (a pause stays); whether there were any.
 
         A group falls back to the limits of `*`. Raises InvalidJobError.
         """
         kind = _limited_scope(scope, name)
-        with self._access.writing() as connection:
+
+        def clear(connection: Connection) -> bool:
+            Lanes.lock(connection)
             before = _row(connection, kind, name)
             if before is None:
                 return False
@@ -100,6 +109,8 @@ class Controls:
                 _put(connection, kind, name, dict.fromkeys(_LIMITS), now_us=now_us)
             adjust_changed(connection, kind, name, now_us=now_us)
             return kind is ControlScope.GROUP or any(before[field] is not None for field in _LIMITS)
+
+        return self._changed(clear, kind, name, now_us=now_us)
 
     def pause(
         self, job_type: str | None = None, *, reason: str | None = None, until_us: int | None = None, now_us: int
@@ -113,15 +124,21 @@ class Controls:
         if until_us is not None and until_us <= now_us:
             raise InvalidJobError("until", "is in the past; give a later moment, or none to pause until resumed")
         values = {"paused_at": now_us, "paused_until": until_us, "pause_reason": reason}
-        with self._access.writing() as connection:
+
+        def put(connection: Connection) -> Control:
+            Lanes.lock(connection)
             _put(connection, kind, name, values, now_us=now_us)
             _adjust_paused(connection, kind, name, now_us=now_us)
             return _shown(connection, kind, name, now_us=now_us)
 
+        return self._access.write(put)
+
     def resume(self, job_type: str | None = None, *, now_us: int) -> bool:
         """End the pause of this type (None: the pause of everything); whether there was one. Raises InvalidJobError."""
         kind, name = _paused_scope(job_type)
-        with self._access.writing() as connection:
+
+        def resume(connection: Connection) -> bool:
+            Lanes.lock(connection)
             before = _row(connection, kind, name)
             if before is None or before["paused_at"] is None:
                 return False
@@ -129,6 +146,8 @@ class Controls:
             connection.execute(delete(control).where(_key(kind, name), says_nothing()))
             _adjust_paused(connection, kind, name, now_us=now_us)
             return before["paused_until"] is None or before["paused_until"] > now_us
+
+        return self._access.write(resume)
 
     def list(self, *, now_us: int | None = None) -> _ControlList:
         """All controls, by scope and name; pauses that are over by `now_us` are not shown."""
@@ -140,6 +159,18 @@ class Controls:
         """Why this job does not run now, and when it may. Raises UnknownJobError."""
         with self._access.reading() as connection:
             return explain_job(connection, job_id, now_us=now_us)
+
+    def _changed(self, verb: Callable[[Connection], Answer], kind: ControlScope, name: str, *, now_us: int) -> Answer:
+        """Once it is committed, jobs are looked at once more: some were being added, or promoted, by the old limits."""
+        answer = self._access.write(verb)
+        if not self._access.dialect.shares_kernel:
+            self._access.write(lambda connection: _adjust_again(connection, kind, name, now_us=now_us))
+        return answer
+
+
+def _adjust_again(connection: Connection, kind: ControlScope, name: str, *, now_us: int) -> None:
+    Lanes.lock(connection)
+    adjust_changed(connection, kind, name, now_us=now_us)
 
 
 def _limited_scope(scope: str, name: str) -> ControlScope:
@@ -212,8 +243,14 @@ def _row(connection: Connection, kind: ControlScope, name: str) -> RowMapping | 
 
 def _put(connection: Connection, kind: ControlScope, name: str, values: dict[str, Any], *, now_us: int) -> None:
     values = {**values, "updated_at": now_us}
-    if not connection.execute(update(control).where(_key(kind, name)).values(values)).rowcount:
-        connection.execute(insert(control).values(scope=str(kind), name=name, **values))
+    changed = update(control).where(_key(kind, name)).values(values)
+    if connection.execute(changed).rowcount:
+        return
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(control).values(scope=str(kind), name=name, **values))
+    except IntegrityError:  # somebody else has just made it
+        connection.execute(changed)
 
 
 def _shown(connection: Connection, kind: ControlScope, name: str, *, now_us: int) -> Control:

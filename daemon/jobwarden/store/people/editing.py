@@ -17,9 +17,8 @@ from jobwarden.jobs.filter import JobChanges
 from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS, encode_json
 from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store import entries
-from jobwarden.store.gates.barriers import Place, look_again
-from jobwarden.store.gates.follow_up import follow_up
-from jobwarden.store.gates.lanes import Lanes
+from jobwarden.store.gates.barriers import look_again
+from jobwarden.store.gates.lanes import Lanes, lanes_adjusted
 from jobwarden.store.matching import chunks
 from jobwarden.store.people.filters import FREE
 from jobwarden.store.readiness import Gate, Readiness, claim_rank, readiness
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from jobwarden.store.gates.lanes import Place
     from jobwarden.store.statements import Statements
 
 _CHANGE_PLACE = frozenset({"run_at", "group_id"})
@@ -75,20 +75,19 @@ def edit_jobs(
     values = _values(changes, now_us=now_us)
     lanes = Lanes.load(connection)
     edited: list[int] = []
-    touched: set[Place] = set()
-    for some in chunks(ids):
-        query = select(*_COLUMNS).where(job.c.id.in_(some), FREE).order_by(job.c.id).with_for_update()
-        jobs = [_Job(*row) for row in connection.execute(query)]
-        _refuse_spent(jobs, changes)
-        _edit(connection, jobs, changes, values, lanes, now_us=now_us)
+    with lanes_adjusted(connection, now_us=now_us) as touched:
+        for some in chunks(ids):
+            query = select(*_COLUMNS).where(job.c.id.in_(some), FREE).order_by(job.c.id).with_for_update()
+            jobs = [_Job(*row) for row in connection.execute(query)]
+            _refuse_spent(jobs, changes)
+            _edit(connection, jobs, changes, values, lanes, now_us=now_us)
+            if "tags" in changes.model_fields_set:
+                _replace_tags(connection, sql, [each.id for each in jobs], changes.tags or [])
+            _record(connection, jobs, changes, now_us=now_us)
+            edited += [each.id for each in jobs]
+            touched.update(_touched(jobs, changes))
         if "tags" in changes.model_fields_set:
-            _replace_tags(connection, sql, [each.id for each in jobs], changes.tags or [])
-        _record(connection, jobs, changes, now_us=now_us)
-        edited += [each.id for each in jobs]
-        touched |= _touched(jobs, changes)
-    if "tags" in changes.model_fields_set:
-        touched |= look_again(connection, sql, edited, lanes=lanes, now_us=now_us, most=None)
-    follow_up(connection, sql, touched=touched, now_us=now_us)
+            touched.update(look_again(connection, sql, edited, lanes=lanes, now_us=now_us, most=None))
     return edited
 
 

@@ -71,6 +71,19 @@ def in_states(*states: str) -> ColumnElement[bool]:
     return or_(false(), *(_STATES[state]() for state in dict.fromkeys(states)))
 
 
+def is_in_state(state: str, status: str, *, ended: bool) -> bool:
+    """What `in_states` looks up, of a row at hand."""
+    match state:
+        case "ended":
+            return ended
+        case "retrying":
+            return status == JobStatus.FAILED and not ended
+        case "free":
+            return status != JobStatus.PROCESSING and not ended
+        case _:
+            return status == state
+
+
 def _bounds(column: Any, limits: NumberRange | MomentRange | None) -> list[ColumnElement[bool]]:
     if limits is None:
         return []

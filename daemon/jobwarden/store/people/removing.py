@@ -12,6 +12,7 @@ from sqlalchemy import delete, func, select
 from jobwarden.errors import JobStateError, UnknownJobError
 from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store.gates.follow_up import follow_up
+from jobwarden.store.gates.lanes import lanes_adjusted
 from jobwarden.store.keeping import tallies
 from jobwarden.store.matching import chunks
 from jobwarden.store.people.cancelling import cancel_jobs
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from jobwarden.store.gates.lanes import Place
     from jobwarden.store.statements import Statements
 
 
@@ -36,23 +38,26 @@ def remove_job(connection: Connection, sql: Statements, job_id: int, *, now_us: 
 
 
 def remove_jobs(connection: Connection, sql: Statements, ids: Sequence[int], *, now_us: int) -> None:
-    """Remove jobs of which none runs. For their dependents, one that had not ended is cancelled."""
-    cancel_jobs(connection, sql, dict.fromkeys(ids, "it was removed"), now_us=now_us)
-    delete_jobs(connection, sql, ids, now_us)
+    """Remove jobs, locked by the caller, of which none runs. For dependents, one that had not ended is cancelled."""
+    with lanes_adjusted(connection, now_us=now_us) as touched:
+        cancel_jobs(connection, sql, dict.fromkeys(ids, "it was removed"), touched=touched, now_us=now_us)
+        delete_jobs(connection, sql, ids, touched=touched, now_us=now_us)
 
 
-def delete_jobs(connection: Connection, sql: Statements, ids: Sequence[int], now_us: int) -> int:
+def delete_jobs(
+    connection: Connection, sql: Statements, ids: Sequence[int], *, touched: set[Place], now_us: int
+) -> int:
     """Delete these jobs and uncount the ended ones; how many there were.
 
-    Dependents that are not settled yet are settled first. The caller has ended what had not ended (`end_free_jobs`,
-    `follow_up`), and begun the transaction; it never gives the id of a running job. Takes as long as there are `ids`:
-    retention asks in batches.
+    Dependents that are not settled yet are settled first. The caller has locked them, and has ended what had not ended
+    (`end_free_jobs`, `follow_up`); it never gives the id of a running job. Takes as long as there are `ids`: retention
+    asks in batches.
     """
-    return sum(_delete(connection, sql, some, now_us=now_us) for some in chunks(ids))
+    return sum(_delete(connection, sql, some, touched=touched, now_us=now_us) for some in chunks(ids))
 
 
-def _delete(connection: Connection, sql: Statements, ids: Sequence[int], *, now_us: int) -> int:
-    _settle_dependents(connection, sql, ids, now_us=now_us)
+def _delete(connection: Connection, sql: Statements, ids: Sequence[int], *, touched: set[Place], now_us: int) -> int:
+    _settle_dependents(connection, sql, ids, touched=touched, now_us=now_us)
     ended = select(job.c.job_type, job.c.status, func.count()).where(job.c.id.in_(ids), job.c.ended_at.is_not(None))
     rows = connection.execute(ended.group_by(job.c.job_type, job.c.status))
     tallies.note(connection, {(job_type, status): -number for job_type, status, number in rows})
@@ -63,11 +68,13 @@ def _delete(connection: Connection, sql: Statements, ids: Sequence[int], *, now_
     return connection.execute(delete(job).where(job.c.id.in_(ids))).rowcount
 
 
-def _settle_dependents(connection: Connection, sql: Statements, ids: Sequence[int], *, now_us: int) -> None:
+def _settle_dependents(
+    connection: Connection, sql: Statements, ids: Sequence[int], *, touched: set[Place], now_us: int
+) -> None:
     """While the prerequisite can still say how it ended. `follow_up` settles a thousand dependents at a time."""
     left = _open_edges(connection, ids)
     while left:
-        follow_up(connection, sql, ended=ids, now_us=now_us)
+        follow_up(connection, sql, ended=ids, touched=touched, now_us=now_us)
         before, left = left, _open_edges(connection, ids)
         if left >= before:
             return

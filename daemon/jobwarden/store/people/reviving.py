@@ -15,7 +15,7 @@ from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS
 from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store.entries import as_json
 from jobwarden.store.gates import edges
-from jobwarden.store.gates.barriers import Place, Waiting, admit
+from jobwarden.store.gates.barriers import Waiting, admit
 from jobwarden.store.gates.follow_up import follow_up
 from jobwarden.store.gates.lanes import Lanes
 from jobwarden.store.keeping import tallies
@@ -23,6 +23,7 @@ from jobwarden.store.matching import chunks
 from jobwarden.store.people.cancelling import cancel_jobs
 from jobwarden.store.people.filters import FREE
 from jobwarden.store.readiness import Gate, Readiness, readiness
+from jobwarden.store.row_locks import lock_jobs
 from jobwarden.store.schema import edge, event, job, tag
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection
 
+    from jobwarden.store.gates.lanes import Place
     from jobwarden.store.statements import Statements
 
 REVIVABLE: ColumnElement[bool] = job.c.status.in_((JobStatus.FAILED, JobStatus.CANCELLED))
@@ -55,6 +57,7 @@ def revive_jobs(
     sql: Statements,
     ids: Sequence[int],
     *,
+    touched: set[Place],
     now_us: int,
     fresh: bool = False,
     told: Mapping[int, dict[str, Any]] | None = None,
@@ -69,7 +72,6 @@ def revive_jobs(
     revived: list[int] = []
     held: list[int] = []
     tagged: list[Waiting] = []
-    touched: set[Place] = set()
     for some in chunks(ids):
         query = select(*_COLUMNS).where(job.c.id.in_(some), REVIVABLE).order_by(job.c.id).with_for_update()
         jobs = [_Job(*row) for row in connection.execute(query)]
@@ -83,38 +85,37 @@ def revive_jobs(
         tagged += _tagged(jobs, waiting, now_us=now_us)
         touched |= {(each.job_type, each.group_id) for each in jobs}
     # Once all of them live: they may wait for each other.
-    _pass_gates(connection, sql, held, tagged, lanes, now_us=now_us)
-    follow_up(connection, sql, touched=touched, now_us=now_us)
+    _pass_gates(connection, sql, held, tagged, lanes, touched=touched, now_us=now_us)
     return revived
 
 
-def replay_dead_letters(connection: Connection, sql: Statements, ids: Sequence[int], *, now_us: int) -> list[int]:
+def replay_dead_letters(
+    connection: Connection, sql: Statements, ids: Sequence[int], *, touched: set[Place], now_us: int
+) -> list[int]:
     """Revive those of these jobs that left dead letters, with all their attempts; the ids of those.
 
     Dead letters that were never started are cancelled. The links are cut: who fails for good again leaves a new one.
     """
     letters: dict[int, int] = {}
-    for some in chunks(ids):
-        query = select(job.c.id, job.c.dead_letter_job_id).where(job.c.id.in_(some), DEAD_LETTERED)
+    for some in chunks(lock_jobs(connection, ids, DEAD_LETTERED)):
+        query = select(job.c.id, job.c.dead_letter_job_id).where(job.c.id.in_(some))
         letters.update((row[0], row[1]) for row in connection.execute(query))
     originals = {letter: original for original, letter in letters.items()}
-    _cancel_unstarted(connection, sql, originals, now_us=now_us)
+    _cancel_unstarted(connection, sql, originals, touched=touched, now_us=now_us)
     for some in chunks(list(letters)):
         cut = update(job).where(job.c.id.in_(some)).values(dead_letter_job_id=None, dead_lettered_at=None)
         connection.execute(cut)
     told = {original: {"deadLetter": letter} for original, letter in letters.items()}
-    return revive_jobs(connection, sql, list(letters), now_us=now_us, fresh=True, told=told)
+    return revive_jobs(connection, sql, list(letters), touched=touched, now_us=now_us, fresh=True, told=told)
 
 
-def _cancel_unstarted(connection: Connection, sql: Statements, originals: Mapping[int, int], *, now_us: int) -> None:
+def _cancel_unstarted(
+    connection: Connection, sql: Statements, originals: Mapping[int, int], *, touched: set[Place], now_us: int
+) -> None:
     """`originals`: dead letter -> the job that left it."""
-    unstarted: dict[int, str] = {}
-    for some in chunks(list(originals)):
-        query = select(job.c.id).where(job.c.id.in_(some), FREE, job.c.started_at.is_(None)).with_for_update()
-        unstarted.update(
-            (letter, f"job {originals[letter]} is replayed") for letter in connection.execute(query).scalars()
-        )
-    cancel_jobs(connection, sql, unstarted, now_us=now_us)
+    unstarted = lock_jobs(connection, list(originals), FREE, job.c.started_at.is_(None))
+    reasons = {letter: f"job {originals[letter]} is replayed" for letter in unstarted}
+    cancel_jobs(connection, sql, reasons, touched=touched, now_us=now_us)
 
 
 def _tagged(jobs: Sequence[_Job], waiting: set[int], *, now_us: int) -> list[Waiting]:
@@ -132,13 +133,14 @@ def _pass_gates(
     tagged: Sequence[Waiting],
     lanes: Lanes,
     *,
+    touched: set[Place],
     now_us: int,
 ) -> None:
     """Prerequisites that ended meanwhile are met, barriers are looked for again."""
     settled = edges.settle_of(connection, sql, held, lanes=lanes, now_us=now_us)
-    admit(connection, sql, tagged, lanes=lanes, now_us=now_us)
-    if settled.ended:
-        follow_up(connection, sql, ended=settled.ended, now_us=now_us)
+    touched |= settled.touched
+    touched |= admit(connection, sql, tagged, lanes=lanes, now_us=now_us)
+    follow_up(connection, sql, ended=settled.ended, touched=touched, now_us=now_us)
 
 
 def _revive(
