@@ -185,13 +185,16 @@ def test_on_a_read_only_store_adds_fail_and_outcomes_are_kept_until_it_can_be_wr
             ids = run_two(site, gate)
             with read_only(*(tmp_path / f"jobs.db{suffix}" for suffix in ("", "-wal"))):
                 add_is_refused(site, site.client)
-                with Client(site.url) as newcomer, pytest.raises(StoreUnavailableError, match="cannot be written"):
+                newcomer = Client(site.url)
+                with pytest.raises(StoreUnavailableError, match="cannot be written"):
                     newcomer.add_job("echo", {})
                 gate.let_go(2)
                 daemon.wait_for("store_away")
                 both_have_reported(daemon)
             daemon.wait_for("store_back")
             outcomes_are_written(site, ids)
+            with newcomer:  # what it opened then could only read, and would for ever
+                site.await_end(newcomer.add_job("echo", {}))
         finally:
             site.close()
 

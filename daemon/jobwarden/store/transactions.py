@@ -56,8 +56,11 @@ def _begun(dialect: Dialect, connection: Connection, *, writing: bool) -> Iterat
         yield
         with commit_errors(dialect.url_shown):
             begun.commit()
-    except BaseException:
+    except BaseException as error:
         _abandon(connection)
+        judgement = judge(error)
+        if judgement is not None and judgement.sticks:
+            connection.invalidate()
         raise
 
 

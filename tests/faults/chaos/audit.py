@@ -31,6 +31,7 @@ class Audit:
         self.findings: list[str] = []
         self.numbers: dict[str, int] = {}
         self.outcomes: Counter[str] = Counter()
+        self._suspects: set[int] = set()
         self._journals = journals
         self._killed_workers = killed_workers
         self._connection = connection
@@ -162,7 +163,16 @@ class Audit:
         for row in nodes:
             yield f"the node {row.id} ({row.name}, {row.state_dir}) was left"
 
+    def histories(self) -> str:
+        """All events of the jobs that findings are about, for whoever has to understand them."""
+        suspects = sorted(self._suspects)[:_MOST_SUSPECTS]
+        found = select(*_HISTORY).where(event.c.job_id.in_(suspects)).order_by(event.c.job_id, event.c.id)
+        names = [column.name for column in _HISTORY]
+        rows = self._connection.execute(found).all()
+        return "\n".join(" ".join(map("{}={}".format, names, row)) for row in rows)
+
     def _shown(self, job_id: int) -> str:
+        self._suspects.add(job_id)
         row = self._jobs[job_id]
         fields = {name: getattr(row, name) for name in job.c.keys() if name not in _NOT_SHOWN}  # noqa: SIM118 - no dict
         shown = {name: value for name, value in fields.items() if value is not None}
@@ -171,6 +181,10 @@ class Audit:
 
 
 _NOT_SHOWN = {"payload", "output", "metadata", "error_history", "step_data"}
+_MOST_SUSPECTS = 200
+_HISTORY = [
+    event.c[name] for name in ("job_id", "id", "at", "type", "fence", "attempt", "outcome", "node_id", "worker_pid")
+]
 _ATTEMPT_COLUMNS = [event.c[name] for name in ("job_id", "fence", "outcome", "worker_pid", "error")]
 
 

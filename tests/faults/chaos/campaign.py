@@ -51,6 +51,8 @@ class Plan:
     """Between two faults."""
     lease_seconds: float = 3.0
     workers: int = 3
+    even: bool = False
+    """Each kind of fault as often as any other."""
     only: str = ""
     """Part of the name of the faults that are wanted; empty for all."""
     drain_seconds: float = 120.0
@@ -153,6 +155,8 @@ class Campaign:
         )
         self._killed_workers = faults.killed_workers
         wanted = [each for each in (*faults.all(), *self._arena.faults()) if self._plan.only in each.name]
+        if self._plan.even:
+            wanted = [each._replace(weight=1) for each in wanted]
         storm = Storm(fleet, wanted, self._random, pause_seconds=self._plan.pause_seconds)
         self.report.faults, self.report.left_out = storm.happened, self._arena.left_out
         try:
@@ -207,6 +211,7 @@ class Campaign:
         with engine.connect() as connection:
             audit = Audit(connection, journals, killed_workers=self._killed_workers)
             audit.run()
+            (self._folder / "histories").write_text(audit.histories())
         engine.dispose()
         report = self.report
         report.numbers = {**audit.numbers, **report.numbers}

@@ -55,7 +55,7 @@ class ProcessFaults:
         whole_tree_seconds: float,
         one_host: bool,
     ) -> None:
-        """`one_host`: who takes over can end what a daemon left behind; else each plays a host that fails as a whole."""
+        """`one_host`: who takes over can end what a daemon left; else each one plays a host that fails as a whole."""
         self._fleet = fleet
         self._random = random_
         self._handlers = handlers

@@ -28,3 +28,5 @@ class Judgement(NamedTuple):
     """The connection may be gone: of a COMMIT, nobody knows whether it was done."""
     is_silent: bool = False
     """Time was lost over it: nobody answered."""
+    sticks: bool = False
+    """It would befall this connection again when its cause is gone: the next use makes a new one."""

@@ -92,7 +92,8 @@ def _by_state(error: BaseException, state: str) -> Judgement:
         if beginning in _WAYS_OUT:
             if _WAYS_OUT[beginning] is _REPEAT:
                 return Judgement(Kind.CONTENDED, _REPEAT)
-            return Judgement(Kind.AWAY, _WAYS_OUT[beginning], lost=lost)
+            # Behind an address that moves to the new primary, what is open leads to the old one.
+            return Judgement(Kind.AWAY, _WAYS_OUT[beginning], lost=lost, sticks=_WAYS_OUT[beginning] is _READ_ONLY)
     return Judgement(Kind.WRONG, f"{_first_line(error)} ({_name(error, state)})", lost=lost)
 
 
