@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from jobwarden.store.store import Store
     from jobwarden.store.work import NodeView
 
+_OF_HOST = ("kill level", "connection")
+"""How far a kill of this node reaches, and how it hears of news: by notifications or by looking."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
@@ -48,7 +51,7 @@ class Situation:
 
     def chapters(self) -> Iterator[RenderableType]:
         """The tables for people."""
-        headings = ("daemon", "started", "last beat", "lease", "generation", "busy", "kill level", "state")
+        headings = ("daemon", "host", "started", "last beat", "lease", "generation", "busy", *_OF_HOST, "state")
         yield from _chapter("daemons", headings, map(self._node_row, self.nodes))
         headings = ("daemon", "slot", "pid", "generation", "state", "job", "type", "since")
         yield from _chapter("slots", headings, self._slot_rows())
@@ -91,6 +94,7 @@ class Situation:
             "beat": node.beat,
             "beatAgeSeconds": self._age_seconds(node),
             "leaseSeconds": node.lease_seconds,
+            "silent": self._silent(node),
             "report": node.report,
         }
 
@@ -100,12 +104,13 @@ class Situation:
         state = "silent" if self._silent(node) else "stopping" if report.get("stopping") else "running"
         return (
             node.name,
+            node.host,
             moment(to_datetime(node.started_us)),
             f"{duration(self._age_seconds(node))} ago",
             duration(node.lease_seconds),
             report.get("generation"),
             f"{busy} of {len(slots)}",
-            report.get("kill_level"),
+            *(report.get(name.replace(" ", "_")) for name in _OF_HOST),
             state,
         )
 

@@ -68,8 +68,12 @@ class Loop:
         clock: Clock,
         doorbell: socket.socket | None,
         reload_terms: Callable[[], seen.TermsChanged | None],
+        connection_mode: Callable[[], str],
     ) -> None:
-        """`reload_terms` reads the configuration again; None if that is not valid now."""
+        """`reload_terms` reads the configuration again; None if that is not valid now.
+
+        `connection_mode` says how the store tells of news, for people.
+        """
         self.pool = pool
         self.exit_code = 0
         self._keeper_pid = os.getppid()
@@ -88,6 +92,7 @@ class Loop:
         self._clock = clock
         self._doorbell = doorbell
         self._reload_terms = reload_terms
+        self._connection_mode = connection_mode
         self._selector = selectors.DefaultSelector()
         self._facts: deque[seen.Input] = deque()
         self._entries = Entries()
@@ -156,6 +161,7 @@ class Loop:
         report = {
             **report_of(self.pool, now),
             "kill_level": KILL_LEVEL,
+            "connection": self._connection_mode(),
             "recorded": self.recorded,
             "loop_cpu_ms": self.busy_ns // MILLISECOND_NS,
             "ledger_cpu_ms": self._ledger.busy_ns // MILLISECOND_NS,

@@ -170,6 +170,7 @@ class Service:
             clock=SYSTEM_CLOCK,
             doorbell=self._ears,
             reload_terms=self._reload_terms,
+            connection_mode=lambda: self._store.connection_mode,
         )
         self._deaths = DeathWatch(self._store, lease_seconds=settings.lease_seconds, clock=SYSTEM_CLOCK)
         self._renewing = renewing_threads(

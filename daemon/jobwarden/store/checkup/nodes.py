@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from jobwarden.store.dialects import Dialect
     from jobwarden.store.work import NodeView
 
+_POLLING = "polling: "
+"""How `Dialect.connection_mode` begins where no notification arrives."""
 _LEASES = 2
 """So many without a beat, by wall clocks that may differ a little, and somebody should have freed the node."""
 
@@ -100,6 +102,14 @@ def _told(live: Sequence[NodeView]) -> Iterator[Finding]:
                 f"{view.name} has lost its lease and starts no jobs",
                 why="it could not renew in time, so it has killed its workers; others take over its jobs",
                 do="look at its log for why the database was out of reach; it joins again by itself",
+            )
+        mode = str((view.report or {}).get("connection") or "")
+        if mode.startswith(_POLLING):
+            yield notice(
+                "connection",
+                f"{view.name} looks for news once a second: {mode.removeprefix(_POLLING)}",
+                why="a job waits up to a second before it starts, and an idle daemon asks more; nothing else changes",
+                do="connect daemons straight to PostgreSQL, not by way of a pooler; MariaDB knows no other way",
             )
         if view.version != __version__:
             yield notice(
