@@ -1,9 +1,10 @@
 """PostgreSQL: the claim, in one statement and so in one round trip.
 
 What it relies on: `nearest` merges one limb per type, each in the order of the index job_claim, and is read no further
-than needed. For each of its rows, one at a time, `held` locks the job and looks at its newest version; rows that
-somebody else has locked are passed over. `chosen` is materialized: a plan that ran it twice would lock, and take, more
-than was asked for. `own` is locked against being buried and evaluated before anything is chosen.
+than needed. For each of its rows, one at a time, `held` finds the job by its id (`+ 0` hides the other indexes), locks
+it and looks at its newest version; rows that somebody else has locked are passed over. `chosen` is materialized: a plan
+that ran it twice would lock, and take, more than was asked for. `own` is locked against being buried and evaluated
+before anything is chosen.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ chosen AS MATERIALIZED (
     SELECT held.id, nearest.claim_rank, nearest.due_at, nearest.place
     FROM (SELECT * FROM ({nearest}) AS limbs ORDER BY claim_rank, due_at, id) AS nearest
     CROSS JOIN LATERAL (
-        SELECT job.id FROM job WHERE job.id = nearest.id AND job.ready = 1 AND job.job_type = nearest.job_type
+        SELECT job.id FROM job WHERE job.id = nearest.id AND job.ready + 0 = 1 AND job.job_type = nearest.job_type
         FOR NO KEY UPDATE SKIP LOCKED) AS held
     WHERE EXISTS (SELECT FROM own)
     ORDER BY nearest.claim_rank, nearest.due_at, nearest.id LIMIT CAST(:limit AS bigint)),
@@ -129,5 +130,5 @@ RECORD_PROCESSING = f"""
 INSERT INTO event (type, job_id, fence, attempt, node_id, node_name, at)
 SELECT 'processing', id, fence, attempts, node_id, locked_by, {NOW}
 FROM job WHERE status = 'processing' AND node_id = CAST(:node_id AS text) AND claim_batch = CAST(:batch AS text)
-ORDER BY id
+ORDER BY id + 0
 """

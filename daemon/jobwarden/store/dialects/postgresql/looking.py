@@ -9,12 +9,13 @@ from __future__ import annotations
 from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS, DEFAULT_RETRY_DELAY_SECONDS
 from jobwarden.store.dialects.postgresql.sets import IDS, NOW, microseconds
 
-# Events are numbered before they are committed: while anything is open, the number says what is open.
+# What is committed, not what is numbered: the newest event that is seen, and, for one that comes in behind it, the
+# newest that nothing can come in before any more.
 _VERSION = """
-(SELECT last_value FROM event_id_seq)
-    + coalesce((SELECT CAST(sum(extract(epoch FROM updated_at) * 1000) AS bigint) FROM control), 0)
-    + (SELECT CASE WHEN pg_snapshot_xmin(seen) = pg_snapshot_xmax(seen) THEN 0 ELSE hashtext(CAST(seen AS text)) END
-       FROM pg_current_snapshot() AS seen)
+(SELECT coalesce(max(id), 0) FROM event)
+    + (SELECT coalesce(max(xid), 0) FROM event
+       WHERE xid < CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint))
+    + (SELECT coalesce(CAST(sum(extract(epoch FROM updated_at) * 1000) AS bigint), 0) FROM control)
 """
 VERSION = f"SELECT {_VERSION}"
 
