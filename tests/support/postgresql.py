@@ -151,7 +151,7 @@ class PostgreSQL:
         passwords = self.socket_dir / "password"
         passwords.write_text(self.password)
         if os.geteuid() == 0:
-            uid, gid = _servant()
+            uid, gid = servant()
             os.chown(self.socket_dir, uid, gid)
             os.chown(passwords, uid, gid)
         command = [str(_programs() / "initdb"), "-D", str(self._data), "-U", _USER, "--pwfile", str(passwords)]
@@ -192,12 +192,12 @@ _SURROUNDINGS = {"PATH": os.defpath, "LC_ALL": "C"}
 
 def _launching(command: list[str]) -> list[str]:
     """A command that becomes `command`, as a user that may run a server, and dies with this thread."""
-    uid, gid = _servant()
+    uid, gid = servant()
     told = map(str, (os.getpid(), uid, gid, int(signal.SIGQUIT)))
     return [sys.executable, "-I", "-S", launched.__file__, *told, *command]
 
 
-def _servant() -> tuple[int, int]:
+def servant() -> tuple[int, int]:
     """Whom the server runs as: us, or nobody if we are root, as which it refuses to run."""
     if os.geteuid() != 0:
         return os.geteuid(), os.getegid()

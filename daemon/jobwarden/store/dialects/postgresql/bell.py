@@ -97,6 +97,8 @@ class NotifyBell:
     def forget(self) -> None:
         """In a fork: the thread is not here, and what it held is the parent's."""
         ringer = self._ringer
+        for _kind, ours in self._listeners.values():
+            ours.close()
         self._lock, self._orders, self._ringer, self._listeners = threading.Lock(), None, None, {}
         if ringer is not None:
             _inherited.append(ringer)

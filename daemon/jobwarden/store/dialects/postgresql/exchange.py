@@ -81,8 +81,8 @@ class Exchange:
             words += [f'UNLISTEN "{channel}"' for channel in self._heard if channel not in wanted]
             self._say(words)
         self._heard = wanted
-        self._orders.know(frozenset(wanted.values()))
         self._orders.pass_on([wanted[channel] for channel in news])  # what was rung before the server knew of us
+        self._orders.know(frozenset(wanted.values()))
 
     def _ring_what_is_owed(self) -> None:
         now_ns = SYSTEM_CLOCK.monotonic_ns()

@@ -31,8 +31,7 @@ class Orders:
     """One per ringer. The bell calls `owe` to `close`, the ringer the rest."""
 
     def __init__(self) -> None:
-        self.mode = UNTESTED
-        """How this process hears of changes."""
+        self._mode = UNTESTED
         self._changed = threading.Condition()
         self._owed: set[str] = set()
         self._served: dict[str, set[socket.socket]] = {}
@@ -43,6 +42,12 @@ class Orders:
         self._over = False
         self._busy_ns = SYSTEM_CLOCK.monotonic_ns()
         self._wake, self._woken = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+
+    @property
+    def mode(self) -> str:
+        """How this process hears of changes; whoever listens has been woken since it changed."""
+        with self._changed:
+            return self._mode
 
     @property
     def are_taken(self) -> bool:
@@ -133,9 +138,10 @@ class Orders:
 
     def become(self, mode: str) -> None:
         """Whoever listens looks how long he may sleep from now on, and for what he may have missed."""
-        if self.mode != mode:
-            self.mode = mode
-            self.pass_on(self.wanted())
+        with self._changed:
+            if self._mode != mode:
+                self._mode = mode
+                self.pass_on(self.wanted())
 
     def pass_on(self, kinds: Iterable[str]) -> None:
         """Wake who listens for these."""
