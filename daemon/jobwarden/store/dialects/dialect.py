@@ -44,9 +44,11 @@ class Dialect(Protocol):
     def feed_key(self) -> Sequence[ColumnElement[int]]:
         """Columns of `event` in whose order a follower reads; an event of a later commit is never before them."""
 
-    @property
-    def feed_settled(self) -> ColumnElement[bool] | None:
-        """Which events may be handed out: those that no open transaction can still put another one before."""
+    def feed_settled(self, after: Sequence[int] | None) -> ColumnElement[bool] | None:
+        """Which events after this place (None: of the newest) may be handed out now; None for all that are there.
+
+        Those that no open transaction can still put another one before. Asked before each reading.
+        """
 
     def begin(self, connection: Connection, *, writing: bool) -> None:
         """Begin a transaction: one that may write from its first statement on, or one that sees a single state."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, or_, select
 
 from jobwarden.jobs.history import FeedEvent
+from jobwarden.store.failures import store_errors
 from jobwarden.store.people import cursors
 from jobwarden.store.people.reading import event_of
 from jobwarden.store.schema import event, job
@@ -32,7 +33,6 @@ class Feed:
     def __init__(self, access: Access) -> None:
         self._access = access
         self._key = access.dialect.feed_key
-        self._settled = access.dialect.feed_settled
 
     def after(self, cursor: str | None, *, limit: int = 500) -> list[FeedEvent]:
         """The next events after `cursor`, oldest first, at most `limit`; empty when there are none yet.
@@ -45,22 +45,26 @@ class Feed:
         places = [column.label(f"place_{number}") for number, column in enumerate(self._key)]
         query = select(event, job.c.job_type, *places).outerjoin_from(event, job, job.c.id == event.c.job_id)
         query = query.order_by(*self._key).limit(limit)
+        place = [0] * len(self._key)
         if cursor is not None:
             place = cursors.decode(cursor, kind=_KIND, length=len(self._key))
             query = query.where(_beyond(self._key, place))
-        if self._settled is not None:
-            query = query.where(self._settled)
+        query = query.where(*self._settled(place))
         with self._access.reading() as connection:
             return [self._event(row) for row in connection.execute(query).mappings()]
 
     def now(self) -> str:
         """The cursor of this moment: after all events that are committed now."""
         newest = select(*self._key).order_by(*(column.desc() for column in self._key)).limit(1)
-        if self._settled is not None:
-            newest = newest.where(self._settled)
+        newest = newest.where(*self._settled(None))
         with self._access.reading() as connection:
             row = connection.execute(newest).first()
         return cursors.encode(_KIND, [0] * len(self._key) if row is None else list(row))
+
+    def _settled(self, after: list[int] | None) -> list[ColumnElement[bool]]:
+        with store_errors(self._access.dialect.url_shown):
+            settled = self._access.dialect.feed_settled(after)
+        return [] if settled is None else [settled]
 
     def _event(self, row: RowMapping) -> FeedEvent:
         place = [row[f"place_{number}"] for number in range(len(self._key))]

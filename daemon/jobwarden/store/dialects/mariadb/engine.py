@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 
 from jobwarden.errors import InvalidJobError, InvalidSettingsError, StoreUnavailableError
+from jobwarden.store import schema
 from jobwarden.store.dialects.mariadb import checkup
-from jobwarden.store.dialects.mariadb.feed import FEED_KEY, FEED_SETTLED
+from jobwarden.store.dialects.mariadb.feed import FEED_KEY, settled_until
 from jobwarden.store.dialects.mariadb.looking import VERSION
 from jobwarden.store.dialects.mariadb.statements import STATEMENTS
 from jobwarden.store.dialects.mariadb.strangers import refuse_foreign_tables
@@ -22,6 +23,7 @@ from jobwarden.store.forks import watch_engine
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sqlalchemy import ColumnElement
     from sqlalchemy.pool import ConnectionPoolEntry
 
     from jobwarden.findings import Finding
@@ -51,7 +53,6 @@ class MariaDBDialect:
         self.shares_kernel = False
         self.creates_itself = False
         self.feed_key = FEED_KEY
-        self.feed_settled = FEED_SETTLED
         self.watch_seconds = _WATCH_SECONDS
         self.connection_mode = "polling: MariaDB has no notifications"
         self.statements: Statements = STATEMENTS
@@ -59,6 +60,10 @@ class MariaDBDialect:
         self._options = options
         self._url = _with_driver(url, shown=self.url_shown)
         self.engine = self._engine()
+
+    def feed_settled(self, after: Sequence[int] | None) -> ColumnElement[bool]:
+        """Those before the first whose transaction is open, or may be."""
+        return schema.event.c.id <= settled_until(self.engine, None if after is None else after[0])
 
     def begin(self, connection: Connection, *, writing: bool) -> None:
         """The first statement begins it; a reader's then sees the state of that moment."""

@@ -24,6 +24,8 @@ from jobwarden.store.forks import watch_engine
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from sqlalchemy import ColumnElement
+
     from jobwarden.findings import Finding
     from jobwarden.store.checkup.check import Check
     from jobwarden.store.dialects.options import StoreOptions
@@ -54,7 +56,6 @@ class PostgreSQLDialect:
         self.shares_kernel = False
         self.creates_itself = False
         self.feed_key = FEED_KEY
-        self.feed_settled = FEED_SETTLED
         self.statements: Statements = STATEMENTS
         self._url = url.set(drivername="postgresql+psycopg")
         self._creator = Connecting(self._url, options).creator(self._url.get_dialect()())
@@ -62,6 +63,10 @@ class PostgreSQLDialect:
         self._bell = NotifyBell(self)
         self._known: WeakSet[Engine] = WeakSet()
         """Callers' engines that were seen to lead here."""
+
+    def feed_settled(self, after: Sequence[int] | None) -> ColumnElement[bool]:  # noqa: ARG002 - the same everywhere
+        """Those of transactions before the oldest that is open."""
+        return FEED_SETTLED
 
     def begin(self, connection: Connection, *, writing: bool) -> None:
         """READ COMMITTED for writers, who wait for each other's rows; one snapshot for readers."""

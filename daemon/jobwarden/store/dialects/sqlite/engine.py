@@ -54,8 +54,6 @@ class SQLiteDialect:
         self.shares_kernel = True
         self.creates_itself = True
         self.feed_key = (schema.event.c.id,)
-        self.feed_settled = None
-        """There is one writer at a time: ids are given in the order of commits."""
         self.watch_seconds = _WATCH_SECONDS
         self.connection_mode = "doorbell"
         self.statements: Statements = STATEMENTS
@@ -65,6 +63,9 @@ class SQLiteDialect:
         self._refuse_old_library()
         self.engine = self._engine()
         self._longest_seen_bytes = 0
+
+    def feed_settled(self, after: Sequence[int] | None) -> None:
+        """All that are there: with one writer at a time, ids are given in the order of commits."""
 
     def begin(self, connection: Connection, *, writing: bool) -> None:
         """A transaction that reads and later writes fails at once if somebody wrote in between: begin as a writer."""

@@ -26,6 +26,9 @@ def upgrade() -> None:
         case "mariadb":
             for statement in first_mariadb.STATEMENTS:
                 op.execute(statement)
+        case name:
+            message = f"no revision makes a store in {name}"
+            raise NotImplementedError(message)
 
 
 def downgrade() -> None:
