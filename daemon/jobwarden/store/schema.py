@@ -311,6 +311,6 @@ maintenance = Table(
     "maintenance",
     metadata,
     Column("name", String(32), primary_key=True),
-    # Whoever moves it on does this round.
+    # `round`: whoever moves it on does this round. `lanes` is only locked, by whoever adjusts these.
     Column("next_at", Instant, nullable=False),
 )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import Connection, delete, insert, select, text, update
 
+from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store import entries
 from jobwarden.store.claiming import claim_jobs, next_due_us, prepare
 from jobwarden.store.ends import EndWriter, refusals
@@ -24,6 +25,7 @@ from jobwarden.store.gates.lanes import Lanes, adjust
 from jobwarden.store.gates.tokens import return_for, tokens_of
 from jobwarden.store.keeping.rounds import win_round
 from jobwarden.store.people.changing import obey_wishes
+from jobwarden.store.row_locks import lock_jobs
 from jobwarden.store.schema import job, node
 from jobwarden.store.transactions import transaction
 from jobwarden.store.work import NodeStart, Receipts, Wish, Work
@@ -132,6 +134,7 @@ class Writer:
         with self._transaction():
             self._write_report(work)
             self._publish_types(work)
+            self._lock_jobs(work)
             self._write_progress(work, receipts)
             self._write_prolongs(work)
             self._write_ends(work, receipts, touched, one_by_one=one_by_one)
@@ -147,6 +150,15 @@ class Writer:
                 receipts.claimed, receipts.held_back = taken
             self._look(work, receipts)
         return receipts
+
+    def _lock_jobs(self, work: Work) -> None:
+        """Each statement locks its jobs in order; where there are several, all of them are locked before, in order."""
+        completed = [ending for ending in work.endings if ending.status is JobStatus.COMPLETED]
+        others = len(work.endings) - len(completed)
+        kinds = [bool(each) for each in (work.progress, completed, others, work.give_backs)]
+        if sum(kinds) > 1 and not self._dialect.shares_kernel:
+            touched = {entry.job_id for some in (work.progress, work.endings, work.give_backs) for entry in some}
+            lock_jobs(self._connection, sorted(touched))
 
     def _write_progress(self, work: Work, receipts: Receipts) -> None:
         """Before the ends: a job that completes in the same transaction keeps its last progress event."""

@@ -2,7 +2,7 @@
 
 The claim knows nothing of this: it takes what is ready. Claiming moves a job from ready to running and leaves the
 sum of both as it was, so the limit is exact, and nothing that could leak is counted. Running jobs are never touched.
-All rows of `control` are locked while lanes are adjusted; nothing waits for a row of `job` from then on.
+One row is locked by whoever adjusts lanes or changes controls; nothing waits for a row of `job` from then on.
 What is not due waits for its time first, and a job of a paused type waits outside: neither takes a place.
 
 Next is who has the lowest (claim_rank, due_at, id). A job may stand in two lanes, that of its type and that of its
@@ -12,17 +12,18 @@ waiters of a lane, and `MOST_FULL` full other lanes, are looked past in one go, 
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, not_, or_, select, text, update
+from sqlalchemy import ColumnElement, Select, and_, insert, not_, or_, select, text, update
+from sqlalchemy.exc import IntegrityError
 
 from jobwarden.jobs.control import EVERYTHING
 from jobwarden.store.gates.limits import GROUP, TYPE, Lane, Limits, read_limits
 from jobwarden.store.gates.occupancy import Occupancy
 from jobwarden.store.matching import chunks
 from jobwarden.store.row_locks import lock_idle_jobs
-from jobwarden.store.schema import control, job
+from jobwarden.store.schema import job, maintenance
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -43,7 +44,8 @@ _GATED = text("gate = 'lane'")
 _GATED_IN_GROUP = text("gate = 'lane' AND group_id IS NOT NULL")
 _GROUPED = text("group_id IS NOT NULL AND (ready = 1 OR status = 'processing')")
 _ORDER = (job.c.claim_rank, job.c.due_at, job.c.id)
-_LOCK = select(control.c.name).order_by(control.c.scope, control.c.name).with_for_update()
+_NAME = "lanes"
+_LOCK = select(maintenance.c.name).where(maintenance.c.name == _NAME).with_for_update()
 
 _WITHDRAW: dict[str, object] = {"ready": None, "gate": "lane"}
 _ADMIT: dict[str, object] = {"ready": 1, "gate": None}
@@ -74,7 +76,8 @@ class Lanes:
     @classmethod
     def lock(cls, connection: Connection) -> Lanes:
         """Lock them until this transaction ends, so that nobody else counts or changes them, then read them."""
-        connection.execute(_LOCK)
+        if connection.execute(_LOCK).first() is None:
+            _make_lock(connection)
         return cls.load(connection)
 
     @property
@@ -167,6 +170,13 @@ class Lanes:
 
 NO_LANES = Lanes(Limits())
 """For a store without controls."""
+
+
+def _make_lock(connection: Connection) -> None:
+    """A row of its own: those of `control` come and go, and whoever locked them twice could meet others crosswise."""
+    with suppress(IntegrityError), connection.begin_nested():
+        connection.execute(insert(maintenance), {"name": _NAME, "next_at": 0})
+    connection.execute(_LOCK)
 
 
 def adjust(connection: Connection, touched: Collection[Place], *, now_us: int) -> int:

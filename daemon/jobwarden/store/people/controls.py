@@ -10,7 +10,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import ColumnElement, RowMapping, and_, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
 from jobwarden.clock import to_datetime
 from jobwarden.errors import InvalidJobError
@@ -238,19 +237,13 @@ def _key(kind: ControlScope, name: str) -> ColumnElement[bool]:
 
 
 def _row(connection: Connection, kind: ControlScope, name: str) -> RowMapping | None:
-    return connection.execute(select(control).where(_key(kind, name)).with_for_update()).mappings().first()
+    return connection.execute(select(control).where(_key(kind, name))).mappings().first()
 
 
 def _put(connection: Connection, kind: ControlScope, name: str, values: dict[str, Any], *, now_us: int) -> None:
     values = {**values, "updated_at": now_us}
-    changed = update(control).where(_key(kind, name)).values(values)
-    if connection.execute(changed).rowcount:
-        return
-    try:
-        with connection.begin_nested():
-            connection.execute(insert(control).values(scope=str(kind), name=name, **values))
-    except IntegrityError:  # somebody else has just made it
-        connection.execute(changed)
+    if not connection.execute(update(control).where(_key(kind, name)).values(values)).rowcount:
+        connection.execute(insert(control).values(scope=str(kind), name=name, **values))
 
 
 def _shown(connection: Connection, kind: ControlScope, name: str, *, now_us: int) -> Control:
