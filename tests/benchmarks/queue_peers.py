@@ -11,6 +11,7 @@ import asyncio
 import json
 import sys
 from importlib.util import find_spec
+from typing import Any
 
 from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
 
@@ -24,7 +25,7 @@ def missing(peer: str) -> list[str]:
     return [name for name in NEEDED[peer] if find_spec(name) is None]
 
 
-def payload(number: int) -> dict[str, object]:
+def payload(number: int) -> dict[str, Any]:
     """As `measuring.noop_jobs`."""
     return {"n": number, "text": "x" * 64}
 
@@ -72,7 +73,9 @@ async def drain_pgqueuer(host: str, port: int, database: str, jobs: int, batch: 
         json.loads(job.payload or b"null")
 
     for first in range(0, jobs, _CHUNK):
-        payloads = [json.dumps(payload(number)).encode() for number in range(first, min(first + _CHUNK, jobs))]
+        payloads: list[bytes | None] = [
+            json.dumps(payload(number)).encode() for number in range(first, min(first + _CHUNK, jobs))
+        ]
         await queries.enqueue(["noop"] * len(payloads), payloads, [0] * len(payloads))
     began = SYSTEM_CLOCK.monotonic_ns()
     await manager.run(batch_size=batch, mode=QueueExecutionMode.drain)
