@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from jobwarden.store import forks
 from jobwarden.store.entries import storable
 from jobwarden.store.failures import store_errors
-from jobwarden.store.forks import watch_lasting
 from jobwarden.store.work import Seen, Wish
 
 if TYPE_CHECKING:
@@ -37,12 +37,15 @@ class Pulse:
     def renew(self, node_id: str, *, report: str | None, now_us: int) -> Seen:
         """Raise the node's beat and look around. Raises StoreError; whether the beat was raised is then unknown."""
         given: dict[str, object] = {"node_id": node_id, "report": storable(report), "now": now_us}
+        forks.enter()
         try:
             with store_errors(self._where):
                 return self._seen(given)
         except BaseException:
             self.close()
             raise
+        finally:
+            forks.leave()
 
     def close(self) -> None:
         """Let go of the connection; the next renewal makes a new one."""
@@ -53,12 +56,13 @@ class Pulse:
 
     def _seen(self, given: dict[str, object]) -> Seen:
         if self._connection is None:
-            self._connection = watch_lasting(self._dialect.engine.connect())
+            self._connection = forks.watch_lasting(self._dialect.engine.connect())
             self._connection = self._connection.execution_options(isolation_level="AUTOCOMMIT")
         *firsts, last = self._dialect.statements.renew
         for statement in firsts:
             self._connection.execute(statement, given)
         alive, nodes, wishes, processing, due, expires, version = self._connection.execute(last, given).one()
+        self._connection.commit()  # for SQLAlchemy: what looks like a transaction would not be closed before a fork
         return Seen(
             alive=bool(alive),
             nodes=_decode_nodes(nodes),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from jobwarden import events
 from jobwarden.clock import MILLISECOND_NS, SECOND_NS, SECOND_US
-from jobwarden.errors import StoreError
+from jobwarden.errors import StoreContendedError, StoreError
 from jobwarden.store.work import Claim, Receipts, Work
 from jobwarden.supervisor.entries import Entries
 from jobwarden.supervisor.gathering import Gathering
@@ -214,13 +214,15 @@ class Ledger(threading.Thread):
                 self._mailbox.post(Rang())
             if entries.rejoin:
                 self._rejoin(writer)
+                entries.rejoin = False
             if entries.reconcile:
                 # After Claimed was posted, see `_heed`.
                 self._mailbox.post(Processing(writer.processing_of(self._membership.node_id)))
             if self.commits % _CHECKPOINT_EVERY == 0:
                 writer.checkpoint_if_long()
         except StoreError as error:
-            self._keep(Entries(reconcile=entries.reconcile, rejoin=entries.rejoin), error)
+            self._kept.absorb(Entries(reconcile=entries.reconcile, rejoin=entries.rejoin))
+            self._keep(self._kept, error)
 
     def _rejoin(self, writer: Writer) -> None:
         """Everything of the old name is written: from now on there is a new one, which serves the same types."""
@@ -247,8 +249,11 @@ class Ledger(threading.Thread):
         )
 
     def _keep(self, entries: Entries, error: StoreError) -> None:
-        """Nobody knows what was committed; outcomes are repeated (idempotent), a claim is not."""
-        if self._away_since_ns is None:
+        """Nobody knows what was committed; outcomes are repeated (idempotent), a claim is not.
+
+        Whoever lost a deadlock tries again at once, and nobody is told: the store is there.
+        """
+        if self._away_since_ns is None and not isinstance(error, StoreContendedError):
             self._away_since_ns = self._clock.monotonic_ns()
             events.emit(events.StoreAway(problem=str(error)))
         if entries.claim:

@@ -60,7 +60,7 @@ _SWITCH_SECONDS = 0.0002
 """Longer switch intervals starve the ledger beside a busy loop (R17)."""
 _LONGEST_PERIOD_SECONDS = 5.0
 """Between two rounds of maintenance, however long the lease."""
-_QUIET_SECONDS = 60.0
+_QUIET_SECONDS = 120.0
 """Between two rounds on a server while nothing happens there."""
 _LAST_WRITES_SECONDS, _LAST_LINES_SECONDS = 30.0, 2.0
 
