@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import pytest
@@ -16,6 +16,7 @@ from jobwarden.store.writer import Writer
 from jobwarden.supervisor.maintenance import Maintenance
 
 PERIOD_SECONDS = 3.0
+QUIET_SECONDS = 120.0
 BATCH_NS = 5 * MILLISECOND_NS
 RULES = Rules(retention=Retention(completed_days=7, ended_days=30), starvation_seconds=300)
 AWAY = StoreUnavailableError("sqlite:///jobs.db", "locked")
@@ -66,10 +67,12 @@ class PlayedWriter:
 class Stage:
     """Maintenance with a played writer, on a clock set by hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet_seconds: float | None = None) -> None:
         self.clock = HandClock()
         self.writer = PlayedWriter(self.clock)
-        self.maintenance = Maintenance(RULES, period_seconds=PERIOD_SECONDS, clock=self.clock)
+        self.maintenance = Maintenance(
+            RULES, period_seconds=PERIOD_SECONDS, clock=self.clock, quiet_seconds=quiet_seconds
+        )
 
     def turn(self) -> bool:
         return self.maintenance.turn(cast("Writer", self.writer))
@@ -81,6 +84,14 @@ class Stage:
 @pytest.fixture
 def stage() -> Stage:
     return Stage()
+
+
+@pytest.fixture
+def quiet() -> Stage:
+    """On a server, where nothing has happened since its first question."""
+    stage = Stage(quiet_seconds=QUIET_SECONDS)
+    stage.turn()
+    return stage
 
 
 @pytest.fixture
@@ -186,3 +197,45 @@ def test_what_fails_again_after_it_went_well_is_told_again(stage: Stage, alerts:
             stage.pass_time(0.1)
         stage.pass_time(PERIOD_SECONDS)
     assert len(alerts) == 2
+
+
+def test_while_nothing_stirs_it_asks_seldom(quiet: Stage) -> None:
+    """Each question is a round trip; what follows from a moment in time is known by that moment."""
+    assert quiet.maintenance.idle_seconds() == QUIET_SECONDS
+    quiet.pass_time(QUIET_SECONDS - 1)
+    quiet.turn()
+    assert quiet.writer.asked == 1
+    quiet.pass_time(1)
+    quiet.turn()
+    assert quiet.writer.asked == 2
+
+
+@pytest.mark.parametrize("stir", [Maintenance.stir, lambda maintenance: maintenance.ended(1)], ids=["seen", "ended"])
+def test_when_something_stirs_it_asks_in_the_usual_period(quiet: Stage, stir: Callable[[Maintenance], None]) -> None:
+    """Once for what has happened; then it is quiet again."""
+    stir(quiet.maintenance)
+    assert quiet.maintenance.idle_seconds() == PERIOD_SECONDS
+    quiet.pass_time(PERIOD_SECONDS)
+    quiet.turn()
+    assert (quiet.writer.asked, quiet.maintenance.idle_seconds()) == (2, QUIET_SECONDS)
+
+
+@pytest.mark.parametrize("batches", [[400], [LookupError("odd"), 0]], ids=["found something", "failed"])
+def test_a_round_that_may_have_left_something_is_followed_by_another(
+    quiet: Stage, batches: list[int | Exception]
+) -> None:
+    """A backlog goes on period by period, and what failed is tried again as soon."""
+    quiet.writer.wins, quiet.writer.batches = [True], batches
+    quiet.pass_time(QUIET_SECONDS)
+    while quiet.writer.asked == 1 or quiet.writer.batches:
+        quiet.turn()
+        quiet.pass_time(0.1)
+    assert quiet.maintenance.idle_seconds() < PERIOD_SECONDS
+
+
+def test_a_question_that_failed_comes_again_in_the_usual_period(quiet: Stage) -> None:
+    """The store was away; that is no quiet."""
+    quiet.writer.wins = [AWAY]
+    quiet.pass_time(QUIET_SECONDS)
+    quiet.turn()
+    assert quiet.maintenance.idle_seconds() == PERIOD_SECONDS

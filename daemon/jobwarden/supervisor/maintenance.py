@@ -75,6 +75,7 @@ class Maintenance:
         try:
             return self._work(writer)
         except StoreError:  # the ledger says so, with its own next write
+            self._stirred = True
             self._rounds.abandon()
             self._rest_until_asked_again()
             return False
@@ -126,9 +127,10 @@ class Maintenance:
 
     def _close(self) -> None:
         """Of a round that has taken its period, the rest comes with the next one, whose first duties are due."""
+        now_us, done = self._clock.now_us(), self._rounds.done
+        self._stirred |= bool(done or self._failed) or not self._rounds.is_over()
         self._rounds.abandon()
         self._problems, self._failed = self._failed, {}
-        now_us, done = self._clock.now_us(), self._rounds.done
         if done or self.summary is None:
             self.summary = {"done": done, "done_at_us": now_us}
         self.summary = {**self.summary, "at_us": now_us}
