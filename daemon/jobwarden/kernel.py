@@ -25,7 +25,9 @@ def adopt_orphans() -> None:
 
 def can_adopt_orphans() -> bool:
     """Whether this kernel knows child subreapers; changes nothing."""
-    return _libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(ctypes.c_int()), 0, 0, 0) == 0
+    answer = ctypes.c_int()
+    failed: int = _libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0)
+    return not failed
 
 
 def hide_memory() -> None:

@@ -22,6 +22,7 @@ import pytest
 from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
 from jobwarden.jobs import JobOptions, TypeTerms, complete
 from jobwarden.store import Claim, NodeStart, Store, Work, Writer, open_store
+from jobwarden.version import __version__
 from tests.benchmarks.measuring import Daemon, completed, noop_jobs, print_table, seconds_since
 from tests.support.postgresql import PostgreSQL
 
@@ -111,7 +112,7 @@ class Claimer:
             state_dir="s",
             lease_seconds=3_600.0,
             doorbell=None,
-            version="1",
+            version=__version__,
         )
         self._writer.register(start, now_us=SYSTEM_CLOCK.now_us())
 

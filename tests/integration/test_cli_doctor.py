@@ -7,7 +7,8 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,17 @@ def played(database: Path) -> None:
     """A node that is registered and has taken the job; it holds no lock file, so its beat speaks for it."""
     with PlayedNode(f"sqlite:///{database}") as node:
         node.take_one()
+
+
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A database in a folder that everybody may enter: pytest shuts its own ones, again with each session."""
+    with tempfile.TemporaryDirectory(prefix="jw-shared-") as folder:
+        Path(folder).chmod(0o755)
+        monkeypatch.chdir(folder)
+        with Client(f"sqlite:///{folder}/jobs.db") as client:
+            client.add_job("digest")
+        yield Path(folder) / "jobs.db"
 
 
 def examined(shell: Shell, *words: str, code: int = 0) -> list[Finding]:
@@ -128,24 +140,42 @@ def test_a_missing_folder_is_a_problem(tmp_path: Path, capsys: pytest.CaptureFix
     assert told["what"] == f"the folder {tmp_path}/no does not exist"
 
 
-def test_a_file_that_may_not_be_written_is_a_problem(shell: Shell, database: Path, tmp_path: Path) -> None:
-    """It is named, with the user who tried; what else there is to see still appears."""
-    for folder in tmp_path.parents:
-        if folder.stat().st_uid == os.geteuid() and not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o011)
-    database.chmod(0o400)
-    with without_roots_rights(str(tmp_path)):
-        found = examined(shell, code=1)
+def test_a_file_that_may_not_be_written_is_a_problem(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is named; what else there is to see still appears."""
+    shared.chmod(0o400)
+    with without_roots_rights(str(shared.parent)):
+        found = examined(Shell(f"sqlite:///{shared}", capsys), code=1)
     told = one(found, "rights")
     assert told["severity"] == "problem"
-    assert str(database) in told["what"]
+    assert str(shared) in told["what"]
     assert {"kernel", "file-system", "sqlite-version"} <= subjects(found)
+
+
+def test_a_folder_that_may_not_be_entered_is_a_problem(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """There is no traceback where not even a look is allowed."""
+    inner = shared.parent / "inner"
+    inner.mkdir(mode=0o700)
+    shared.rename(inner / "jobs.db")
+    with without_roots_rights(str(shared.parent)):
+        found = examined(Shell(f"sqlite:///{inner}/jobs.db", capsys), code=1)
+    assert one(found, "place")["what"] == f"{inner}/jobs.db: Permission denied"
+    assert {"kernel", "database"} <= subjects(found)
 
 
 def test_a_file_that_everybody_may_read_is_a_notice(shell: Shell, database: Path) -> None:
     """Payloads are nobody else's business."""
     database.chmod(0o644)
     assert one(examined(shell), "rights")["do"] == f"chmod o-rwx '{database}'"
+
+
+def test_folders_that_may_not_be_used_are_a_notice(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The file may be written, but no daemon can be rung."""
+    shared.chmod(0o666)
+    bell = shared.with_name(f"{shared.name}.doorbell")
+    bell.mkdir(mode=0o700, exist_ok=True)
+    with without_roots_rights(str(shared.parent)):
+        found = examined(Shell(f"sqlite:///{shared}", capsys))
+    assert any(each["what"].startswith(f"{bell} cannot be used by ") for each in found)
 
 
 def test_an_old_schema_is_a_problem_and_stays(shell: Shell, database: Path) -> None:

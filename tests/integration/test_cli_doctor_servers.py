@@ -21,7 +21,8 @@ from jobwarden.store import open_store
 from jobwarden.store.dialects.postgresql.index_health import is_swollen
 from jobwarden.store.dialects.postgresql.snapshots import OLD_SECONDS, OLD_TRANSACTIONS, is_old, severity_of
 from jobwarden.store.dialects.postgresql.table_health import is_late
-from tests.support import mariadb, postgresql
+from tests.support import mariadb, pgbouncer, postgresql
+from tests.support.pgbouncer import PgBouncer
 from tests.support.played_node import NAME, PlayedNode
 from tests.support.postgresql import PostgreSQL
 from tests.support.shell import Shell
@@ -264,6 +265,15 @@ def test_few_free_connections_are_a_warning(own_url: str, capsys: pytest.Capture
     (told,) = of(examined(Shell(own_url, capsys)), "connections")
     assert told["severity"] == "warning"
     assert told["what"].startswith("1 of 9 connections are taken, 1 of them by jobwarden")
+
+
+def test_a_pooler_is_told(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A real PgBouncer that shares connections; everything else is examined through it all the same."""
+    pgbouncer.require()
+    with PgBouncer(postgresql.server(), pool_mode="transaction") as bouncer:
+        found = examined(Shell(bouncer.url(url), capsys))
+    assert whats(found, "pooler") == ["a pooler shares the server's connections between transactions"]
+    assert {"server-version", "snapshot", "schema", "running"} <= {each["subject"] for each in found}
 
 
 def test_another_encoding_is_a_problem(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support import processes
+from tests.support import postgresql, processes
 from tests.support.daemon import clean_environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +22,7 @@ DAEMON = "jobwarden run"
 BY_HAND = "--burst"
 ANYTHING = "…"
 TOUR = ("Five minutes", "Ten minutes more")
+EXAMPLE_URL = "postgresql://jobs@db.example.org/jobs"
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
@@ -79,6 +80,12 @@ class Terminal:
 
 
 @pytest.fixture
+def url() -> str:
+    """An empty database on PostgreSQL; asked for before a terminal, so that the server is no child of its commands."""
+    return postgresql.server().new_database()
+
+
+@pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
     """A terminal in an empty folder; its daemons end in order."""
     folder = tmp_path / "empty"
@@ -106,6 +113,21 @@ def test_the_tour_does_what_it_says(terminal: Terminal) -> None:
                     printed = terminal.type(step.command)
                     assert _fits(printed, step.expected), f"{step.command} printed\n{printed}"
     terminal.type("python -m pytest -q -p no:cacheprovider test_count_words.py")
+
+
+def test_the_way_to_many_hosts_does_what_it_says(url: str, terminal: Terminal) -> None:
+    """The same steps on a real PostgreSQL; only the URL is another one than in the README."""
+    for language, text in _BLOCK.findall(_section("Five minutes")):
+        if language == "python":
+            _write(terminal.folder, text)
+    for language, text in _BLOCK.findall(_section("From one host to ten")):
+        if language == "toml":
+            assert EXAMPLE_URL in text
+            _write(terminal.folder, text.replace(EXAMPLE_URL, url))
+        elif language == "console":
+            for step in _steps(text):
+                printed = terminal.type(step.command)
+                assert _fits(printed, step.expected), f"{step.command} printed\n{printed}"
 
 
 def test_the_configuration_file_is_good_to_start_with(terminal: Terminal) -> None:
@@ -148,7 +170,7 @@ def _section(title: str) -> str:
 
 
 def _write(folder: Path, text: str) -> None:
-    """The first line of a Python block names its file."""
+    """The first line of a block of Python or TOML names its file."""
     path = folder / text.partition("\n")[0].removeprefix("# ")
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")

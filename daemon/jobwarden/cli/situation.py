@@ -51,8 +51,8 @@ class Situation:
 
     def chapters(self) -> Iterator[RenderableType]:
         """The tables for people."""
-        headings = ("daemon", "host", "started", "last beat", "lease", "generation", "busy", *_OF_HOST, "state")
-        yield from _chapter("daemons", headings, map(self._node_row, self.nodes))
+        of_nodes = ("daemon", "host", "started", "last beat", "lease", "generation", "busy", *_OF_HOST, "state")
+        yield from _chapter("daemons", of_nodes, map(self._node_row, self.nodes))
         headings = ("daemon", "slot", "pid", "generation", "state", "job", "type", "since")
         yield from _chapter("slots", headings, self._slot_rows())
         yield from _chapter("running", ("job", "type", "daemon", "since"), map(self._running_row, self.running))

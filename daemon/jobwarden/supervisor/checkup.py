@@ -28,7 +28,11 @@ def examine_host(state_dir: Path) -> Iterator[Finding]:
     """All findings about this host, for a daemon with this state folder."""
     yield from _kernel()
     yield _kill_level()
-    yield from _state(state_dir)
+    try:
+        yield from _state(state_dir)
+    except OSError as error:
+        why = "a daemon with this state folder cannot start"
+        yield problem("state-folder", f"{error.filename}: {error.strerror}", why=why, do="check owners and modes")
 
 
 def _kernel() -> Iterator[Finding]:

@@ -25,7 +25,7 @@ def rounds(connection: Connection, *, now_us: int) -> Iterator[Finding]:
     """Only where a daemon is there to do it."""
     beaten = select(func.max(node.c.beat_at))
     newest_us = connection.execute(beaten).scalar()
-    due = connection.execute(select(func.max(maintenance.c.next_at))).scalar()
+    due = connection.execute(select(func.max(maintenance.c.next_at)).where(maintenance.c.name == "round")).scalar()
     if newest_us is None or due is None or now_us - newest_us > _LATE_US:
         return
     late_us = now_us - due

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def examine(dialect: Dialect, *, clock: Clock, thorough: bool) -> Iterator[Finding]:
     """All findings about this store. `thorough` also reads the whole database."""
-    for finding in dialect.examine_place():
+    for finding in _from_outside(dialect):
         yield finding
         if finding.subject == NO_DATABASE:
             return
@@ -44,6 +44,14 @@ def examine(dialect: Dialect, *, clock: Clock, thorough: bool) -> Iterator[Findi
         yield from _asked(dialect, check)
     if revision.severity == "ok":
         yield from _contents(dialect, clock=clock)
+
+
+def _from_outside(dialect: Dialect) -> Iterator[Finding]:
+    try:
+        yield from dialect.examine_place()
+    except OSError as error:
+        why = "whoever cannot look there cannot open it either"
+        yield problem("place", f"{error.filename}: {error.strerror}", why=why, do="check owners and modes on the way")
 
 
 def _away(dialect: Dialect) -> Finding | None:

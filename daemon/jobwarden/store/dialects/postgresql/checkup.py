@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from jobwarden.findings import Finding
     from jobwarden.store.checkup.check import Check
+    from jobwarden.store.dialects.postgresql.line import Line
 
 OLDEST, OLDEST_NAME = 140_000, "14"
 """The oldest release that its makers still look after."""
@@ -42,6 +43,14 @@ def server(connection: Connection) -> Iterator[Finding]:
         yield warning("server-version", f"PostgreSQL {row.version}", why=why, do=f"update to {OLDEST_NAME} or newer")
     else:
         yield ok("server-version", f"PostgreSQL {row.version}")
+    driver: Line = connection.connection.driver_connection  # type: ignore[assignment]
+    if driver.is_pooled:
+        yield notice(
+            "pooler",
+            "a pooler shares the server's connections between transactions",
+            why="no notification arrives through it, so daemons look for new jobs once a second",
+            do="give daemons a straight connection, or sessions of their own (pool_mode = session)",
+        )
     if row.standby or row.read_only:
         what = "the server is a standby" if row.standby else "transactions are read-only by default"
         why = "nothing can be added, claimed or finished on it"

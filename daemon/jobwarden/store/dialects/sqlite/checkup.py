@@ -63,8 +63,8 @@ def version(found: tuple[int, ...]) -> Finding:
         "sqlite-version",
         f"{told} has the WAL-reset race, which 3.51.3 fixed",
         why="very rarely, a commit during another program's checkpoint damages the database; jobwarden makes no "
-        "automatic checkpoints, and its own ask for the write lock, so that no commit comes in between; "
-        "other programs that open the file make theirs without it",
+        "automatic checkpoints, and its own hold the write lock (unless somebody keeps that for longer than 0.2 s), so "
+        "that no commit comes in between; other programs that open the file make theirs without it",
         do="open the file with nothing else while daemons run, or update SQLite to 3.51.3 or newer (Python's `sqlite3` "
         "uses the system's library, or one built into Python)",
     )

@@ -98,11 +98,24 @@ def rights(path: Path) -> Iterator[Finding]:
         yield problem("rights", f"{names} cannot be written", why=why, do=do)
         return
     yield from _strange_owners(path, sides)
+    yield from _closed_folders(path)
     if path.stat().st_mode & _OTHERS:
         why = "payloads, outputs and what jobs print are open to every user of this host"
         yield notice("rights", f"{path} is open to all users", why=why, do=f"chmod o-rwx '{path}'")
     else:
         yield ok("rights", f"{path} can be written by {user}, and is closed to strangers")
+
+
+def _closed_folders(path: Path) -> Iterator[Finding]:
+    folders = [path.with_name(f"{path.name}.{name}") for name in ("doorbell", "nodes")]
+    barred = [each for each in folders if each.exists() and not _may(each, os.R_OK | os.W_OK | os.X_OK)]
+    if barred:
+        yield notice(
+            "rights",
+            f"{' and '.join(map(str, barred))} cannot be used by {_user(os.geteuid())}",
+            why="a job that is added starts a little later, because no daemon can be rung",
+            do="give the folders the group that shares the database, and chmod g+rwx them",
+        )
 
 
 def _strange_owners(path: Path, sides: list[Path]) -> Iterator[Finding]:
