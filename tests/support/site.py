@@ -111,6 +111,10 @@ class Site:
         (beat,) = [node.beat for node in self.client.store.nodes() if node.node_id == node_id]
         return beat
 
+    def spare(self, pid: int) -> None:
+        """This child is the test's own, as those are that were there before: a server that was started anew."""
+        self._own_children = {*self._own_children, pid}
+
     def is_held(self, job_id: int) -> bool:
         """Whether any process still holds the job's own lock: its handler or whatever that started."""
         with (self.place / f"{job_id}.lock").open("rb") as file:

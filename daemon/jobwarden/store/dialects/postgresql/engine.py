@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 from weakref import WeakSet
 
+import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 
 from jobwarden.errors import InvalidJobError
@@ -121,8 +122,12 @@ class PostgreSQLDialect:
         """There is no place beside it."""
 
     def data_version(self, connection: Connection) -> int:
-        """One statement, outside any transaction."""
-        (version,) = _driver(connection).execute(VERSION).fetchall()[0]
+        """One statement, outside any transaction; the next use of a broken connection makes a new one."""
+        try:
+            (version,) = _driver(connection).execute(VERSION).fetchall()[0]
+        except psycopg.Error:
+            connection.invalidate()
+            raise
         return int(version)
 
     def log_bytes(self) -> int:
