@@ -12,6 +12,7 @@ from jobwarden.store import Store
 
 from .maintaining import maintain, rows
 from .scene import START_US, Scene
+from .sql import engine_of_a_caller
 
 UNKNOWN = 4711
 
@@ -151,14 +152,15 @@ def test_a_batch_that_could_never_run_is_refused_as_a_whole(
     assert len(_batch(scene, *[[] for _ in references], keys=keys)) == len(references)
 
 
-def test_a_refused_job_writes_nothing_in_the_callers_transaction(scene: Scene) -> None:
+def test_a_refused_job_writes_nothing_in_the_callers_transaction(scene: Scene, url: str) -> None:
     """Who catches the error and commits has added nothing, and holds no key."""
-    connection = scene.store._access.dialect.engine.connect()  # noqa: SLF001 - the caller's own
+    engine = engine_of_a_caller(url)
     wrong = JobOptions(job_type="work", idempotency_key="k", depends_on=_after(UNKNOWN))  # type: ignore[arg-type]
-    with connection, connection.begin():
+    with engine.begin() as connection:
         with pytest.raises(InvalidJobError):
             scene.store.add([wrong], now_us=scene.now_us, connection=connection)
         (added,) = scene.store.add([JobOptions(job_type="work")], now_us=scene.now_us, connection=connection)
+    engine.dispose()
     assert [record.id for record in scene.store.find()] == [added]
     assert rows(scene, 'SELECT * FROM "key"') == []
 

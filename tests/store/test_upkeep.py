@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -14,7 +13,7 @@ from sqlalchemy import text
 from jobwarden.clock import SECOND_US
 from jobwarden.errors import InvalidJobError
 from jobwarden.jobs import JobOptions, JobStatus, Outcome
-from jobwarden.store import Store, StoreOptions, Wish, open_store
+from jobwarden.store import StoreOptions, Wish, open_store
 from jobwarden.store.keeping import retention, rounds
 from jobwarden.store.keeping.retention import Retention
 from jobwarden.store.keeping.rounds import BATCH, LONGEST_PERIOD_US, Duty, Rounds
@@ -249,35 +248,54 @@ def test_an_impossible_age_is_refused(scene: Scene, verb: str, value: Any) -> No
 # reclaiming by hand
 
 
+class Nodes:
+    """Who lives and who is dead: by the locks of the nodes' files where there are some, elsewhere by their rows."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._folder = scene.store.side_dir("nodes")
+        self._held: list[int] = []
+
+    def live(self, node: str) -> None:
+        if self._folder is not None:
+            self._held.append(hold_node(lock_path(self._folder, node)))
+
+    def die(self, node: str) -> None:
+        if self._folder is not None:
+            os.close(hold_node(lock_path(self._folder, node)))
+        else:
+            self._scene.writer.remove_node(node)
+
+    def end(self) -> None:
+        for descriptor in self._held:
+            os.close(descriptor)
+
+
 @pytest.fixture
-def nodes(store: Store) -> Path:
-    """Where the nodes' own files are."""
-    folder = store.side_dir("nodes")
-    assert folder is not None
-    return folder
+def nodes(scene: Scene) -> Iterator[Nodes]:
+    made = Nodes(scene)
+    yield made
+    made.end()
 
 
 def _reclaim(scene: Scene, minutes: float = 10) -> Reclaimed:
     return scene.store.upkeep.reclaim_stuck_jobs(minutes, scene.now_us)
 
 
-def test_a_healthy_job_of_a_living_node_is_asked_for_and_never_freed(scene: Scene, nodes: Path) -> None:
+def test_a_healthy_job_of_a_living_node_is_asked_for_and_never_freed(scene: Scene, nodes: Nodes) -> None:
     """The known defect: rescue by age runs a healthy long job twice. Its owner sees the wish."""
-    held = hold_node(lock_path(nodes, NODE))
-    try:
-        job = scene.add_and_claim()
-        scene.pass_seconds(3600)
-        assert _reclaim(scene) == Reclaimed([], [job.id])
-        assert scene.get(job.id).status is JobStatus.PROCESSING
-        assert scene.claim() == []
-        (wish,) = scene.transact(read_wishes=True).wishes
-        reason = "reclaimed by hand: it ran for more than 10 minutes"
-        assert wish == Wish(job.id, job.fence, "requeue", reason)
-        scene.end(job, Outcome.INTERRUPTED, "asked for")
-        assert scene.transact(read_wishes=True).wishes == []
-        assert [each.id for each in scene.claim()] == [job.id]
-    finally:
-        os.close(held)
+    nodes.live(NODE)
+    job = scene.add_and_claim()
+    scene.pass_seconds(3600)
+    assert _reclaim(scene) == Reclaimed([], [job.id])
+    assert scene.get(job.id).status is JobStatus.PROCESSING
+    assert scene.claim() == []
+    (wish,) = scene.transact(read_wishes=True).wishes
+    reason = "reclaimed by hand: it ran for more than 10 minutes"
+    assert wish == Wish(job.id, job.fence, "requeue", reason)
+    scene.end(job, Outcome.INTERRUPTED, "asked for")
+    assert scene.transact(read_wishes=True).wishes == []
+    assert [each.id for each in scene.claim()] == [job.id]
 
 
 def test_a_node_without_a_file_is_not_taken_for_dead(scene: Scene) -> None:
@@ -287,11 +305,11 @@ def test_a_node_without_a_file_is_not_taken_for_dead(scene: Scene) -> None:
     assert _reclaim(scene) == Reclaimed([], [job.id])
 
 
-@pytest.mark.parametrize("how", ["free", "missing"])
-def test_a_dead_nodes_job_is_freed_at_once_with_an_event_and_a_reason(scene: Scene, nodes: Path, how: str) -> None:
+@pytest.mark.parametrize("how", ["dead", "missing"])
+def test_a_dead_nodes_job_is_freed_at_once_with_an_event_and_a_reason(scene: Scene, nodes: Nodes, how: str) -> None:
     """Dead is a free lock, or no row. Lost costs no attempt; the fence rises, so a late result is refused."""
-    os.close(hold_node(lock_path(nodes, NODE)))
     job = scene.add_and_claim()
+    nodes.die(NODE)
     if how == "missing":
         scene.writer.remove_node(NODE)
     scene.pass_seconds(3600)
@@ -330,24 +348,26 @@ def test_a_job_within_its_own_limit_is_not_stuck(scene: Scene) -> None:
     assert _reclaim(scene) == Reclaimed([], [short.id, long.id])
 
 
-def test_a_wish_to_cancel_stands(scene: Scene, nodes: Path) -> None:
+def test_a_wish_to_cancel_stands(scene: Scene, nodes: Nodes) -> None:
     """Reclaiming does not turn it into another run; if the node is dead, it is obeyed."""
     job = scene.add_and_claim()
     scene.store.cancel(job.id, now_us=scene.now_us)
     scene.pass_seconds(3600)
     assert _reclaim(scene) == Reclaimed([], [])
-    os.close(hold_node(lock_path(nodes, NODE)))
+    nodes.die(NODE)
     assert _reclaim(scene) == Reclaimed([job.id], [])
     assert scene.get(job.id).status is JobStatus.CANCELLED
 
 
-def test_what_follows_from_a_reclaimed_job_follows(scene: Scene, nodes: Path) -> None:
+def test_what_follows_from_a_reclaimed_job_follows(scene: Scene, nodes: Nodes) -> None:
     """Lost for the fifth time it is quarantined: that is an end, and its dependents are told."""
-    os.close(hold_node(lock_path(nodes, NODE)))
     job_id = scene.add()
     child = scene.add("unserved", depends_on={"jobIds": [job_id]})
-    for _ in range(5):
-        assert len(scene.claim()) == 1
+    for number in range(5):
+        node = f"node {number}"
+        scene.register(node, NAME)
+        assert len(scene.claim(node=node)) == 1
+        nodes.die(node)
         scene.pass_seconds(3600)
         assert _reclaim(scene).freed == [job_id]
     assert scene.get(job_id).status is JobStatus.FAILED
@@ -355,17 +375,14 @@ def test_what_follows_from_a_reclaimed_job_follows(scene: Scene, nodes: Path) ->
     assert scene.store.counts()["work"] == {"failed": 1}
 
 
-def test_many_stuck_jobs_of_dead_and_living_nodes_are_told_apart(scene: Scene, nodes: Path) -> None:
+def test_many_stuck_jobs_of_dead_and_living_nodes_are_told_apart(scene: Scene, nodes: Nodes) -> None:
     """In batches, each job once."""
-    os.close(hold_node(lock_path(nodes, NODE)))
     scene.register("living", "host:2")
-    held = hold_node(lock_path(nodes, "living"))
-    try:
-        ids = scene.store.add([JobOptions(job_type="work")] * 1200, now_us=scene.now_us)
-        lost = [job.id for job in scene.claim(600)]
-        kept = [job.id for job in scene.claim(600, node="living", name="host:2")]
-        scene.pass_seconds(3600)
-        assert _reclaim(scene) == Reclaimed(lost, kept)
-        assert sorted(lost + kept) == ids
-    finally:
-        os.close(held)
+    nodes.live("living")
+    ids = scene.store.add([JobOptions(job_type="work")] * 1200, now_us=scene.now_us)
+    lost = [job.id for job in scene.claim(600)]
+    kept = [job.id for job in scene.claim(600, node="living", name="host:2")]
+    nodes.die(NODE)
+    scene.pass_seconds(3600)
+    assert _reclaim(scene) == Reclaimed(lost, kept)
+    assert sorted(lost + kept) == ids
