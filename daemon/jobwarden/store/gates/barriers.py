@@ -40,6 +40,14 @@ class Waiting(NamedTuple):
     """JSON array, or null."""
 
 
+class Looked(NamedTuple):
+    """What `look_again` did."""
+
+    number: int
+    touched: set[Place]
+    """As `admit` says."""
+
+
 WAITING = [job.c[name] for name in Waiting._fields]
 
 
@@ -77,8 +85,12 @@ def look_again(
     lanes: Lanes,
     now_us: int,
     most: int | None = MOST_AT_ONCE,
-) -> set[Place]:
-    """Jobs that waited for one of these go on, or wait for another; at most `most` of each 500 of these. As `admit`."""
+) -> Looked:
+    """Jobs that waited for one of these go on, or wait for another; at most `most` of each 500 of these.
+
+    One that somebody else is changing is left to the repair pass: what is locked already may lie behind it.
+    """
+    number = 0
     touched: set[Place] = set()
     for some in chunks(sorted(ended)):
         query = _held().where(barrier.c.waits_for.in_(some)).limit(most)
@@ -86,7 +98,8 @@ def look_again(
         for few in chunks([each.id for each in held]):
             connection.execute(delete(barrier).where(barrier.c.job_id.in_(few)))
         touched |= admit(connection, sql, held, lanes=lanes, now_us=now_us)
-    return touched
+        number += len(held)
+    return Looked(number, touched)
 
 
 def _find(connection: Connection, sql: Statements, wanted: Sequence[tuple[int, str]]) -> dict[int, int]:
@@ -136,7 +149,7 @@ def _hold(connection: Connection, found: dict[int, int]) -> None:
 def _held() -> Any:
     """Jobs that a barrier holds, locked."""
     query = select(*WAITING).select_from(barrier).join(job, job.c.id == barrier.c.job_id)
-    return query.where(text("job.gate = 'tags'")).order_by(job.c.id).with_for_update(of=job)
+    return query.where(text("job.gate = 'tags'")).order_by(job.c.id).with_for_update(of=job, skip_locked=True)
 
 
 def _all(connection: Connection, query: Any) -> list[Waiting]:

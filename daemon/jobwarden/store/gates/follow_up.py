@@ -60,7 +60,7 @@ def follow_up(
     settled = edges.settle(connection, sql, ended, lanes=lanes, now_us=now_us)
     touched |= settled.touched
     over = [*ended, *settled.ended]
-    touched |= barriers.look_again(connection, sql, over, lanes=lanes, now_us=now_us)
+    touched |= barriers.look_again(connection, sql, over, lanes=lanes, now_us=now_us).touched
     if not lanes.empty:
         touched |= places_of(connection, list(ended))
 

@@ -52,7 +52,8 @@ def settle_edges(
     for _ in range(MOST_LEVELS):
         settled = edges.settle(connection, sql, over, lanes=lanes, now_us=now_us, most=limit - number)
         number, over = number + settled.edges, settled.ended
-        touched |= settled.touched | barriers.look_again(connection, sql, over, lanes=lanes, now_us=now_us)
+        touched |= settled.touched
+        touched |= barriers.look_again(connection, sql, over, lanes=lanes, now_us=now_us).touched
         if not over or number >= limit:
             break
     adjust(connection, touched, now_us=now_us)
@@ -65,11 +66,11 @@ def open_barriers(connection: Connection, sql: Statements, *, after_id: int, str
     held = select(barrier.c.waits_for.label("id")).join_from(barrier, holder, holder.c.id == barrier.c.job_id)
     awaited = held.where(holder.c.gate == "tags", barrier.c.waits_for > after_id)
     over, end = _over(connection, awaited, stretch)
-    if over:
-        lanes = Lanes.load(connection)
-        touched = barriers.look_again(connection, sql, over, lanes=lanes, now_us=now_us)
-        adjust(connection, touched, now_us=now_us)
-    return Walk(len(over), end)
+    if not over:
+        return Walk(0, end)
+    looked = barriers.look_again(connection, sql, over, lanes=Lanes.load(connection), now_us=now_us)
+    adjust(connection, looked.touched, now_us=now_us)
+    return Walk(looked.number, end)
 
 
 def _over(connection: Connection, awaited: Select[Any], stretch: int) -> tuple[Sequence[int], int]:

@@ -87,7 +87,8 @@ def edit_jobs(
             edited += [each.id for each in jobs]
             touched.update(_touched(jobs, changes))
         if "tags" in changes.model_fields_set:
-            touched.update(look_again(connection, sql, edited, lanes=lanes, now_us=now_us, most=None))
+            looked = look_again(connection, sql, edited, lanes=lanes, now_us=now_us, most=None)
+            touched.update(looked.touched)
     return edited
 
 
