@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -162,7 +163,8 @@ def _objects(connection: Connection) -> dict[str, Any]:
         for each in inspector.get_indexes(name):
             found[str(each["name"])] = set(each["column_names"])
             conditions = {name: str(value) for name, value in each.get("dialect_options", {}).items()}
-            found[f"condition of {each['name']}"] = conditions.get(f"{connection.dialect.name}_where")
+            condition = conditions.get(f"{connection.dialect.name}_where", "")
+            found[f"condition of {each['name']}"] = re.sub(r"::text|[()]", "", condition)
     return found
 
 
