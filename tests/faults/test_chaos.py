@@ -19,7 +19,7 @@ def test_whatever_breaks_nothing_is_lost_doubled_or_left(
     store: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """Three daemons, every kind of fault: each accepted job ends once, visibly, and no attempt meets another one."""
-    plan = Plan(store=store, seconds=10, pause_seconds=0.5, even=True, seed=4)
+    plan = Plan(store=store, seconds=9, pause_seconds=0.4, even=True, seed=4)
     with subreaper():
         report = Campaign(plan, tmp_path).run()
     assert not report.findings, table_of(plan, report)

@@ -379,7 +379,11 @@ def _bound(port: int) -> socket.socket:
 def _connected(server: Address) -> socket.socket:
     if isinstance(server, str):
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        made.connect(server)
+        try:
+            made.connect(server)
+        except OSError:
+            made.close()
+            raise
         return made
     return socket.create_connection(server)
 

@@ -34,7 +34,9 @@ from tests.support.daemon import clean_environment
 ARENAS: dict[str, Callable[..., Arena]] = {"postgresql": PostgreSQLArena, "sqlite": SQLiteArena}
 _AHEAD_SECONDS = 7_200.0
 """At the end all clocks go forward, past every retry that a clock which was an hour ahead has planned."""
-_STOP_SECONDS = 40.0
+_START_SECONDS, _STOP_SECONDS = 30.0, 40.0
+_EXTRA_SECONDS = 6.0
+"""For kinds of faults that have found nothing to hit so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,7 @@ class Campaign:
             self._set_limits()
             fleet = self._fleet = self._assemble()
             fleet.start()
+            self._tended(fleet, lambda: all(member.workers for member in fleet.members), seconds=_START_SECONDS)
             self._adder = self._start_adder()
             self._rage(fleet)
             self._end_adder(fleet)
@@ -160,7 +163,7 @@ class Campaign:
         storm = Storm(fleet, wanted, self._random, pause_seconds=self._plan.pause_seconds)
         self.report.faults, self.report.left_out = storm.happened, self._arena.left_out
         try:
-            storm.run(seconds=self._plan.seconds)
+            storm.run(seconds=self._plan.seconds, longest_seconds=self._plan.seconds + _EXTRA_SECONDS)
         finally:
             storm.calm()
 

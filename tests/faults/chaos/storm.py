@@ -29,11 +29,12 @@ class Storm:
         self._left: list[Fault] = []
         self._lasting: dict[str, tuple[int, Lasting]] = {}
 
-    def run(self, *, seconds: float) -> None:
-        """Rage, then undo everything that lasts."""
-        until_ns = SYSTEM_CLOCK.monotonic_ns() + int(seconds * SECOND_NS)
+    def run(self, *, seconds: float, longest_seconds: float) -> None:
+        """Rage, longer than `seconds` if some kind has not hit yet; then undo everything that lasts."""
+        began_ns = SYSTEM_CLOCK.monotonic_ns()
+        until_ns, latest_ns = (began_ns + int(each * SECOND_NS) for each in (seconds, longest_seconds))
         next_ns = 0
-        while (now_ns := SYSTEM_CLOCK.monotonic_ns()) < until_ns:
+        while (now_ns := SYSTEM_CLOCK.monotonic_ns()) < until_ns or (now_ns < latest_ns and not self._all_have_hit):
             if now_ns >= next_ns and self._strike():
                 next_ns = now_ns + int(self._random.uniform(0.3, 1.7) * self._pause_ns)
             self._turn(now_ns)
@@ -44,6 +45,10 @@ class Storm:
         for _, lasting in self._lasting.values():
             lasting.undo()
         self._lasting.clear()
+
+    @property
+    def _all_have_hit(self) -> bool:
+        return all(self.happened.values())
 
     def _turn(self, now_ns: int) -> None:
         for name, (at_ns, lasting) in list(self._lasting.items()):
