@@ -28,6 +28,7 @@ from jobwarden.store.people.feed import Feed
 from jobwarden.store.people.paging import NEWEST_FIRST, OLDEST_FIRST
 from jobwarden.store.people.ready import Ready
 from jobwarden.store.pulse import Pulse
+from jobwarden.store.second_look import look_once_more
 from jobwarden.store.transactions import connected
 from jobwarden.store.writer import Writer
 
@@ -115,6 +116,8 @@ class Store:
                 own = self.shares_kernel
                 return add_jobs(connection, self._sql, options, now_us=now_us, own=own)
         ids = self._access.write(lambda own: add_jobs(own, self._sql, options, now_us=now_us))
+        if not self.shares_kernel and any("depends_on" in option.model_fields_set for option in options):
+            look_once_more(self._access, ids, now_us=now_us)
         self._keep_log_short()
         return ids
 
