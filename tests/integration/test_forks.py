@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from jobwarden.client import Client
+from jobwarden.store import open_store
+from tests.support.postgresql import server
 
 LIMIT_SECONDS = 60
 
@@ -67,9 +69,45 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'jobs.db'}"
+LISTENING = """
+import os, sys, time
+from jobwarden.client import Client
+client = Client(sys.argv[1])
+heard = []
+client.on("job:added", lambda event: heard.append(event["jobId"]))
+while client.store.connection_mode != "notifications":
+    pass
+def bells():
+    with client.store._dialect.engine.connect() as connection:
+        ask = "SELECT pid FROM pg_stat_activity WHERE query ~ '^LISTEN' AND datname = current_database()"
+        return connection.exec_driver_sql(ask).all()
+before = bells()
+for way in (sys.exit, os._exit):
+    child = os.fork()
+    if child == 0:
+        client.add_job("child")
+        client.close()
+        way(0)
+    assert os.waitpid(child, 0)[1] == 0
+while len(heard) < 2:
+    pass
+assert bells() == before, (bells(), before)
+client.close()
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'jobs.db'}"
+    return migrated()
+
+
+def migrated() -> str:
+    """A new database on the server."""
+    made = server().new_database()
+    open_store(made, migrate=True).close()
+    return made
 
 
 def run(program: str, *words: str) -> None:
@@ -90,3 +128,8 @@ def test_a_fork_waits_for_another_threads_transaction(url: str) -> None:
     with Client(url) as client:
         assert client.counts() == {"parent": {"pending": 1}, "child": {"pending": 1}}
         assert client.count_jobs(priority=1) == 1
+
+
+def test_the_end_of_a_child_is_not_said_on_its_parents_connection() -> None:
+    """PostgreSQL would end what the parent listens on; however the child ends, its copy goes without a word."""
+    run(LISTENING, migrated())
