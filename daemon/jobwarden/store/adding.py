@@ -134,7 +134,8 @@ class _Batch:
 
     def _insert(self, statement: TextClause, rows: list[Row]) -> None:
         if rows:
-            self.connection.execute(statement, {"entries": entries.as_json(rows), "now": self.now_us})
+            for _, some in entries.portions(rows, longest_bytes=self.sql.longest_set_bytes):
+                self.connection.execute(statement, {"entries": some, "now": self.now_us})
 
     def _plain_rows(self, places: list[int]) -> list[Row]:
         at_once = readiness(JobStatus.PENDING, due_us=self.now_us, now_us=self.now_us)[:2]

@@ -94,11 +94,13 @@ class EndWriter:
     ) -> list[Refusal]:
         if not endings:
             return []
+        accepted: set[tuple[int, int]] = set()
         with data_errors():
-            given = {"entries": entries.as_json(list(rows)), "node_id": self.node_id}
-            accepted = self._accepted(self.connection.execute(record, given), endings)
-            if apply is not None:
-                self.connection.execute(apply, given)
+            for some, text in entries.portions(list(rows), longest_bytes=self.sql.longest_set_bytes):
+                given = {"entries": text, "node_id": self.node_id}
+                accepted |= self._accepted(self.connection.execute(record, given), endings[some])
+                if apply is not None:
+                    self.connection.execute(apply, given)
         self.accepted += [job_id for job_id, _fence in accepted]
         return refusals(self.connection, self.sql, endings, accepted=accepted)
 

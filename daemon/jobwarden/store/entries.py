@@ -6,7 +6,7 @@ captured output) is made storable; an output is not touched.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -101,6 +101,27 @@ Row = Sequence[object]
 def as_json(value: object) -> str:
     """The parameter of a set statement, or a value in one. Raises UnicodeEncodeError for a lone surrogate."""
     return _encoder.encode(value).decode()
+
+
+def portions(rows: Sequence[Row], *, longest_bytes: int | None) -> Iterator[tuple[slice, str]]:
+    """The rows as the parameters of one set statement after the other, none longer than the database takes at once.
+
+    Gives which rows, and their JSON. Raises UnstorableError for a row that is too long by itself.
+    """
+    return _portions(rows, slice(0, len(rows)), longest_bytes)
+
+
+def _portions(rows: Sequence[Row], some: slice, longest_bytes: int | None) -> Iterator[tuple[slice, str]]:
+    raw = _encoder.encode(rows[some])
+    if longest_bytes is None or len(raw) <= longest_bytes:
+        yield some, raw.decode()
+    elif some.stop - some.start == 1:
+        reason = f"it is larger than one statement to this server may be ({longest_bytes} bytes)"
+        raise UnstorableError(reason)
+    else:
+        middle = (some.start + some.stop) // 2
+        yield from _portions(rows, slice(some.start, middle), longest_bytes)
+        yield from _portions(rows, slice(middle, some.stop), longest_bytes)
 
 
 def completion(ending: Ending) -> Row:

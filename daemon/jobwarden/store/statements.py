@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 class Statements:
     """One instance per dialect."""
 
+    longest_set_bytes: int | None = None
+    """How much JSON one statement may be given; None for more than anybody has."""
+
     # Adding.
     reserve_ids: TextClause
     """(count) -> JSON array of `count` ids that nobody else gets, ascending, or null for those up to the second column;

@@ -61,7 +61,8 @@ def send(connection: Connection, sql: Statements, ids: Sequence[int], *, now_us:
     numbers, _controlled = reserve_numbers(connection, sql, len(failed))
     letters = list(zip(numbers, failed, strict=True))
     rows = [_letter(letter_id, row, lanes=lanes, now_us=now_us) for letter_id, row in letters]
-    connection.execute(sql.insert_jobs_in_full, {"entries": entries.as_json(rows), "now": now_us})
+    for _, some in entries.portions(rows, longest_bytes=sql.longest_set_bytes):
+        connection.execute(sql.insert_jobs_in_full, {"entries": some, "now": now_us})
     _link(connection, letters, now_us=now_us)
     _record(connection, letters, now_us=now_us)
     return set() if lanes.empty else {(row.dead_letter_job_type, None) for row in failed}

@@ -12,7 +12,11 @@ from sqlalchemy import text
 from jobwarden.store.dialects.mariadb import adding, claiming, ends, looking, notes
 from jobwarden.store.statements import Statements
 
+_LONGEST_SET = 7 * 1024 * 1024
+"""PyMySQL escapes each quote and backslash of it: at worst it is twice as long in a packet of SMALLEST_PACKET."""
+
 STATEMENTS = Statements(
+    longest_set_bytes=_LONGEST_SET,
     reserve_ids=text(adding.RESERVE_IDS),
     lock_keys=text(adding.LOCK_KEYS),
     hold_keys=text(adding.HOLD_KEYS),
