@@ -11,7 +11,7 @@ from tests.faults.chaos.campaign import ARENAS, Campaign, Plan
 from tests.faults.chaos.table import table_of
 from tests.support.processes import subreaper
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize("store", sorted(ARENAS))
