@@ -240,10 +240,12 @@ def test_dead_rows_that_pile_up_are_counted(shell: Shell, url: str) -> None:
         )
         connection.execute("UPDATE tally SET number = 2")
         connection.execute("SELECT pg_stat_force_next_flush()")
-        (told,) = of(examined(shell), "dead-rows")
+        (told, off) = of(examined(shell), "dead-rows")
         assert told["what"].startswith("tally has 11,000 dead rows beside ")
         assert told["what"].endswith("it was never vacuumed")
+        assert off["what"] == "autovacuum is switched off for tally"
         connection.execute("VACUUM tally")
+        connection.execute(off["do"])
         connection.execute("SELECT pg_stat_force_next_flush()")
     (told,) = of(examined(shell), "dead-rows")
     assert told["severity"] == "ok"

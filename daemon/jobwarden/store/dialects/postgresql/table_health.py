@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _LATE = 2
 """Times the number of dead rows at which autovacuum comes."""
 _FEW = 10_000
+_OFF = {"false", "off", "no", "0"}
 _TABLES = sorted(schema.metadata.tables)
 
 
@@ -36,7 +37,15 @@ def dead_rows(connection: Connection) -> Iterator[Finding]:
             do="look whether something holds an old snapshot (above); then VACUUM (VERBOSE) it, and give autovacuum "
             "more to do with (autovacuum_max_workers, autovacuum_vacuum_cost_limit)",
         )
-    if rows and not late:
+    off = [row for row in rows if row.enabled in _OFF]
+    for row in off:
+        yield warning(
+            "dead-rows",
+            f"autovacuum is switched off for {row.name}",
+            why="its dead rows are never removed: it gets slower with every job",
+            do=f"ALTER TABLE {row.name} RESET (autovacuum_enabled)",
+        )
+    if rows and not late and not off:
         most = max(rows, key=lambda row: row.dead)
         yield ok("dead-rows", f"{most.dead:,} dead rows at most (in {most.name}); {_last(most)}")
 
@@ -58,10 +67,12 @@ WITH told AS (
         (SELECT option_value FROM pg_options_to_table(c.reloptions)
             WHERE option_name = 'autovacuum_vacuum_threshold')::float8 AS least,
         (SELECT option_value FROM pg_options_to_table(c.reloptions)
-            WHERE option_name = 'autovacuum_vacuum_scale_factor')::float8 AS part
+            WHERE option_name = 'autovacuum_vacuum_scale_factor')::float8 AS part,
+        (SELECT lower(option_value) FROM pg_options_to_table(c.reloptions)
+            WHERE option_name = 'autovacuum_enabled') AS enabled
     FROM pg_class AS c JOIN unnest(CAST(:tables AS text[])) AS name ON c.oid = to_regclass(quote_ident(name))
 )
-SELECT name, s.n_dead_tup AS dead, s.n_live_tup AS live,
+SELECT name, enabled, s.n_dead_tup AS dead, s.n_live_tup AS live,
     coalesce(least, current_setting('autovacuum_vacuum_threshold')::float8)
     + coalesce(part, current_setting('autovacuum_vacuum_scale_factor')::float8) * rows AS due_at,
     (extract(epoch FROM greatest(s.last_vacuum, s.last_autovacuum)) * 1000000)::bigint AS vacuumed_us
