@@ -172,6 +172,10 @@ class Site:
         """Every child of this process that was not there before: daemons, and orphans that came from them."""
         return processes.children(os.getpid()) - self._own_children
 
+    def disregard(self, pid: int) -> None:
+        """This child of the test is none of a daemon's: a server that was started meanwhile."""
+        self._own_children.add(pid)
+
     def _await_no_process(self) -> None:
         """Every orphan is adopted by this process, so nothing is left when no child is."""
         eventually(self._nothing_left, what="the end of every process below the daemons", seconds=10)

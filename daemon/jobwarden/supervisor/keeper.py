@@ -16,6 +16,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 PAGE_BYTES = 4096
@@ -92,11 +93,14 @@ class Keeper:
 
     def _guard_trust(self) -> None:
         """Past the trust window nobody may believe that these workers are alone with their jobs."""
-        until = self._words[TRUSTED_UNTIL]
-        if until and now_ns(time.CLOCK_BOOTTIME) > until:
+        if self._trust_has_passed():
             self._words[SWEEP_BEGAN] = now_ns(time.CLOCK_BOOTTIME)
-            clear_below(self._supervisor.pid)
+            clear_below(self._supervisor.pid, as_long_as=self._trust_has_passed)
             self._words[SWEEP_ENDED] = now_ns(time.CLOCK_BOOTTIME)
+
+    def _trust_has_passed(self) -> bool:
+        until = self._words[TRUSTED_UNTIL]
+        return 0 < until < now_ns(time.CLOCK_BOOTTIME)
 
     def _guard_progress(self) -> None:
         """A supervisor that gave no sign of life for too long is killed, so that a new one can be started."""
@@ -155,11 +159,14 @@ def shoot(pid: int, *, parent: int) -> None:
         os.close(descriptor)
 
 
-def clear_below(supervisor: int) -> None:
-    """Kill whatever the (stopped or hung) supervisor has as children, and what it adopts from them."""
+def clear_below(supervisor: int, *, as_long_as: Callable[[], bool]) -> None:
+    """Kill whatever the (stopped or hung) supervisor has as children, and what it adopts from them.
+
+    Once trust is back what it starts is rightly there.
+    """
     until = time.monotonic() + SWEEP_SECONDS
     empty = 0
-    while empty < EMPTY_LOOKS and time.monotonic() < until:
+    while empty < EMPTY_LOOKS and time.monotonic() < until and as_long_as():
         living = [pid for pid in children_of(supervisor) if not is_zombie(pid)]
         empty = 0 if living else empty + 1
         for pid in living:
