@@ -116,7 +116,7 @@ class AsyncClient:
         store = await self._run(lambda: self.blocking.store)
         with waiting.listening(store) as ear:
             while (record := await self._run(waiting.ended_record, store, job_id)) is None:
-                await _listen(ear, seconds=patience.next_wait_seconds())
+                await _listen(ear, seconds=patience.next_wait_seconds(store))
         return record
 
     async def events(

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from jobwarden.store.store import Store
 
 SAFETY_LOOK_SECONDS = 0.25
+SELDOM_LOOK_SECONDS = 2.0
+"""For the end of a job where notifications are known to arrive; one may be lost with the process that was to send it.
+
+Followers of events look more often: an event may be committed, and rung for, before it may be handed out.
+"""
 
 
 class Patience:
@@ -35,14 +40,18 @@ class Patience:
         self._clock = clock
         self._until_ns = None if seconds is None else clock.monotonic_ns() + int(seconds * SECOND_NS)
 
-    def next_wait_seconds(self) -> float:
-        """How long to listen before the next look; raises WaitTimeoutError when the time is over."""
+    def next_wait_seconds(self, store: Store | None = None) -> float:
+        """How long to listen before the next look; raises WaitTimeoutError when the time is over.
+
+        With a store that is waited for nothing but the job's end, which is rung.
+        """
+        longest = SAFETY_LOOK_SECONDS if store is None or store.watch_seconds is not None else SELDOM_LOOK_SECONDS
         if self._until_ns is None or self._seconds is None:
-            return SAFETY_LOOK_SECONDS
+            return longest
         left_seconds = (self._until_ns - self._clock.monotonic_ns()) / SECOND_NS
         if left_seconds <= 0:
             raise WaitTimeoutError(self._job_id, self._seconds)
-        return min(left_seconds, SAFETY_LOOK_SECONDS)
+        return min(left_seconds, longest)
 
 
 def wait_until_ended(store: Store, job_id: int, *, seconds: float | None) -> JobRecord:
@@ -50,7 +59,7 @@ def wait_until_ended(store: Store, job_id: int, *, seconds: float | None) -> Job
     patience = Patience(job_id, seconds=seconds)
     with listening(store) as ear:
         while (record := ended_record(store, job_id)) is None:
-            listen(ear, seconds=patience.next_wait_seconds())
+            listen(ear, seconds=patience.next_wait_seconds(store))
     return record
 
 
