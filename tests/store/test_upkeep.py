@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -255,20 +256,27 @@ class Nodes:
         self._scene = scene
         self._folder = scene.store.side_dir("nodes")
         self._held: list[int] = []
+        self._files: list[Path] = []
 
     def live(self, node: str) -> None:
         if self._folder is not None:
-            self._held.append(hold_node(lock_path(self._folder, node)))
+            self._held.append(self._hold(self._folder, node))
 
     def die(self, node: str) -> None:
         if self._folder is not None:
-            os.close(hold_node(lock_path(self._folder, node)))
+            os.close(self._hold(self._folder, node))
         else:
             self._scene.writer.remove_node(node)
+
+    def _hold(self, folder: Path, node: str) -> int:
+        self._files.append(lock_path(folder, node))
+        return hold_node(self._files[-1])
 
     def end(self) -> None:
         for descriptor in self._held:
             os.close(descriptor)
+        for file in self._files:  # of a store that is the same one for the next test
+            file.unlink(missing_ok=True)
 
 
 @pytest.fixture

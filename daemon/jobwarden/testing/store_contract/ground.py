@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, inspect, select
 
 from jobwarden.store import StoreOptions, open_store, schema
 from jobwarden.store.dialects import dialect_for
+from jobwarden.store.failures import store_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -61,14 +62,23 @@ class GivenDatabase:
         """There is only this one, and it has its tables."""
         return None
 
-    def jobs(self) -> int:
-        """How many jobs it holds."""
-        with self._dialect.engine.connect() as connection:
-            return connection.execute(select(func.count()).select_from(schema.job)).scalar_one()
-
     def close(self) -> None:
         """It stays as the last test left it."""
         self._dialect.close()
+
+
+def held_at(url: str) -> str | None:
+    """What stands in the database that the suite would spoil, in words; None if there is nothing."""
+    dialect = dialect_for(url, StoreOptions(synchronous="normal"))
+    try:
+        with store_errors(dialect.url_shown), dialect.engine.connect() as connection:
+            tables = set(inspect(connection).get_table_names())
+            strangers = tables - set(schema.metadata.tables) - {"alembic_version"}
+            jobs = connection.scalar(select(func.count()).select_from(schema.job)) if "job" in tables else 0
+    finally:
+        dialect.close()
+    held = [f"{jobs} jobs"] if jobs else []
+    return " and ".join([*held, *(f"the table {name}" for name in sorted(strangers)[:1])]) or None
 
 
 def empty(connection: Connection) -> None:

@@ -24,6 +24,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the markers of the suite known, wherever it runs."""
     config.addinivalue_line("markers", "only(*stores, reason): what no other store does; the reason is required")
     config.addinivalue_line("markers", "slow: takes more than a few seconds")
+    config.addinivalue_line("markers", "timeout(seconds): a net, where pytest-timeout is installed")
     config.addinivalue_line("markers", "nightly: takes minutes; only run with `-m nightly`")
 
 
