@@ -6,12 +6,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import make_url
 
 from jobwarden.cli.entry import enter
 from jobwarden.store import open_store
+from tests.support import mariadb
 from tests.support.postgresql import PostgreSQL
 
 COMMANDS = {
@@ -96,6 +98,30 @@ def test_a_daemon_does_not_start_on_it(good: str, mistake: str, tmp_path: Path) 
     assert words in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
     assert str(make_url(url).password) not in ended.stderr
+
+
+MARIADB_MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
+    "user": ({"username": "nobody"}, "refuses the user or the password"),
+    "password": ({"password": "wrong-password"}, "refuses the user or the password"),
+    "database": ({"database": "nosuch"}, "no such database"),
+    "host": ({"host": "nosuch.invalid", "query": {}}, "no server answers there"),
+}
+
+
+@pytest.mark.parametrize("mistake", MARIADB_MISTAKES)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_on_mariadb_each_command_says_what_is_wrong(
+    mistake: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same sentences for the same mistakes."""
+    parts, words = MARIADB_MISTAKES[mistake]
+    url = changed(mariadb.server().new_database(), **parts)
+    code = enter([*COMMANDS[command], "--database-url", url])
+    said = capsys.readouterr().err
+    assert code == 1, said
+    assert words in said
+    assert len(said.splitlines()) == 1, said
+    assert "wrong-password" not in said
 
 
 def test_a_server_without_our_tables_is_to_be_migrated(

@@ -6,7 +6,7 @@ from jobwarden.store.failures.judgement import Judgement, Kind
 
 _LOST = "the connection to the server was lost; try again"
 _NO_ENTRY = "the server refuses the user or the password; check both in the database URL"
-_NO_SERVER = "no server answers there; is it running?"
+_NO_SERVER = "no server answers there; is the host right, and is the server running?"
 _NO_RIGHT = "this user may not do that; grant it the rights on jobwarden's tables, or name another user"
 _NO_TABLE = "a table or column is missing; run `jobwarden migrate`"
 _READ_ONLY = "this server takes no writes (a replica, or set to read-only); name the primary in the database URL"
