@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import pytest
-from sqlalchemy import Connection, Engine, delete, text, update
+from sqlalchemy import Connection, Engine, delete, insert, select, text, update
 
 from jobwarden.jobs import ClaimedJob, JobOptions, complete
 from jobwarden.store import Store, StoreOptions, Work, open_store, schema
@@ -261,21 +261,34 @@ def test_the_version_moves_when_an_open_transaction_commits(scene: Scene, caller
     assert scene.store.data_version() == versions[-1]
 
 
-def test_ends_of_the_same_jobs_in_another_order_wait_for_each_other_in_a_line(
-    scene: Scene, other: Store, thread: ThreadPoolExecutor
+@pytest.mark.parametrize("step", [1, -1])
+def test_ends_lock_their_jobs_in_the_order_of_ids(
+    scene: Scene, url: str, caller: Engine, thread: ThreadPoolExecutor, step: int
 ) -> None:
-    """Rows are locked in the order of their ids, however a batch lists them: nobody loses a deadlock."""
-    writers = [other.writer(), other.writer()]
-    for _ in range(10):
-        for _job in range(40):
-            scene.add()
-        jobs = scene.claim(40)
-        work = [ending_work(scene, part) for part in (jobs, jobs[::-1])]
-        ends = [thread.submit(writer.transact, each) for writer, each in zip(writers, work, strict=True)]
-        refused = [len(end.result(LIMIT_SECONDS).refused) for end in ends]
-        assert sorted(refused) == [0, 40]
-    for writer in writers:
-        writer.close()
+    """However a batch lists them: two batches with the same jobs never wait for each other crosswise."""
+    for _ in range(3):
+        scene.add()
+    jobs = scene.claim()
+    _first, second, third = jobs
+    with writing(url) as holder:
+        holder.execute(select(schema.job.c.id).where(schema.job.c.id == second.id).with_for_update())
+        ends = blocked(thread, caller, lambda: scene.writer.transact(ending_work(scene, jobs[::step])))
+        free = select(schema.job.c.id).order_by(schema.job.c.id).with_for_update(skip_locked=True)
+        with caller.connect() as looker:
+            assert list(looker.execute(free).scalars()) == [third.id]
+        holder.commit()
+        assert ends.result(LIMIT_SECONDS).refused == []
+
+
+def test_a_job_that_is_only_referred_to_is_claimed(scene: Scene, url: str) -> None:
+    """Whoever adds a row that names the job holds its key alone, and a claim does not change that."""
+    job_id = scene.add()
+    with writing(url) as referrer:
+        tagged = {"job_id": job_id, "name": "t", "position": 0}
+        referrer.execute(insert(schema.tag), tagged)
+        assert [job.id for job in scene.claim()] == [job_id]
+        referrer.commit()
+    assert scene.get(job_id).tags == ["t"]
 
 
 def ending_work(scene: Scene, jobs: list[ClaimedJob]) -> Work:
