@@ -62,6 +62,7 @@ class Node:
         self.mailbox = Mailbox()
         self.page = SharedPage(inheritable_memfd("page", bytes(PAGE_BYTES)), writable=True)
         self.kept = Kept()
+        self.answer_takes_ns = 0
         self.membership = Membership(
             start_of(node_id),
             window=TrustWindow(self.page, lease_seconds=LEASE_SECONDS),
@@ -82,8 +83,13 @@ class Node:
             mailbox=self.mailbox,
             lease_seconds=LEASE_SECONDS,
             clock=self.clock,
-            report=lambda: "{}",
+            report=self._report,
         )
+
+    def _report(self) -> str:
+        """Called when a renewal has begun."""
+        self.clock.ns += self.answer_takes_ns
+        return "{}"
 
     def renew(self, *, after: float = 3.0) -> float:
         """The next renewal, so many seconds later."""
@@ -157,10 +163,9 @@ def told() -> Iterator[list[events.Fact]]:
 def test_trust_lasts_one_window_from_the_start_of_the_last_good_renewal(node: Node) -> None:
     """Not from its end: the answer may have been on its way for long."""
     assert node.trusted_for_ns == WINDOW_NS
+    node.answer_takes_ns = 2 * SECOND_NS
     node.renew()
-    assert node.trusted_for_ns == WINDOW_NS
-    node.clock.ns += SECOND_NS
-    assert node.trusted_for_ns == WINDOW_NS - SECOND_NS
+    assert node.trusted_for_ns == WINDOW_NS - 2 * SECOND_NS
 
 
 def test_a_renewal_that_fails_opens_nothing_and_comes_again_soon(url: str, told: list[events.Fact]) -> None:
@@ -200,8 +205,11 @@ def test_a_node_joins_again_under_a_new_id_with_the_mark_of_its_start(node: Node
     assert fresh != "a"
     assert marker_of(fresh) == "a"
     assert node.trusted_for_ns == WINDOW_NS
+    until = node.page[TRUSTED_UNTIL]
+    node.membership.renewed("a", since_ns=node.clock.ns + SECOND_NS)
     node.membership.missed("a")
-    node.mailbox.take()
+    assert node.page[TRUSTED_UNTIL] == until
+    assert node.mailbox.take() == [seen.NodeGone()]
     node.renew()
     assert node.trusted_for_ns == WINDOW_NS
     assert [view.node_id for view in node.store.nodes()] == [fresh]

@@ -15,7 +15,7 @@ from jobwarden.jobs import ClaimedJob, Ending, JobOptions, JobStatus, Outcome, T
 from jobwarden.jobs.record import JobRecord
 from jobwarden.store import NodeStart, Store, Writer, open_store
 from jobwarden.store.deaths import Dead
-from jobwarden.store.work import GiveBack, ProgressNote
+from jobwarden.store.work import GiveBack, ProgressNote, ProlongNote, Seen
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.entries import Entries
 from jobwarden.supervisor.handover import inheritable_memfd
@@ -35,7 +35,7 @@ Fact = TypeVar("Fact", bound=seen.Input)
 class Scene:
     """A store, a node on it, and its ledger; the test is the loop."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, watch_seconds: float | None) -> None:
         self.store = store
         self.plan = Plan()
         self.mailbox = Mailbox()
@@ -60,7 +60,7 @@ class Scene:
             membership=self.membership,
             clock=SYSTEM_CLOCK,
             bell=None,
-            watch_seconds=lambda: store.watch_seconds,
+            watch_seconds=lambda: watch_seconds,
         )
         self.ledger.start()
 
@@ -118,7 +118,16 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
-    made = Scene(open_store(f"sqlite:///{tmp_path / 'jobs.db'}"))
+    store = open_store(f"sqlite:///{tmp_path / 'jobs.db'}")
+    made = Scene(store, watch_seconds=store.watch_seconds)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def unwatched(tmp_path: Path) -> Iterator[Scene]:
+    """As on a server: nobody asks whether something has changed."""
+    made = Scene(open_store(f"sqlite:///{tmp_path / 'jobs.db'}"), watch_seconds=None)
     yield made
     made.close()
 
@@ -371,3 +380,95 @@ def test_the_jobs_of_a_dead_node_are_freed_and_the_loop_is_rung(scene: Scene) ->
     eventually(lambda: scene.store.attempts(job_id), what="the attempt has ended")
     assert [attempt.outcome for attempt in scene.store.attempts(job_id)] == [Outcome.LOST]
     assert scene.record(job_id).attempts == 0
+
+
+def brought(**fields: object) -> Entries:
+    """What a renewal hands to the ledger."""
+    given: dict[str, object] = {"alive": True, "nodes": [], "wishes": [], "processing": [], "next_due_us": None}
+    return Entries(seen=Seen(**{**given, "version": 1, **fields}))  # type: ignore[arg-type]
+
+
+def test_a_renewal_that_sees_a_change_rings_the_loop_and_one_that_sees_none_is_silent(unwatched: Scene) -> None:
+    """The net under lost notifications, at no cost while nothing happens: no transaction follows from it."""
+    unwatched.settle()
+    unwatched.ledger.submit(brought())
+    tried, heard = len(unwatched.plan.works), []
+    for version in (1, 1, 2):
+        unwatched.history.clear()
+        unwatched.ledger.submit(brought(version=version))
+        unwatched.ledger.submit(brought(version=version, processing=[(1, 1)]))
+        unwatched.await_mail(seen.Processing)
+        heard.append(unwatched.history.count(seen.Rang))
+    assert heard == [0, 0, 1]
+    assert len(unwatched.plan.works) == tried
+
+
+def test_what_a_renewal_saw_running_is_told_after_what_was_claimed_before(scene: Scene) -> None:
+    """Else the pool would give back what it is about to be given (P2)."""
+    scene.add()
+    scene.plan.gate.clear()
+    scene.ledger.submit(Entries(claim=10, types=TYPES))
+    assert scene.plan.waiting.wait(LIMIT_SECONDS)
+    scene.ledger.submit(brought(processing=[(1, 1)]))
+    scene.plan.gate.set()
+    assert scene.await_mail(seen.Processing).rows == [(1, 1)]
+    assert scene.history.index(seen.Claimed) < scene.history.index(seen.Processing)
+
+
+def test_a_moment_that_a_renewal_brought_is_waited_for(unwatched: Scene) -> None:
+    """Nobody writes and nobody rings; the loop is rung when it has come."""
+    unwatched.settle()
+    unwatched.ledger.submit(brought())
+    unwatched.await_mail(seen.Rang)
+    unwatched.mail.clear()
+    due_us = SYSTEM_CLOCK.now_us() + 200_000
+    unwatched.ledger.submit(brought(next_due_us=due_us))
+    unwatched.await_mail(seen.Rang)
+    assert SYSTEM_CLOCK.now_us() >= due_us
+
+
+def test_ends_are_written_under_the_old_name_before_a_node_joins_again(scene: Scene) -> None:
+    """Its row is gone but nobody has freed its jobs: the end counts; what is claimed next is the new node's."""
+    (job_id,) = scene.add()
+    (job,) = scene.claim()
+    writer = scene.store.writer()
+    writer.remove_node(NODE)
+    end = end_attempt(job, Outcome.INTERRUPTED, error="cut off", now_us=SYSTEM_CLOCK.now_us(), jitter=1.0)
+    scene.ledger.submit(Entries(endings=[end], rejoin=True))
+    scene.await_mail(seen.Rejoined)
+    assert [attempt.outcome for attempt in scene.store.attempts(job_id)] == [Outcome.INTERRUPTED]
+    (again,) = scene.claim()
+    assert (again.id, again.attempts) == (job_id, 1)
+    assert writer.processing_of(scene.membership.node_id) == [again.attempt]
+    assert scene.membership.node_id != NODE
+    writer.close()
+
+
+def test_a_node_joins_again_however_often_the_store_is_away_meanwhile(scene: Scene) -> None:
+    """Nothing is forgotten over it: neither the joining nor the types that it serves."""
+    scene.ledger.submit(Entries(types_published="[]"))
+    scene.settle()
+    writer = scene.store.writer()
+    writer.remove_node(NODE)
+    writer.close()
+    scene.plan.verdicts.extend([BEFORE, AFTER, BEFORE])
+    scene.ledger.submit(Entries(rejoin=True))
+    scene.await_mail(seen.Rejoined)
+    scene.settle()
+    (node,) = eventually(lambda: [each for each in scene.store.nodes() if each.types == []], what="types are said")
+    assert node.node_id == scene.membership.node_id
+
+
+def test_what_is_told_over_and_over_stays_small_while_the_store_is_away(scene: Scene) -> None:
+    """Of progress and prolongs only the latest of each attempt waits."""
+    scene.add()
+    (job,) = scene.claim()
+    scene.plan.always = BEFORE
+    for number in range(200):
+        scene.ledger.submit(Entries(progress=[ProgressNote(job.id, job.fence, number / 2)]))
+        scene.ledger.submit(Entries(prolongs=[ProlongNote(job.id, job.fence, number)]))
+    scene.plan.always = None
+    scene.settle()
+    longest = max(scene.plan.works, key=lambda work: len(work.progress))
+    assert (len(longest.progress), max(len(work.prolongs) for work in scene.plan.works)) == (1, 1)
+    assert scene.record(job.id).progress == 99.5

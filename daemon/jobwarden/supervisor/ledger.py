@@ -178,13 +178,13 @@ class Ledger(threading.Thread):
 
         After Claimed was posted: a claim that the pool has not heard of yet would be given back while it is dispatched.
         """
+        changed, self._version_seen = seen.version != self._version_seen, seen.version
+        if changed:
+            self._mailbox.post(Rang())
         if seen.processing:
             self._mailbox.post(Processing(seen.processing))
         if seen.next_due_us is not None:
             self._next_due_us = min(seen.next_due_us, self._next_due_us or seen.next_due_us)
-        changed, self._version_seen = seen.version != self._version_seen, seen.version
-        if changed:
-            self._mailbox.post(Rang())
         is_due = seen.next_due_us is not None and seen.next_due_us <= self._clock.now_us()
         if self._maintenance is not None and (changed or is_due or seen.processing):
             self._maintenance.stir()
