@@ -392,6 +392,7 @@ def test_a_renewal_that_sees_a_change_rings_the_loop_and_one_that_sees_none_is_s
     """The net under lost notifications, at no cost while nothing happens: no transaction follows from it."""
     unwatched.settle()
     unwatched.ledger.submit(brought())
+    unwatched.await_mail(seen.Rang)
     tried, heard = len(unwatched.plan.works), []
     for version in (1, 1, 2):
         unwatched.history.clear()
@@ -469,6 +470,5 @@ def test_what_is_told_over_and_over_stays_small_while_the_store_is_away(scene: S
         scene.ledger.submit(Entries(prolongs=[ProlongNote(job.id, job.fence, number)]))
     scene.plan.always = None
     scene.settle()
-    longest = max(scene.plan.works, key=lambda work: len(work.progress))
-    assert (len(longest.progress), max(len(work.prolongs) for work in scene.plan.works)) == (1, 1)
+    assert max(scene.plan.notes) <= 2
     assert scene.record(job.id).progress == 99.5

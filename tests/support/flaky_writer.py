@@ -47,6 +47,8 @@ class Plan:
         self.always: str | None = None
         self.works: list[Work] = []
         """Every transaction that was tried."""
+        self.notes: list[int] = []
+        """How many notes about running attempts each of them held then."""
         self.gate = threading.Event()
         """Closed: transactions wait."""
         self.gate.set()
@@ -56,6 +58,7 @@ class Plan:
     def next(self, work: Work) -> str:
         """The verdict on this transaction."""
         self.works.append(work)
+        self.notes.append(len(work.progress) + len(work.prolongs))
         if not self.gate.is_set():
             self.waiting.set()
             assert self.gate.wait(30), "the test never opened the gate"
