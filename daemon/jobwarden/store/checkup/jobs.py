@@ -28,7 +28,7 @@ _RUNNING = text("status = 'processing'")
 
 def jobs(connection: Connection, *, now_us: int) -> Iterator[Finding]:
     """Findings about waiting and about running jobs."""
-    yield from _unserved(connection)
+    yield from _unserved(connection, now_us=now_us)
     stuck, deaf = _stuck(connection, now_us=now_us), _deaf(connection, now_us=now_us)
     if stuck:
         yield warning(
@@ -48,8 +48,10 @@ def jobs(connection: Connection, *, now_us: int) -> Iterator[Finding]:
         yield ok("running", "no job runs beyond its timeout")
 
 
-def _unserved(connection: Connection) -> Iterator[Finding]:
-    views = [each for each in all_nodes(connection) if each.types is not None]
+def _unserved(connection: Connection, *, now_us: int) -> Iterator[Finding]:
+    """Only where a daemon that lives, by wall clocks, has said what it serves."""
+    live = [each for each in all_nodes(connection) if now_us - each.beat_us <= 2 * each.lease_seconds * SECOND_US]
+    views = [each for each in live if each.types is not None]
     if not views:
         return
     served = {each.job_type for view in views for each in view.types or ()}
