@@ -120,6 +120,7 @@ class Fleet:
         self.reaped = 0
         """Orphans that came to this process."""
         self._own = own
+        self._before = processes.children(os.getpid())
 
     def start(self) -> None:
         """Start all."""
@@ -143,7 +144,7 @@ class Fleet:
 
     def _reap_orphans(self) -> None:
         keepers = {member.keeper.pid for member in self.members if member.keeper is not None}
-        self.reaped += len(processes.reap_orphans(self._own() | keepers))
+        self.reaped += len(processes.reap_orphans(self._others() | keepers))
 
     def stop(self, *, seconds: float) -> list[int]:
         """SIGTERM for all; the exit codes of those that ended in time."""
@@ -160,7 +161,11 @@ class Fleet:
     def left_over(self) -> set[int]:
         """Processes below this one that do not belong here, zombies included."""
         self._reap_orphans()
-        return processes.children(os.getpid()) - self._own()
+        return processes.children(os.getpid()) - self._others()
+
+    def _others(self) -> set[int]:
+        """Children of this process that are none of the fleet's business."""
+        return self._own() | self._before
 
     def kill_the_rest(self) -> None:
         """At the very end, whatever happened."""
