@@ -230,11 +230,16 @@ def main() -> None:
     """Play."""
     url, seed, steps, node = sys.argv[1:]
     player = Player(url, int(seed), node)
-    print("ready", flush=True)
+    _say("ready")
     sys.stdin.readline()
     player.play(int(steps))
     player.leave()
-    print(json.dumps({"told": player.told, "most_exact": player.most_exact}), flush=True)
+    _say(json.dumps({"told": player.told, "most_exact": player.most_exact}))
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -33,23 +33,30 @@ if TYPE_CHECKING:
 def look_once_more(access: Access, ids: Sequence[int], *, now_us: int) -> None:
     """For jobs that were just added, with prerequisites. Raises nothing: they are in the store."""
     with suppress(StoreError):
-        # Two transactions: nothing is locked any more when it comes to changing.
-        awaited = access.write(partial(_wait, ids=ids), ring=False)
-        if awaited:
+        awaited, busy = access.write(partial(_look, ids=ids), ring=False)
+        for job_id in busy:
+            # Each in a transaction of its own: whoever waits has nothing locked.
+            access.write(partial(_wait_for, job_id=job_id), ring=False)
+        if busy or access.write(partial(_over, ids=awaited), ring=False):
             access.write(partial(_settle, sql=access.sql, ids=ids, awaited=awaited, now_us=now_us))
 
 
-def _wait(connection: Connection, *, ids: Sequence[int]) -> list[int]:
-    """What these jobs wait for, once nobody is changing it."""
+def _look(connection: Connection, *, ids: Sequence[int]) -> tuple[list[int], list[int]]:
+    """What these jobs wait for; and what of that somebody is changing."""
     awaited: set[int] = set()
     for some in chunks(ids):
         open_edges = select(edge.c.depends_on).where(edge.c.job_id.in_(some), edges.OPEN)
         awaited.update(connection.execute(open_edges).scalars())
         awaited.update(connection.execute(select(barrier.c.waits_for).where(barrier.c.job_id.in_(some))).scalars())
+    idle: set[int] = set()
     for some in chunks(sorted(awaited)):
-        ended = select(job.c.id).where(job.c.id.in_(some)).order_by(job.c.id).with_for_update(read=True)
-        connection.execute(ended).all()
-    return sorted(awaited)
+        query = select(job.c.id).where(job.c.id.in_(some)).order_by(job.c.id)
+        idle.update(connection.execute(query.with_for_update(read=True, skip_locked=True)).scalars())
+    return sorted(awaited), sorted(awaited - idle)
+
+
+def _wait_for(connection: Connection, *, job_id: int) -> None:
+    connection.execute(select(job.c.id).where(job.c.id == job_id).with_for_update(read=True)).all()
 
 
 def _settle(
@@ -59,12 +66,12 @@ def _settle(
     with lanes_adjusted(connection, now_us=now_us) as touched:
         settled = edges.settle_of(connection, sql, ids, lanes=lanes, now_us=now_us)
         touched.update(settled.touched)
-        over = _over(connection, awaited)
+        over = _over(connection, ids=awaited)
         touched.update(barriers.look_again(connection, sql, over, lanes=lanes, now_us=now_us).touched)
         follow_up(connection, sql, ended=settled.ended, touched=touched, now_us=now_us)
 
 
-def _over(connection: Connection, ids: Sequence[int]) -> list[int]:
+def _over(connection: Connection, *, ids: Sequence[int]) -> list[int]:
     """Those of these jobs that have not ended are left out."""
     live: set[int] = set()
     for some in chunks(ids):

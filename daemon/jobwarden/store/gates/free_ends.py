@@ -40,16 +40,18 @@ def end_free_jobs(
     touched: set[Place],
     now_us: int,
     only: Condition = FREE,
+    patient: bool = True,
 ) -> list[int]:
     """End those of these jobs that are free (pending, waiting, retrying), each with its reason; the ids that were.
 
-    `status` is CANCELLED or FAILED; `only` is what must hold of them besides, when they have been locked. Writes row,
-    event, tally, live tags and dead letter; the caller follows up, and has the lanes of `touched` places adjusted.
+    `status` is CANCELLED or FAILED; `only` must hold of them besides, when they have been locked. Not `patient`: those
+    that somebody else is changing are passed over. Writes row, event, tally, live tags and dead letter; the caller
+    follows up, and has the lanes of `touched` places adjusted.
     """
     told = {job_id: entries.storable(reason) for job_id, reason in reasons.items()}
     ended: list[int] = []
     for ids in chunks(sorted(told)):
-        free = connection.execute(_free(ids).where(only)).all()
+        free = connection.execute(_free(ids).where(only).with_for_update(skip_locked=not patient)).all()
         if not free:
             continue
         found = [row.id for row in free]
@@ -71,7 +73,7 @@ def bury_tags(connection: Connection, ids: Sequence[int]) -> None:
 
 def _free(ids: Sequence[int]) -> Any:
     columns = (job.c.id, job.c.job_type, job.c.error_history)
-    return select(*columns).where(job.c.id.in_(ids), FREE).order_by(job.c.id).with_for_update()
+    return select(*columns).where(job.c.id.in_(ids), FREE).order_by(job.c.id)
 
 
 def _end(

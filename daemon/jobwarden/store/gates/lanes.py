@@ -253,7 +253,8 @@ def _waiters_of(lane: Lane, full: Collection[str], *, limit: int, furthest: int 
     else:
         query = query.where(_GATED_IN_GROUP, job.c.group_id == lane.name)
     if not full:
-        return query.limit(limit)
+        # Whom somebody else is changing gives its turn to the next.
+        return query.limit(limit).with_for_update(skip_locked=True)
     near = query.limit(furthest).subquery()
     other = near.c.group_id if lane.scope == TYPE else near.c.job_type
     order = (near.c.claim_rank, near.c.due_at, near.c.id)

@@ -59,7 +59,7 @@ def _over(connection: Connection, *, now_us: int, limit: int) -> dict[int, str |
 def _end(
     connection: Connection, sql: Statements, reasons: dict[int, str | None], *, touched: set[Place], now_us: int
 ) -> list[int]:
-    """Not those that have been started meanwhile."""
+    """Not those that have been started meanwhile, or that somebody else is about to end."""
     if not reasons:
         return []
     ended = end_free_jobs(
@@ -71,6 +71,7 @@ def _end(
         touched=touched,
         now_us=now_us,
         only=_EXPIRING,
+        patient=False,
     )
     follow_up(connection, sql, ended=ended, touched=touched, now_us=now_us)
     return ended

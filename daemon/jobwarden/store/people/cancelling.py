@@ -27,9 +27,18 @@ if TYPE_CHECKING:
 
 
 def cancel_jobs(
-    connection: Connection, sql: Statements, reasons: Mapping[int, str | None], *, touched: set[Place], now_us: int
+    connection: Connection,
+    sql: Statements,
+    reasons: Mapping[int, str | None],
+    *,
+    touched: set[Place],
+    now_us: int,
+    patient: bool = True,
 ) -> list[int]:
-    """End those of these jobs that are free, each with its reason, and what follows from it; the ids of those."""
+    """End those of these jobs that are free, each with its reason, and what follows from it; the ids of those.
+
+    Not `patient`: without those that somebody else is changing.
+    """
     ended = end_free_jobs(
         connection,
         sql,
@@ -38,6 +47,7 @@ def cancel_jobs(
         failure_reason=FailureReason.CANCELLED,
         touched=touched,
         now_us=now_us,
+        patient=patient,
     )
     follow_up(connection, sql, ended=ended, touched=touched, now_us=now_us)
     return ended

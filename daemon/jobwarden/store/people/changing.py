@@ -50,7 +50,7 @@ def obey_wishes(connection: Connection, sql: Statements, *, touched: set[Place],
     """Cancel the jobs that somebody wished cancelled while they ran and that have come free in another way."""
     wished = _decode_wished(connection.execute(sql.wished_cancelled).scalar_one())
     if wished:
-        cancel_jobs(connection, sql, dict(wished), touched=touched, now_us=now_us)
+        cancel_jobs(connection, sql, dict(wished), touched=touched, now_us=now_us, patient=False)
 
 
 def retry_job(

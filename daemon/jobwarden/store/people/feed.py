@@ -73,9 +73,9 @@ class Feed:
 
 
 def _beyond(key: Sequence[ColumnElement[int]], place: Sequence[int]) -> ColumnElement[bool]:
-    """(a, b) > (x, y), spelled out: a > x, or a = x and b > y."""
+    """(a, b) > (x, y), spelled out so that an index finds the place: a >= x, and either a > x or b > y."""
     column, value = key[-1], place[-1]
     found: ColumnElement[bool] = column > value
     for outer, bound in reversed(list(zip(key[:-1], place[:-1], strict=True))):
-        found = or_(outer > bound, and_(outer == bound, found))
+        found = and_(outer >= bound, or_(outer > bound, found))
     return found
