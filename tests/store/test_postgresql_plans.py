@@ -104,6 +104,8 @@ EXPECTED: list[tuple[str, TextClause, dict[str, Any], set[str]]] = [
     ("waiting groups", STATEMENTS.waiting_groups, {"after": "", "most": 10}, {"job_lane_group", "job_lane_type"}),
 ]
 
+_SEARCHED = {"job_pkey", "job_claim", "event_job", "key_pkey", "edge_open", "barrier_waits_for", "tag_name", "tag_pkey"}
+"""Indexes that hold ended jobs, or a whole backlog: nobody reads them from one end to the other."""
 _SMALL = {"control", "node"}
 """Tables of a few rows, which may be read whole."""
 _MOMENT = "timestamptz '2027-01-01'"
@@ -193,6 +195,8 @@ def test_what_runs_all_the_time_uses_its_index(asked: Asked, moment: str, mode: 
         whole = {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
         assert whole <= _SMALL, what
         assert not {node["Node Type"] for node in nodes} & {"Hash Join", "Merge Join", "Hash"}, what
+        searched = [node for node in nodes if node.get("Index Name") in _SEARCHED]
+        assert all("Index Cond" in node for node in searched), what
         used = {node["Index Name"] for node in nodes if "Index Name" in node}
         assert used <= indexes, what
 

@@ -67,7 +67,7 @@ _TAKE_READY = (
     + f""",
 taken AS (
     UPDATE job SET {_CHANGES.format(now=NOW, terms="known.").strip()}
-    FROM known WHERE job.id = known.id
+    FROM known WHERE job.id = ANY (ARRAY[known.id])
     RETURNING job.id, job.fence, job.job_type, job.payload, job.attempts, job.max_attempts, job.timeout_ms,
         job.force_kill_on_timeout, job.retry_delay, job.retry_backoff, job.retry_delay_max, job.crashes,
         job.interruptions, job.lost_in_row, job.heartbeat_timeout_ms, known.claim_rank, known.due_at),
@@ -90,7 +90,7 @@ SELECT coalesce(CAST(json_agg(json_build_array(
     job.force_kill_on_timeout, coalesce(job.retry_delay, known.retry_delay), job.retry_backoff, job.retry_delay_max,
     job.crashes, job.interruptions, job.lost_in_row, coalesce(job.heartbeat_timeout_ms, known.heartbeat_timeout_ms))
     ORDER BY known.claim_rank, known.due_at, known.id) AS text), '[]')
-FROM known JOIN job ON job.id = known.id
+FROM known JOIN job ON job.id = ANY (ARRAY[known.id])
 """
 )
 

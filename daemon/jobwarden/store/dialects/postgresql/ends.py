@@ -8,21 +8,29 @@ from __future__ import annotations
 
 from jobwarden.jobs.record import FIRST_ERRORS, LONGEST_HISTORY
 from jobwarden.store import entries
-from jobwarden.store.dialects.postgresql.sets import FREED, IDS, NOW, RUNNING_HERE, WITH_ATTEMPTS, with_entries
+from jobwarden.store.dialects.postgresql.sets import (
+    FREED,
+    IDS,
+    JOB_OF_E,
+    NOW,
+    RUNNING_HERE,
+    WITH_ATTEMPTS,
+    with_entries,
+)
 
 RECORD_COMPLETIONS = f"""
 {with_entries(entries.COMPLETION)},
 held AS MATERIALIZED (
     SELECT e.*, job.attempts, job.locked_by, job.locked_at
-    FROM e JOIN job ON job.id = e.job_id
+    FROM e JOIN job ON {JOB_OF_E}
     WHERE {RUNNING_HERE}
       AND job.fence = e.fence -- guard
-    ORDER BY job.id FOR NO KEY UPDATE OF job),
+    ORDER BY e.job_id FOR NO KEY UPDATE OF job),
 completed AS (
     UPDATE job SET status = 'completed', completed_at = held.at, ended_at = held.at, updated_at = held.at,
         output = held.output, progress = CASE WHEN job.progress IS NOT NULL THEN 100 END, lost_in_row = 0,
         failure_reason = NULL, {FREED}, wish = NULL
-    FROM held WHERE job.id = held.job_id),
+    FROM held WHERE job.id = ANY (ARRAY[held.job_id])),
 noted AS (
     INSERT INTO event (type, outcome, job_id, fence, attempt, node_id, node_name, at, worker_pid, generation,
                        started_at, ended_at, peak_rss_kb, cpu_ms, captured, left_behind)
@@ -37,10 +45,10 @@ RECORD_ENDINGS = f"""
 {with_entries(entries.END)},
 held AS MATERIALIZED (
     SELECT e.*, job.attempts AS attempt, job.locked_by, job.locked_at
-    FROM e JOIN job ON job.id = e.job_id
+    FROM e JOIN job ON {JOB_OF_E}
     WHERE {RUNNING_HERE}
       AND job.fence = e.fence -- guard
-    ORDER BY job.id FOR NO KEY UPDATE OF job),
+    ORDER BY e.job_id FOR NO KEY UPDATE OF job),
 ended AS (
     UPDATE job SET status = held.status, updated_at = held.at, output = held.output, ready = held.ready,
         due_at = held.due_at, next_attempt_at = held.next_attempt_at,
@@ -56,7 +64,7 @@ ended AS (
         last_failed_at = CASE WHEN held.status = 'failed' THEN held.at ELSE job.last_failed_at END,
         last_cancelled_at = CASE WHEN held.status = 'cancelled' THEN held.at ELSE job.last_cancelled_at END,
         {FREED}, wish = CASE WHEN held.job_ended_at IS NULL AND job.wish = 'cancel' THEN 'cancel' END
-    FROM held WHERE job.id = held.job_id),
+    FROM held WHERE job.id = ANY (ARRAY[held.job_id])),
 noted AS (
     INSERT INTO event (type, outcome, metadata, job_id, fence, attempt, node_id, node_name, at, worker_pid,
                        generation, started_at, ended_at, peak_rss_kb, cpu_ms, captured, left_behind, signal,
@@ -85,7 +93,7 @@ SELECT EXISTS (SELECT FROM control),
 
 SETTLED = f"""
 {WITH_ATTEMPTS}
-SELECT coalesce(CAST(json_agg(json_build_array(e.job_id, e.fence)) AS text), '[]') FROM e JOIN job ON job.id = e.job_id
+SELECT coalesce(CAST(json_agg(json_build_array(e.job_id, e.fence)) AS text), '[]') FROM e JOIN job ON {JOB_OF_E}
 WHERE job.status <> 'processing'
   AND job.fence = e.fence -- guard
 """
@@ -93,14 +101,14 @@ WHERE job.status <> 'processing'
 GIVE_BACK = f"""
 {WITH_ATTEMPTS},
 held AS MATERIALIZED (
-    SELECT job.id FROM e JOIN job ON job.id = e.job_id
+    SELECT job.id FROM e JOIN job ON {JOB_OF_E}
     WHERE {RUNNING_HERE}
       AND job.fence = e.fence -- guard
-    ORDER BY job.id FOR NO KEY UPDATE OF job)
+    ORDER BY e.job_id FOR NO KEY UPDATE OF job)
 UPDATE job SET status = 'pending', attempts = job.attempts - 1, fence = job.fence + 1, ready = 1,
     due_at = least(job.run_at, {NOW}), started_at = CASE WHEN job.started_at <> job.locked_at THEN job.started_at END,
     failure_reason = NULL, updated_at = {NOW},
     {FREED}, wish = CASE WHEN job.wish = 'cancel' THEN 'cancel' END
-FROM held WHERE job.id = held.id
+FROM held WHERE job.id = ANY (ARRAY[held.id])
 RETURNING job.id, job.fence - 1
 """

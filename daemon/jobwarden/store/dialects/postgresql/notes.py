@@ -7,18 +7,18 @@ The lines marked `guard` are the fence: for each that is missing, a test fails. 
 from __future__ import annotations
 
 from jobwarden.store import entries
-from jobwarden.store.dialects.postgresql.sets import NOW, RUNNING_HERE, with_entries
+from jobwarden.store.dialects.postgresql.sets import JOB_OF_E, NOW, RUNNING_HERE, with_entries
 
 _WITH_PROGRESS = with_entries(entries.PROGRESS)
 
 DROP_PROGRESS_EVENTS = f"""
 {_WITH_PROGRESS},
 held AS MATERIALIZED (
-    SELECT job.id FROM e JOIN job ON job.id = e.job_id
+    SELECT job.id FROM e JOIN job ON {JOB_OF_E}
     WHERE {RUNNING_HERE}
       AND job.fence = e.fence -- guard
-    ORDER BY job.id FOR NO KEY UPDATE OF job)
-DELETE FROM event USING held WHERE event.job_id = held.id AND event.type = 'progress'
+    ORDER BY e.job_id FOR NO KEY UPDATE OF job)
+DELETE FROM event USING held WHERE event.job_id = ANY (ARRAY[held.id]) AND event.type = 'progress'
 """
 
 RECORD_PROGRESS = f"""
@@ -26,7 +26,7 @@ INSERT INTO event (type, metadata, job_id, fence, attempt, node_id, node_name, a
 {_WITH_PROGRESS}
 SELECT 'progress', CAST(json_build_object('percent', e.percent) AS text), job.id, job.fence, job.attempts, job.node_id,
        job.locked_by, {NOW}
-FROM e JOIN job ON job.id = e.job_id
+FROM e JOIN job ON {JOB_OF_E}
 WHERE {RUNNING_HERE}
   AND job.fence = e.fence -- guard
 """
@@ -34,7 +34,7 @@ WHERE {RUNNING_HERE}
 NOTE_PROGRESS = f"""
 {_WITH_PROGRESS}
 UPDATE job SET progress = e.percent, updated_at = {NOW} FROM e
-WHERE job.id = e.job_id AND {RUNNING_HERE}
+WHERE {JOB_OF_E} AND {RUNNING_HERE}
   AND job.fence = e.fence -- guard
 RETURNING job.id, job.fence
 """
@@ -44,7 +44,7 @@ INSERT INTO event (type, metadata, job_id, fence, attempt, node_id, node_name, a
 {with_entries(entries.PROLONG)}
 SELECT 'prolonged', CAST(json_build_object('ms', e.ms) AS text), job.id, job.fence, job.attempts, job.node_id,
        job.locked_by, {NOW}
-FROM e JOIN job ON job.id = e.job_id
+FROM e JOIN job ON {JOB_OF_E}
 WHERE {RUNNING_HERE}
   AND job.fence = e.fence -- guard
 """

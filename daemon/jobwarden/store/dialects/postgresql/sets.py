@@ -31,6 +31,10 @@ NOW = MOMENT.format("CAST(:now AS bigint)")
 RUNNING_HERE = "job.status || '' = 'processing' AND job.node_id IS NOT DISTINCT FROM CAST(:node_id AS text)"
 """Running under this node, said so that no index fits: a job is looked up by its id, never among all of the node."""
 
+JOB_OF_E = "job.id = ANY (ARRAY[e.job_id])"
+"""The job of an entry. Said with `=`, two tables could also be joined from the other end: a plan that was made while
+`job` was empty would then read all of it. So can a sort by `job.id`; sort by `e.job_id`."""
+
 FREED = "node_id = NULL, claim_batch = NULL, locked_at = NULL, locked_by = NULL"
 """What every way out of `processing` sets."""
 
