@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,11 +14,28 @@ from tests.support import grounds
 from tests.support.processes import subreaper
 from tests.support.site import Site
 
+PROCESS_HEAVY = ("tests/integration/", "tests/faults/")
+"""Folders whose tests fill the machine with processes, one test at a time."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """The suite of the stores runs on each of ours."""
     config.stash[GROUNDS] = grounds.chosen()
     config.pluginmanager.register(plugin)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """With xdist, whoever starts daemons does so in one worker, one after the other, beside the suite of the stores."""
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # noqa: PLC0415 - if it is used
+
+    class DaemonsInOneWorker(LoadScopeScheduling):  # type: ignore[misc]
+        """The group comes first, being the largest; all other tests are dealt out one by one."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            return "daemons" if nodeid.startswith(PROCESS_HEAVY) else nodeid
+
+    return DaemonsInOneWorker(config, log)
 
 
 @pytest.fixture
