@@ -56,7 +56,7 @@ class Pulse:
 
     def _seen(self, given: dict[str, object]) -> Seen:
         if self._connection is None:
-            self._connection = forks.watch_lasting(self._dialect.engine.connect())
+            self._connection = forks.watch_lasting(self._dialect.lasting())
             self._connection = self._connection.execution_options(isolation_level="AUTOCOMMIT")
         *firsts, last = self._dialect.statements.renew
         for statement in firsts:

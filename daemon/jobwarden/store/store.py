@@ -210,7 +210,7 @@ class Store:
         """A number that changes when any other connection (our writer's too) has committed. Cheap enough to poll."""
         with store_errors(self.url_shown), self._watching_lock:
             if self._watching is None:
-                self._watching = watch_lasting(self._dialect.engine.connect())
+                self._watching = watch_lasting(self._dialect.lasting())
             return self._dialect.data_version(self._watching)
 
     def side_dir(self, name: str) -> Path | None:

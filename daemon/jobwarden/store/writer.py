@@ -54,7 +54,7 @@ class Writer:
         self._sql = dialect.statements
         self._where = dialect.url_shown
         with store_errors(self._where):
-            self._connection = watch_lasting(dialect.engine.connect())
+            self._connection = watch_lasting(dialect.lasting())
 
     def register(self, start: NodeStart, *, now_us: int) -> None:
         """Insert the node's row, with beat 0."""

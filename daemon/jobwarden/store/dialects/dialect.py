@@ -40,6 +40,9 @@ class Dialect(Protocol):
     def engine(self) -> Engine:
         """The pool of connections."""
 
+    def lasting(self) -> Connection:
+        """A connection that its user keeps: it takes no place in the pool. Raises the driver's errors."""
+
     @property
     def feed_key(self) -> Sequence[ColumnElement[int]]:
         """Columns of `event` in whose order a follower reads; an event of a later commit is never before them."""

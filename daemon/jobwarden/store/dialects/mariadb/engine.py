@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy.pool import NullPool
 
 from jobwarden.errors import InvalidJobError, InvalidSettingsError, StoreUnavailableError
 from jobwarden.store import schema
@@ -59,11 +60,16 @@ class MariaDBDialect:
         self._version = text(VERSION)
         self._options = options
         self._url = _with_driver(url, shown=self.url_shown)
-        self.engine = self._engine()
+        self.engine = self._engine(pool_size=options.connections, max_overflow=0, pool_pre_ping=True)
+        self._lasting = self._engine(poolclass=NullPool)
 
     def feed_settled(self, after: Sequence[int] | None) -> ColumnElement[bool]:
         """Those before the first whose transaction is open, or may be."""
         return schema.event.c.id <= settled_until(self.engine, None if after is None else after[0])
+
+    def lasting(self) -> Connection:
+        """Beside the pool, which is small."""
+        return self._lasting.connect()
 
     def begin(self, connection: Connection, *, writing: bool) -> None:
         """The first statement begins it; a reader's then sees the state of that moment."""
@@ -128,15 +134,13 @@ class MariaDBDialect:
         """Close the pooled connections."""
         self.engine.dispose()
 
-    def _engine(self) -> Engine:
+    def _engine(self, **pool: Any) -> Engine:
         statement_seconds = self._options.statement_timeout_seconds
         engine = create_engine(
             self._url,
             hide_parameters=True,
             isolation_level="READ COMMITTED",
-            pool_size=self._options.connections,
-            max_overflow=0,
-            pool_pre_ping=True,
+            **pool,
             connect_args={
                 "connect_timeout": _CONNECT_SECONDS,
                 "read_timeout": statement_seconds + _CONNECT_SECONDS,

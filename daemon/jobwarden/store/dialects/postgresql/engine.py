@@ -7,11 +7,12 @@ transaction wants, in one round trip.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
 import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy.pool import NullPool
 
 from jobwarden.errors import InvalidJobError
 from jobwarden.store.dialects.postgresql import checkup
@@ -60,7 +61,9 @@ class PostgreSQLDialect:
         self.statements: Statements = STATEMENTS
         self._url = url.set(drivername="postgresql+psycopg")
         self._creator = Connecting(self._url, options).creator(self._url.get_dialect()())
-        self.engine = self._engine(options)
+        size, patience = options.connections, options.lock_timeout_seconds
+        self.engine = self._engine(pool_size=size, max_overflow=size, pool_timeout=patience)
+        self._lasting = self._engine(poolclass=NullPool)
         self._bell = NotifyBell(self)
         self._known: WeakSet[Engine] = WeakSet()
         """Callers' engines that were seen to lead here."""
@@ -68,6 +71,10 @@ class PostgreSQLDialect:
     def feed_settled(self, after: Sequence[int] | None) -> ColumnElement[bool]:  # noqa: ARG002 - the same everywhere
         """Those of transactions before the oldest that is open."""
         return FEED_SETTLED
+
+    def lasting(self) -> Connection:
+        """Beside the pool, which is small."""
+        return self._lasting.connect()
 
     def begin(self, connection: Connection, *, writing: bool) -> None:
         """READ COMMITTED for writers, who wait for each other's rows; one snapshot for readers."""
@@ -165,16 +172,14 @@ class PostgreSQLDialect:
         self._bell.close()
         self.engine.dispose()
 
-    def _engine(self, options: StoreOptions) -> Engine:
+    def _engine(self, **pool: Any) -> Engine:
         engine = create_engine(
             self._url,
             creator=self._creator,
             hide_parameters=True,
             isolation_level="AUTOCOMMIT",
             use_native_hstore=False,
-            pool_size=options.connections,
-            max_overflow=options.connections,
-            pool_timeout=options.lock_timeout_seconds,
+            **pool,
         )
         event.listen(engine.pool, "checkout", refuse_dead)
         watch_engine(engine)

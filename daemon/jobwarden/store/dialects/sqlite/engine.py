@@ -67,6 +67,10 @@ class SQLiteDialect:
     def feed_settled(self, after: Sequence[int] | None) -> None:
         """All that are there: with one writer at a time, ids are given in the order of commits."""
 
+    def lasting(self) -> Connection:
+        """The pool gives as many as are wanted."""
+        return self.engine.connect()
+
     def begin(self, connection: Connection, *, writing: bool) -> None:
         """A transaction that reads and later writes fails at once if somebody wrote in between: begin as a writer."""
         _driver(connection).execute("BEGIN IMMEDIATE" if writing else "BEGIN")
@@ -172,6 +176,7 @@ class SQLiteDialect:
         engine = create_engine(
             URL.create("sqlite", database=str(self._path)),
             hide_parameters=True,
+            max_overflow=-1,
             # Driver autocommit: sqlite3 begins nothing by itself, `begin` does. (SQLAlchemy's recipe uses its "begin"
             # event; any engine event costs every statement the dispatch of all of them, a tenth of a single add.)
             creator=self._connect,
