@@ -122,7 +122,7 @@ class StoreMachine(RuleBasedStateMachine):
         if not hasattr(self, "played"):
             return
         self.played.count()
-        self.played.listen(500)
+        self.played.listen(500, to_the_end=True)
         for job in list(self.played.model.jobs.values()):
             self.played.explain(job)
         self.every_row_is_as_it_must_be()
