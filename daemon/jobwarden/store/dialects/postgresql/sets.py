@@ -56,9 +56,6 @@ def with_entries(layout: tuple[str, ...]) -> str:
 
 def _field(place: int, name: str) -> str:
     text = f"v ->> {place}"
-    if name == "output":
-        # Refuses what is no JSON, as SQLite's check does; type json keeps the text as it is.
-        return f"CAST(CAST({text} AS json) AS text)"
     kind = _TYPE_OF.get(name)
     value = f"({text})" if kind is None else f"CAST({text} AS {kind})"
     return MOMENT.format(value) if name in _MOMENTS else value
