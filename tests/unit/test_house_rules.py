@@ -67,6 +67,25 @@ def undocumented_test_lines(text: str) -> list[int]:
     ]
 
 
+def unreasoned_lines(text: str) -> list[int]:
+    """Where a test is kept to some stores (`pytest.mark.only`) and its line does not say why."""
+    return [
+        node.lineno
+        for node in ast.walk(_tree(text))
+        if isinstance(node, ast.Attribute) and node.attr == "only" and ast.unparse(node.value) == "pytest.mark"
+        if not _says_why(text, node.lineno)
+    ]
+
+
+def _says_why(text: str, line: int) -> bool:
+    calls = (node for node in ast.walk(_tree(text)) if isinstance(node, ast.Call) and node.lineno == line)
+    return any(
+        word.arg == "reason" and word.lineno == line and isinstance(word.value, ast.Constant) and bool(word.value.value)
+        for call in calls
+        for word in call.keywords
+    )
+
+
 def surplus_lines(text: str) -> list[int]:
     """The first line past the longest allowed source file."""
     return [LONGEST_SOURCE_LINES + 1] if len(text.splitlines()) > LONGEST_SOURCE_LINES else []
@@ -99,6 +118,12 @@ PLANTED: list[tuple[Rule, str, list[int]]] = [
     (undocumented_test_lines, "def test_a():\n    pass\n", [1]),
     (undocumented_test_lines, "class TestA:\n    async def test_a(self):\n        pass\n", [2]),
     (undocumented_test_lines, "def test_a():\n    '''A rule.'''\n", []),
+    (unreasoned_lines, "@pytest.mark.only('sqlite', reason='a file')\ndef test_a(): ...\n", []),
+    (unreasoned_lines, "@pytest.mark.only('sqlite')\ndef test_a(): ...\n", [1]),
+    (unreasoned_lines, "@pytest.mark.only('sqlite', reason='')\ndef test_a(): ...\n", [1]),
+    (unreasoned_lines, "@pytest.mark.only(\n    'sqlite',\n    reason='a file')\ndef test_a(): ...\n", [1]),
+    (unreasoned_lines, "pytestmark = [pytest.mark.only('sqlite', reason='a file')]\n", []),
+    (unreasoned_lines, "only = pytest.mark.only\n", [1]),
     (surplus_lines, "x = 1\n" * (LONGEST_SOURCE_LINES + 1), [LONGEST_SOURCE_LINES + 1]),
     (surplus_lines, "x = 1\n" * LONGEST_SOURCE_LINES, []),
     (machine_path_lines, "a = 1\nb = '/" + "home/me/jobs.db'\n", [2]),
@@ -128,6 +153,11 @@ def test_tests_do_not_sleep() -> None:
 def test_each_test_states_its_rule() -> None:
     """Each test function has a docstring."""
     assert _breaches(undocumented_test_lines, _python(TESTS)) == []
+
+
+def test_a_test_for_some_stores_only_says_why() -> None:
+    """What one store does and another does not is an exception, so its line gives the reason."""
+    assert _breaches(unreasoned_lines, _python(TESTS)) == []
 
 
 def test_source_files_stay_short() -> None:
