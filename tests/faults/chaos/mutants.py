@@ -39,6 +39,12 @@ class Mutant(NamedTuple):
     only: str
     edits: tuple[Edit, ...]
 
+    def check(self) -> None:
+        """It must still fit the code."""
+        for edit in self.edits:
+            text = (ROOT / _PACKAGE / edit.file).read_text()
+            assert edit.old in text, f"{self.name}: {edit.file} has changed; write the mutant anew"
+
 
 MUTANTS = [
     Mutant(
@@ -48,10 +54,13 @@ MUTANTS = [
         (Edit("store/dialects/postgresql/ends.py", "      AND job.fence = e.fence -- guard\n", ""),),
     ),
     Mutant(
-        "the keeper does not wait until everything below is dead",
-        "postgresql",
+        "the keeper does not wait until everything below is dead, and nobody else ends it",
+        "sqlite",
         "supervisor killed",
-        (Edit("supervisor/keeper.py", "        clear_adopted()\n        return", "        return"),),
+        (
+            Edit("supervisor/keeper.py", "        clear_adopted()\n        return", "        return"),
+            Edit("supervisor/membership.py", "            if beat is None:", "            if False:"),
+        ),
     ),
     Mutant(
         "the keeper leaves the workers of a stopped supervisor alone",
@@ -65,7 +74,7 @@ MUTANTS = [
         "silent for longer",
         (
             Edit("supervisor/keeper.py", "        if until and now_ns", "        if not until and now_ns"),
-            Edit("supervisor/loop.py", "        if trusted != self.pool.trusted:", "        if False:"),
+            Edit("supervisor/loop.py", "        if trusted != self.pool.standing.trusted:", "        if False:"),
         ),
     ),
     Mutant(
@@ -122,6 +131,8 @@ MUTANTS = [
 def main() -> int:
     """One line for each mutant."""
     wanted = [each for each in MUTANTS if not sys.argv[1:] or sys.argv[1] in each.name]
+    for mutant in wanted:
+        mutant.check()
     survivors = 0
     for mutant in wanted:
         with tempfile.TemporaryDirectory(prefix="jobwarden-mutant-") as folder:
@@ -138,7 +149,6 @@ def hunt(mutant: Mutant, tree: Path) -> str | None:
     for edit in mutant.edits:
         file = tree / _PACKAGE / edit.file
         text = file.read_text()
-        assert edit.old in text, f"{mutant.name}: {edit.file} has changed; write the mutant anew"
         file.write_text(text.replace(edit.old, edit.new))
     began_ns = SYSTEM_CLOCK.monotonic_ns()
     for seed in range(ROUNDS):
