@@ -82,7 +82,7 @@ class PoolWatch:
 
     # the world tells
 
-    def before(self, fact: seen.Input) -> None:  # noqa: C901 - one flat match
+    def before(self, fact: seen.Input) -> None:  # noqa: C901, PLR0912 - one flat match
         """A fact, before its effects are looked at."""
         self._was_stopping = self._stopping  # the fact that ends an errand may bring a worker, who is then let go
         self._stopping |= self._pool.errand is not None and self._pool.errand.over
@@ -188,7 +188,7 @@ class PoolWatch:
 
     # the rules
 
-    def see(self, effect: do.Effect, fact: seen.Input) -> None:
+    def see(self, effect: do.Effect, fact: seen.Input) -> None:  # noqa: C901 - one flat match
         """One effect, and the fact that it followed from."""
         assert not self._leaves or isinstance(effect, do.EndTemplate | do.Alert | do.GiveBackJob), "it had left"
         match effect:
