@@ -246,6 +246,7 @@ def _holders(connection: Connection, names: list[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for start in range(0, len(names), _KEYS_PER_QUERY):
         some = names[start : start + _KEYS_PER_QUERY]
-        query = select(key.c.name, key.c.job_id).where(key.c.name.in_(some))
+        # A caller's transaction may have begun before the holder was there: what is locked is read as it is now.
+        query = select(key.c.name, key.c.job_id).where(key.c.name.in_(some)).with_for_update(read=True)
         found.update((row.name, row.job_id) for row in connection.execute(query))
     return found
