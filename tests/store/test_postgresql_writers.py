@@ -73,13 +73,15 @@ def test_a_limit_that_an_open_add_did_not_know_is_exact_after_the_next_round(
     assert ready(scene) == 1
 
 
-def test_limits_are_read_again_under_the_lock(scene: Scene, url: str, other: Store, thread: ThreadPoolExecutor) -> None:
+def test_limits_are_read_again_under_the_lock(
+    scene: Scene, url: str, caller: Engine, other: Store, thread: ThreadPoolExecutor
+) -> None:
     """An add that waits for whoever changes the limit goes by the new one."""
     limit(scene, "type", "work", 5)
     with writing(url) as first:
         set_limit_by_hand(first, scene, 0)
-        late = thread.submit(other.add, [JobOptions(job_type="work")], now_us=scene.now_us)
-        assert not late.done()
+        option = JobOptions(job_type="work")
+        late = blocked(thread, caller, lambda: other.add([option], now_us=scene.now_us))
         first.commit()
     late.result(LIMIT_SECONDS)
     assert ready(scene) == 0
