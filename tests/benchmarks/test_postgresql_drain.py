@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from threading import Event
+from typing import Any
 
+import psycopg
 import pytest
 
 from jobwarden.clock import SYSTEM_CLOCK
 from jobwarden.store import open_store
 from tests.benchmarks import queue_peers
-from tests.benchmarks.measuring import Daemon, completed, noop_jobs, print_table, seconds_since
+from tests.benchmarks.measuring import Daemon, noop_jobs, print_table, seconds_since
 from tests.support.postgresql import PostgreSQL
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1_800)]
@@ -53,16 +55,16 @@ def drain(folder: Path, url: str) -> dict[str, float]:
     daemon = Daemon(folder, workers=WORKERS)
     daemon.url = url
     store = open_store(url, migrate=True)
-    began = SYSTEM_CLOCK.monotonic_ns()
     jobs = noop_jobs(JOBS)
+    began = SYSTEM_CLOCK.monotonic_ns()
     store.add(jobs, now_us=SYSTEM_CLOCK.now_us())
     added = JOBS / seconds_since(began)
-    with daemon.running():
-        while (first := completed(store)) < JOBS // 10:
-            Event().wait(0.005)
+    with daemon.running(), closing(psycopg.connect(url, autocommit=True)) as watch:
+        while (first := completed(watch)) < JOBS // 10:
+            Event().wait(0.02)
         began = SYSTEM_CLOCK.monotonic_ns()
-        while completed(store) < JOBS:
-            Event().wait(0.01)
+        while completed(watch) < JOBS:
+            Event().wait(0.02)
         rate = (JOBS - first) / seconds_since(began)
         report = daemon.report()
     store.close()
@@ -73,6 +75,12 @@ def drain(folder: Path, url: str) -> dict[str, float]:
         "ledger_us_per_job": report["ledger_cpu_ms"] * 1000 / JOBS,
         "jobs_per_commit": JOBS / report["commits"],
     }
+
+
+def completed(watch: psycopg.Connection[Any]) -> int:
+    """From the tallies alone: `store.counts` also counts what waits, and would take half of the server here."""
+    ((number,),) = watch.execute("SELECT coalesce(sum(number), 0)::bigint FROM tally").fetchall()
+    return int(number)
 
 
 def peer_rate(server: PostgreSQL, peer: str, *, batch: int, jobs: int) -> float:
