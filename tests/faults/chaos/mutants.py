@@ -66,14 +66,14 @@ MUTANTS = [
         "the keeper leaves the workers of a stopped supervisor alone",
         "postgresql",
         "supervisor stopped",
-        (Edit("supervisor/keeper.py", "        if until and now_ns", "        if not until and now_ns"),),
+        (Edit("supervisor/keeper.py", "        if self._trust_has_passed():", "        if False:"),),
     ),
     Mutant(
         "a daemon that is cut off keeps its workers",
         "postgresql",
         "silent for longer",
         (
-            Edit("supervisor/keeper.py", "        if until and now_ns", "        if not until and now_ns"),
+            Edit("supervisor/keeper.py", "        if self._trust_has_passed():", "        if False:"),
             Edit("supervisor/loop.py", "        if trusted != self.pool.standing.trusted:", "        if False:"),
         ),
     ),
