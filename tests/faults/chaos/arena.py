@@ -41,6 +41,9 @@ class Arena(Protocol):
     def own_children(self) -> set[int]:
         """Children of this process that belong to the store."""
 
+    def numbers(self) -> dict[str, int]:
+        """What else of the faults is worth a line in the table."""
+
     def leftovers(self) -> list[str]:
         """What daemons should have taken away, one sentence each."""
 

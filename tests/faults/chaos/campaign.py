@@ -217,7 +217,7 @@ class Campaign:
             (self._folder / "histories").write_text(audit.histories())
         engine.dispose()
         report = self.report
-        report.numbers = {**audit.numbers, **report.numbers}
+        report.numbers = {**audit.numbers, **report.numbers, **self._arena.numbers()}
         report.numbers |= {f"adds {word}": number for word, number in journals.trouble.items()}
         report.numbers |= {"overlaps": len(journals.overlaps), "groups over their limit": len(journals.crowds)}
         report.outcomes = audit.outcomes

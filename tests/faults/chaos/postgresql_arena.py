@@ -87,6 +87,10 @@ class PostgreSQLArena:
         """The server, while it runs."""
         return set() if self._is_down or not self._url else {self._server.pid}
 
+    def numbers(self) -> dict[str, int]:
+        """A commit that is to be lost has to come first; how many did."""
+        return {f"{which}: these came": sum(cut.happened for cut in cuts) for which, cuts in self._cuts.items()}
+
     def leftovers(self) -> list[str]:
         """There is no folder beside this store."""
         return []

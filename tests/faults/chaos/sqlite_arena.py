@@ -77,6 +77,10 @@ class SQLiteArena:
         """None."""
         return set()
 
+    def numbers(self) -> dict[str, int]:
+        """Nothing."""
+        return {}
+
     def leftovers(self) -> list[str]:
         """Lock files of nodes, sockets of the doorbell."""
         folders = [self._database.with_name(f"{self._database.name}.{name}") for name in ("nodes", "doorbell")]
