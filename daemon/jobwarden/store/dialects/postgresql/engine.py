@@ -38,10 +38,10 @@ _MIGRATION = 7_223_110_043
 """The advisory lock of whoever migrates; our number in the database, chosen once."""
 
 # By the path of a job, tables are looked into by index only: a plan that is made while a table is small, or before
-# its first ANALYZE, is kept for as long as the connection lives.
+# its first ANALYZE, is kept for as long as the connection lives. A bitmap would collect a whole backlog to sort it.
 _WRITING = (
     "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; "
-    "SET LOCAL enable_mergejoin = off; SET LOCAL jit = off"
+    "SET LOCAL enable_mergejoin = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off"
 )
 _READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WATCH_SECONDS = 1.0
