@@ -136,12 +136,12 @@ class PostgreSQLArena:
         self._is_down = False
 
     def _silence(self, shortest: float, longest: float) -> Lasting:
-        proxy = self._random.choice(self._proxies)
+        proxy = self._random.choice(self._proxies[1:])
         proxy.cut()
         return Lasting(self._random.uniform(shortest, longest) * self._lease, proxy.resume)
 
     def _refuse(self) -> Lasting:
-        proxy = self._random.choice(self._proxies)
+        proxy = self._random.choice(self._proxies[1:])
         proxy.refuse()
         return Lasting(self._random.uniform(0.1, 2) * self._lease, proxy.resume)
 
