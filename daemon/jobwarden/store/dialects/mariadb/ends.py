@@ -107,7 +107,7 @@ WHERE job.status <> 'processing'
 """
 
 LOCK_ATTEMPTS = f"""
-SELECT job.id, job.fence FROM {ATTEMPTS} AS e {JOB} e.job_id
+SELECT e.job_id, e.fence FROM {ATTEMPTS} AS e {JOB} e.job_id
 WHERE job.status = 'processing' AND job.node_id = :node_id
   AND job.fence = e.fence -- guard
 FOR UPDATE
