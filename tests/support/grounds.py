@@ -56,5 +56,5 @@ _OURS: dict[str, Callable[[], Ground]] = {
 
 def chosen() -> dict[str, Callable[[], Ground]]:
     """Those that JOBWARDEN_TEST_STORES names, such as "sqlite,postgresql"; by default all."""
-    wanted = os.environ.get("JOBWARDEN_TEST_STORES", "sqlite")
+    wanted = os.environ.get("JOBWARDEN_TEST_STORES") or ",".join(_OURS)
     return {name: _OURS[name] for name in wanted.split(",")}
