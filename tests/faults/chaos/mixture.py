@@ -65,6 +65,11 @@ def _nap(random_: random.Random) -> dict[str, Any]:
     return {"job_type": "chaos_nap", "payload": {"ms": random_.randint(100, 2_000)}, **PATIENT}
 
 
+def _long(random_: random.Random) -> dict[str, Any]:
+    """Longer than the lease: only such a job meets its own next attempt when a daemon that is cut off lets it run."""
+    return {"job_type": "chaos_nap", "payload": {"ms": random_.randint(4_000, 8_000)}, **PATIENT}
+
+
 def _once(random_: random.Random) -> dict[str, Any]:
     return {"job_type": "chaos_once", "payload": {"ms": random_.randint(0, 500)}, "max_attempts": 1}
 
@@ -110,6 +115,7 @@ def _group(random_: random.Random) -> dict[str, Any]:
 KINDS: list[tuple[Callable[[random.Random], dict[str, Any]], float]] = [
     (_quick, 62),
     (_nap, 9),
+    (_long, 1),
     (_once, 5),
     (_stubborn, 5),
     (_hopeless, 3),
