@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from jobwarden.jobs import JobOptions
 from jobwarden.store import Store, open_store
@@ -27,6 +30,14 @@ sys.stdin.readline()
 for number in range(int(sys.argv[2])):
     store.add([JobOptions(job_type="work", payload=number)], now_us=1)
 print("done", flush=True)
+sys.stdin.readline()
+"""
+
+HOLDER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
 sys.stdin.readline()
 """
 
@@ -52,6 +63,40 @@ def _line(process: subprocess.Popen[str]) -> str:
 def _end(process: subprocess.Popen[str]) -> int:
     process.communicate("\n")
     return process.returncode
+
+
+def _holder(path: str) -> subprocess.Popen[str]:
+    """A process that keeps the write lock until `_end`."""
+    started = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert _line(started) == "locked"
+    return started
+
+
+def _digests(path: str) -> str:
+    """Of file and log; by another process, because closing a descriptor here would drop SQLite's locks."""
+    return subprocess.run(["sha256sum", path, f"{path}-wal"], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def _try_to_write(rival: sqlite3.Connection) -> str:
+    try:
+        rival.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        return error.sqlite_errorname
+    rival.execute("ROLLBACK")
+    return "written"
+
+
+def _checkpoint(url: str, *, watcher: Callable[[str], object]) -> None:
+    """By a writer of its own; `watcher` hears of each statement before it is run."""
+    dialect = dialect_for(url, StoreOptions())
+    event.listen(dialect.engine, "connect", lambda connection, _: connection.set_trace_callback(watcher))
+    store = Store(dialect)
+    writer = store.writer()
+    assert writer.checkpoint_if_long()
+    writer.close()
+    store.close()
 
 
 def test_processes_that_write_at_once_wait_for_each_other(scene: Scene, url: str) -> None:
@@ -127,6 +172,87 @@ def test_a_long_reader_does_not_stop_the_writer(scene: Scene, url: str) -> None:
         assert len(scene.claim()) == 6
         connection.rollback()
     reader.close()
+
+
+@pytest.mark.only("sqlite", reason="a server folds its log by itself")
+def test_the_log_is_not_folded_in_while_somebody_else_may_commit(scene: Scene, url: str) -> None:
+    """Without the write lock there is no checkpoint: file and log stay as they are, and the next try is not put off."""
+    path = url.removeprefix("sqlite:///")
+    for _ in range(6):
+        scene.add(payload=PAYLOAD)
+    before = _digests(path)
+    holder = _holder(path)
+    assert not scene.writer.checkpoint_if_long()
+    assert _digests(path) == before
+    assert _end(holder) == 0
+    assert scene.writer.checkpoint_if_long()
+    assert not scene.writer.checkpoint_if_long()
+
+
+@pytest.mark.only("sqlite", reason="a server folds its log by itself")
+def test_nobody_can_commit_during_a_checkpoint(scene: Scene, url: str) -> None:
+    """Whoever tries while it runs finds the write lock taken; afterwards it is free."""
+    for _ in range(6):
+        scene.add(payload=PAYLOAD)
+    rival = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None, timeout=0)
+    seen: list[str] = []
+
+    def try_to_write(statement: str) -> None:
+        if "wal_checkpoint" in statement:
+            seen.append(_try_to_write(rival))
+
+    _checkpoint(url, watcher=try_to_write)
+    assert seen == ["SQLITE_BUSY"]
+    assert _try_to_write(rival) == "written"
+    rival.close()
+
+
+@pytest.mark.only("sqlite", reason="a server folds its log by itself")
+def test_a_checkpoint_waits_for_a_short_reader(scene: Scene, url: str) -> None:
+    """The log then starts anew; without that wait readers that take turns would let it grow for ever."""
+    path = url.removeprefix("sqlite:///")
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM job").fetchone()
+    for _ in range(6):
+        scene.add(payload=PAYLOAD)
+    length = Path(f"{path}-wal").stat().st_size
+    seen: list[str] = []
+
+    def read_a_while(statement: str) -> None:
+        if "wal_checkpoint" in statement:
+            seen.append(statement)
+            if len(seen) == 2:
+                reader.execute("COMMIT")
+
+    _checkpoint(url, watcher=read_a_while)
+    assert len(seen) == 2
+    for _ in range(5):
+        scene.add(payload=PAYLOAD)
+    assert Path(f"{path}-wal").stat().st_size == length
+    reader.close()
+
+
+@pytest.mark.only("sqlite", reason="a server folds its log by itself")
+def test_a_log_that_grew_long_under_a_reader_is_cut_off(scene: Scene, url: str) -> None:
+    """Once the reader is gone; nothing is lost with it, and the log then grows and is folded in as ever."""
+    log = Path(url.removeprefix("sqlite:///") + "-wal")
+    reader = dialect_for(url, StoreOptions(synchronous="normal", lock_timeout_seconds=1))
+    with reader.engine.connect() as connection:
+        reader.begin(connection, writing=False)
+        connection.exec_driver_sql("SELECT count(*) FROM job").all()
+        ids = [scene.add(payload=PAYLOAD) for _ in range(38)]
+        assert scene.writer.checkpoint_if_long()
+        connection.rollback()
+    reader.close()
+    assert log.stat().st_size > 32 * 1024 * 1024
+    ids += [scene.add(payload=PAYLOAD) for _ in range(6)]
+    assert scene.writer.checkpoint_if_long()
+    assert log.stat().st_size < 100_000
+    assert not scene.writer.checkpoint_if_long()
+    ids += [scene.add(payload=PAYLOAD) for _ in range(6)]
+    assert scene.writer.checkpoint_if_long()
+    assert [job.id for job in scene.claim()] == ids
 
 
 @pytest.mark.only("sqlite", reason="a server is no file")

@@ -12,13 +12,14 @@ import sqlite3
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from jobwarden.errors import InvalidJobError, InvalidSettingsError, StoreUnavailableError
 from jobwarden.store import schema
 from jobwarden.store.dialects.sqlite import checkup, place
+from jobwarden.store.dialects.sqlite.checkpoints import Checkpoints, driver_of
 from jobwarden.store.dialects.sqlite.statements import STATEMENTS
 from jobwarden.store.folder_bell import FolderBell
 from jobwarden.store.forks import watch_engine
@@ -35,12 +36,6 @@ if TYPE_CHECKING:
 
 OLDEST_SQLITE = (3, 38, 0)
 """JSON operators and json_each in the core library."""
-
-_CHECKPOINT_WAIT_MS = 200
-"""How long a checkpoint may hold up the writer: it waits for other writers, then for readers."""
-
-_LONGEST_FILE = 8
-"""Times the length at which the log is folded in: a file that has become this long is cut off."""
 
 _WAL_PAUSE_SECONDS = 0.005
 _WATCH_SECONDS = 0.1
@@ -62,7 +57,7 @@ class SQLiteDialect:
         self._busy_timeout_seconds = options.lock_timeout_seconds
         self._refuse_old_library()
         self.engine = self._engine()
-        self._longest_seen_bytes = 0
+        self._checkpoints = Checkpoints(self._path, self.engine, busy_timeout_ms=self._busy_timeout_ms)
 
     def feed_settled(self, after: Sequence[int] | None) -> None:
         """All that are there: with one writer at a time, ids are given in the order of commits."""
@@ -73,12 +68,12 @@ class SQLiteDialect:
 
     def begin(self, connection: Connection, *, writing: bool) -> None:
         """A transaction that reads and later writes fails at once if somebody wrote in between: begin as a writer."""
-        _driver(connection).execute("BEGIN IMMEDIATE" if writing else "BEGIN")
+        driver_of(connection).execute("BEGIN IMMEDIATE" if writing else "BEGIN")
 
     @contextmanager
     def relaxed(self, connection: Connection) -> Iterator[None]:
         """The next commit of a full connection syncs the log with all that was written to it before."""
-        driver = _driver(connection)
+        driver = driver_of(connection)
         driver.execute("PRAGMA synchronous=NORMAL")
         try:
             yield
@@ -102,35 +97,16 @@ class SQLiteDialect:
 
     def data_version(self, connection: Connection) -> int:
         """PRAGMA data_version, outside any transaction (inside one it would stand still)."""
-        row = _driver(connection).execute("PRAGMA data_version").fetchone()
+        row = driver_of(connection).execute("PRAGMA data_version").fetchone()
         return int(row[0])
 
     def log_bytes(self) -> int:
-        """The length of the write-ahead log; its file is only looked at, not opened."""
-        try:
-            return Path(f"{self._path}-wal").stat().st_size
-        except OSError:
-            return 0
+        """The length of the write-ahead log."""
+        return self._checkpoints.log_bytes()
 
     def checkpoint_if_long(self, connection: Connection, *, longest_bytes: int) -> bool:
-        """Checkpoint in a mode that holds the write lock, so that no commit slips in between (WAL-reset race).
-
-        RESTART keeps the file's length: commits that overwrite need no new blocks and take half the time. So the
-        file is longer than at the last checkpoint only if the log is.
-        """
-        size = self.log_bytes()
-        if size <= max(longest_bytes, self._longest_seen_bytes):
-            return False
-        mode = "TRUNCATE" if size > _LONGEST_FILE * longest_bytes else "RESTART"
-        driver = _driver(connection)
-        driver.execute(f"PRAGMA busy_timeout={_CHECKPOINT_WAIT_MS}")
-        try:
-            blocked = driver.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()[0]
-        finally:
-            driver.execute(f"PRAGMA busy_timeout={self._busy_timeout_ms}")
-        # A reader may have kept the log from starting anew: let it grow by as much again before the next try.
-        self._longest_seen_bytes = self.log_bytes() + (longest_bytes if blocked else 0)
-        return True
+        """Only while no other can commit; see `checkpoints`."""
+        return self._checkpoints.make_if_long(connection, longest_bytes=longest_bytes)
 
     def refuse_stranger(self, connection: Connection) -> None:
         """Jobs added over there would never be rung for, or never be seen by the daemon of this file."""
@@ -216,10 +192,6 @@ def _switch_to_wal(connection: sqlite3.Connection, *, within_seconds: float) -> 
         else:
             return
     connection.execute("PRAGMA journal_mode=WAL")
-
-
-def _driver(connection: Connection) -> Any:
-    return connection.connection.driver_connection
 
 
 def _file_of(url: URL, *, shown: str) -> Path:
