@@ -62,11 +62,11 @@ def version(found: tuple[int, ...]) -> Finding:
     return notice(
         "sqlite-version",
         f"{told} has the WAL-reset race, which 3.51.3 fixed",
-        why="very rarely, a commit during another program's checkpoint damages the database; jobwarden makes no "
-        "automatic checkpoints, and its own hold the write lock (unless somebody keeps that for longer than 0.2 s), so "
-        "that no commit comes in between; other programs that open the file make theirs without it",
-        do="open the file with nothing else while daemons run, or update SQLite to 3.51.3 or newer (Python's `sqlite3` "
-        "uses the system's library, or one built into Python)",
+        why="very rarely, a commit during a checkpoint damages the database; jobwarden's own hold the write lock, so "
+        "that no commit comes in between, but other programs that write to the file, and connections of your own that "
+        "add jobs, make automatic ones without it",
+        do="set PRAGMA wal_autocheckpoint=0 on each such connection, or update SQLite to 3.51.3 or newer (Python's "
+        "`sqlite3` uses the system's library, or one built into Python)",
     )
 
 
