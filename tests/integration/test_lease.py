@@ -281,7 +281,6 @@ def test_it_renews_until_it_is_told_to_leave(node: Node) -> None:
 
 def test_a_node_that_leaves_is_not_told_that_its_row_is_gone(node: Node) -> None:
     """The last renewal may cross the removal of the row."""
-    node.membership.leave()
-    node.writer.remove_node("a")
+    node.membership.sign_off(node.writer)
     node.renew()
     assert node.mailbox.take() == []

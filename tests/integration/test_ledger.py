@@ -247,6 +247,18 @@ def test_nothing_is_dropped_at_the_end(scene: Scene) -> None:
     assert scene.store.nodes() == []
 
 
+def test_a_claim_whose_answer_was_lost_on_the_way_out_stays_with_nobody(scene: Scene) -> None:
+    """P1: the pool has left and gives nothing back any more; under a node without a row nobody would find the job."""
+    (job_id,) = scene.add()
+    scene.plan.verdicts.append(AFTER)
+    scene.ledger.submit(Entries(claim=1, types=TYPES))
+    scene.await_mail(seen.ClaimFailed)
+    assert scene.ledger.finish(timeout_seconds=LIMIT_SECONDS)
+    assert scene.store.nodes() == []
+    assert scene.record(job_id).status is JobStatus.PENDING
+    assert scene.record(job_id).attempts == 0
+
+
 def test_an_end_without_a_store_is_not_called_an_end(scene: Scene) -> None:
     """`finish` says that outcomes were not written; they still are as soon as the store is back."""
     (job_id,) = scene.add()

@@ -123,9 +123,9 @@ class Ledger(threading.Thread):
 
     def _sign_off(self, writer: Writer) -> None:
         """Nothing of this node is left to write. A row that stays is taken for a dead node's by the next start."""
-        self._membership.leave()
         try:
-            writer.remove_node(self._membership.node_id)
+            if self._membership.sign_off(writer):
+                self._announce_freed()
         except StoreError as error:
             events.emit(events.StoreAway(problem=str(error)))
 

@@ -17,6 +17,7 @@ import msgspec
 
 from jobwarden import events
 from jobwarden.store.life import lock_path
+from jobwarden.store.work import GiveBack, Work
 from jobwarden.supervisor.inputs import NodeGone
 from jobwarden.supervisor.sweep import sweep_node
 
@@ -129,10 +130,20 @@ class Membership:
                 self._window.shut()
         self._mailbox.post(NodeGone())
 
-    def leave(self) -> None:
-        """From now on a missing row is as it should be: it is taken off next."""
+    def sign_off(self, writer: Writer) -> bool:
+        """Take the row off; whether jobs came free by it. Raises StoreError.
+
+        Its last worker is gone and all ends are written: what the store still holds as processing under it came by a
+        claim whose answer was lost, and goes back at no cost. Without a row nobody would find it.
+        """
         with self._guard:
             self._leaving = True
+        node_id, now_us = self.node_id, self._clock.now_us()
+        unknown = [GiveBack(*attempt) for attempt in writer.processing_of(node_id)]
+        if unknown:
+            writer.transact(Work(now_us=now_us, node_id=node_id, node_name=self.name, give_backs=unknown))
+        writer.remove_node(node_id)
+        return bool(unknown)
 
     def remove_lock(self) -> None:
         """The node is gone with all that was its own, and so is its file."""
