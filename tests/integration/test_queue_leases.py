@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import NullPool, create_engine, text
 
 from jobwarden.client import Client, JobQueue
 from jobwarden.errors import NotHeldError
@@ -14,7 +16,7 @@ from jobwarden.jobs import JobStatus, Outcome
 from jobwarden.store import open_store
 from tests.support.daemon import clean_environment
 from tests.support.postgresql import server
-from tests.support.waiting import eventually
+from tests.support.waiting import LIMIT_SECONDS, eventually
 
 LEASE_SECONDS = 1.0
 
@@ -60,6 +62,24 @@ def test_a_consumer_that_lives_keeps_its_job_for_longer_than_its_lease(client: C
             jobs.complete(str(job_id))
     assert [each.outcome for each in client.get_job_attempts(job_id)] == [Outcome.SUCCEEDED]
     assert client.store.nodes() == []
+
+
+def test_work_that_waits_for_a_lock_does_not_cost_the_lease(client: Client, url: str) -> None:
+    """P2: while one thread's `complete` waits for a row that somebody has locked, the consumer goes on renewing."""
+    job_id = client.add_job("mail")
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
+    with JobQueue(client, lease_seconds=LEASE_SECONDS) as jobs, ThreadPoolExecutor(1) as other:
+        assert jobs.dequeue() is not None
+        with engine.connect() as application:
+            application.execute(text("SELECT FROM job WHERE id = :id FOR UPDATE"), {"id": job_id})
+            ended = other.submit(jobs.complete, str(job_id))
+            waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            eventually(lambda: application.execute(waiting).scalar(), what="the end waits for the row")
+            begun = beat_of(client)
+            eventually(lambda: beat_of(client) > begun + 2, what="it has renewed again and again")
+            assert not ended.done()
+        ended.result(LIMIT_SECONDS)
+    assert [each.outcome for each in client.get_job_attempts(job_id)] == [Outcome.SUCCEEDED]
 
 
 def test_a_dead_consumers_job_is_freed_by_its_lease(client: Client, url: str) -> None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from jobwarden.store.deaths import Dead
     from jobwarden.store.pulse import Pulse
     from jobwarden.store.store import Store
+    from jobwarden.store.work import Seen
     from jobwarden.store.writer import Writer
 
 BEATS_PER_LEASE = 5
@@ -242,16 +243,26 @@ class Holder:
         self.free_the_dead()
 
     def _beat_by_pulse(self, pulse: Pulse) -> None:
-        """The beat is the lease: raised first, and never behind a lock that another thread's work may keep."""
+        """The beat is the lease: another thread's work may keep our lock for long, the next beat does not wait for it.
+
+        What is left out then comes with a later beat.
+        """
         seen = pulse.renew(self.node_id, report=self._report(), now_us=SYSTEM_CLOCK.now_us())
-        with self._lock:
-            if self.gone:
-                return
-            if not seen.alive:
-                self._be_gone()
-                return
-            self._give_back_unknown()
-            self._free(self._deaths.by_beats(seen.nodes, own=self.node_id))
+        if not self._lock.acquire(timeout=self._pause / 2):
+            return
+        try:
+            self._heed(seen)
+        finally:
+            self._lock.release()
+
+    def _heed(self, seen: Seen) -> None:
+        if self.gone:
+            return
+        if not seen.alive:
+            self._be_gone()
+            return
+        self._give_back_unknown()
+        self._free(self._deaths.by_beats(seen.nodes, own=self.node_id))
 
     def _report(self) -> str:
         """For `jobwarden status`: each held job as a slot."""
