@@ -11,11 +11,11 @@ from jobwarden import events
 from jobwarden.clock import SECOND_NS, Clock
 from jobwarden.jobs import JobOptions, TypeTerms
 from jobwarden.store import Claim, NodeStart, Store, Work, open_store
-from jobwarden.store.deaths import Dead, DeathWatch
+from jobwarden.store.deaths import LONGEST_PAUSE_SECONDS, Dead, DeathWatch, pause_seconds
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.entries import Entries
 from jobwarden.supervisor.handover import inheritable_memfd
-from jobwarden.supervisor.lease import LONGEST_PAUSE_SECONDS, Lease, pause_seconds
+from jobwarden.supervisor.lease import Lease
 from jobwarden.supervisor.ledger import Ledger
 from jobwarden.supervisor.mailbox import Mailbox
 from jobwarden.supervisor.membership import Membership, marker_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobwarden.clock import SECOND_NS, Clock
-from jobwarden.store.deaths import Beats, Dead, predecessors
+from jobwarden.store.deaths import Beats, Dead, pause_seconds, predecessors
 from jobwarden.store.work import NodeStart, NodeView
 
 LEASE_SECONDS = 15.0
@@ -28,9 +28,9 @@ class HandClock(Clock):
 class Observer:
     """Looks once a second."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lease_seconds: float = LEASE_SECONDS) -> None:
         self.clock = HandClock()
-        self.beats = Beats(lease_seconds=LEASE_SECONDS, clock=self.clock)
+        self.beats = Beats(pause_seconds=pause_seconds(lease_seconds), clock=self.clock)
 
     def look(self, *nodes: tuple[str, int, float], after: float = 1.0) -> list[Dead]:
         """What it sees when so many seconds have passed."""
@@ -82,6 +82,14 @@ def test_an_observer_that_was_away_itself_begins_anew(observer: Observer) -> Non
     assert observer.look(("a", 1, 15.0), after=60) == []
     assert observer.look_for(14, ("a", 1, 15.0)) == []
     assert observer.look(("a", 1, 15.0)) == [Dead("a", 1)]
+
+
+def test_an_observer_with_a_long_lease_takes_nobody_for_dead_after_an_outage_that_it_outlived() -> None:
+    """The others' leases are shorter, and nobody could renew; what they kept for the store would be refused."""
+    observer = Observer(lease_seconds=60.0)
+    assert observer.look_for(10, ("a", 1, 15.0)) == []
+    assert observer.look(("a", 1, 15.0), after=20) == []
+    assert observer.look_for(3, ("a", 2, 15.0)) == []
 
 
 @pytest.mark.parametrize("jump_seconds", [3_600, -3_600, 86_400 * 365, -86_400 * 365])

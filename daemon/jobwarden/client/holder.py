@@ -23,7 +23,7 @@ import msgspec
 from jobwarden.clock import SYSTEM_CLOCK
 from jobwarden.errors import NotHeldError, StoreError, StoreUnavailableError
 from jobwarden.jobs import Ending, Outcome, TypeTerms, end_attempt
-from jobwarden.store.deaths import DeathWatch
+from jobwarden.store.deaths import DeathWatch, pause_seconds
 from jobwarden.store.life import hold_node, lock_path
 from jobwarden.store.work import Claim, GiveBack, NodeStart, Receipts, ServedType, Work
 from jobwarden.version import __version__
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from jobwarden.store.work import Seen
     from jobwarden.store.writer import Writer
 
-BEATS_PER_LEASE = 5
 CANCEL = "cancel"
 _LEAVE_SECONDS = 10.0
 
@@ -76,7 +75,7 @@ class Holder:
         except BaseException:
             self._sign_off(row_is_there=False)
             raise
-        self._pause = lease_seconds / BEATS_PER_LEASE
+        self._pause = pause_seconds(lease_seconds)
         self._beat = threading.Thread(target=self._renew, name="jobwarden-queue", daemon=True)
         self._beat.start()
 

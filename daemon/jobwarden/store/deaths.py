@@ -24,6 +24,17 @@ if TYPE_CHECKING:
     from jobwarden.store.work import NodeStart, NodeView
 
 
+BEATS_PER_LEASE = 5
+LONGEST_PAUSE_SECONDS = 5.0
+"""However long the lease: the renewal is also the net under lost rings."""
+_PAUSES_PER_GAP = 2.5
+
+
+def pause_seconds(lease_seconds: float) -> float:
+    """Between two renewals, each with a look at the others."""
+    return min(lease_seconds / BEATS_PER_LEASE, LONGEST_PAUSE_SECONDS)
+
+
 class Dead(NamedTuple):
     """A node that is seen to be dead, as `Writer.free_node` wants to hear of it."""
 
@@ -35,12 +46,13 @@ class Dead(NamedTuple):
 class Beats:
     """The beats that one observer has seen, and since when each stands still."""
 
-    def __init__(self, *, lease_seconds: float, clock: Clock) -> None:
-        """`lease_seconds` is the observer's own: if it looked for the last time half of that ago, it begins anew.
+    def __init__(self, *, pause_seconds: float, clock: Clock) -> None:
+        """`pause_seconds` lie between two looks: if the last one was much longer ago, the observer begins anew.
 
-        Else the first to reach a database that was away for everybody would take all others for dead.
+        Else the first to reach a database that was away for everybody would take all others for dead, those with a
+        shorter lease than its own above all.
         """
-        self._longest_gap_ns = int(lease_seconds * SECOND_NS) // 2
+        self._longest_gap_ns = int(_PAUSES_PER_GAP * pause_seconds * SECOND_NS)
         self._clock = clock
         self._seen: dict[str, tuple[int, int]] = {}
         self._looked_ns: int | None = None
@@ -68,7 +80,8 @@ class DeathWatch:
     def __init__(self, store: Store, *, lease_seconds: float, clock: Clock) -> None:
         """`lease_seconds` is the observer's own."""
         self._store = store
-        self._beats = Beats(lease_seconds=lease_seconds, clock=clock)
+        pause = lease_seconds / BEATS_PER_LEASE if store.shares_kernel else pause_seconds(lease_seconds)
+        self._beats = Beats(pause_seconds=pause, clock=clock)
         self._free: set[Path] = set()
         """The files that nobody held at the last look: removed if nobody does now and there is no row, or not any more.
 

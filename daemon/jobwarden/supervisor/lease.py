@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from jobwarden import events
 from jobwarden.clock import SECOND_NS
 from jobwarden.errors import StoreError
+from jobwarden.store.deaths import pause_seconds
 from jobwarden.supervisor.entries import Entries
 from jobwarden.supervisor.inputs import Wished
 
@@ -28,15 +29,7 @@ if TYPE_CHECKING:
     from jobwarden.supervisor.mailbox import Mailbox
     from jobwarden.supervisor.membership import Membership
 
-BEATS_PER_LEASE = 5
-LONGEST_PAUSE_SECONDS = 5.0
-"""However long the lease: the renewal is also the net under lost rings."""
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.1, 1.0
-
-
-def pause_seconds(lease_seconds: float) -> float:
-    """Between two renewals."""
-    return min(lease_seconds / BEATS_PER_LEASE, LONGEST_PAUSE_SECONDS)
 
 
 class Lease(threading.Thread):
