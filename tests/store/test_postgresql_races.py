@@ -261,6 +261,18 @@ def test_the_version_moves_when_an_open_transaction_commits(scene: Scene, caller
     assert scene.store.data_version() == versions[-1]
 
 
+def test_the_version_moves_when_one_of_two_open_transactions_commits(scene: Scene, caller: Engine, url: str) -> None:
+    """An older one that stays open for long must not hide a job from whoever hears no notifications."""
+    with writing(url) as report, caller.connect() as theirs:
+        report.execute(text("SELECT pg_current_xact_id()"))
+        (job_id,) = scene.store.add([JobOptions(job_type="work")], now_us=scene.now_us, connection=theirs)
+        scene.add()
+        version = scene.store.data_version()
+        theirs.commit()
+        assert scene.get(job_id) is not None
+        assert scene.store.data_version() != version
+
+
 @pytest.mark.parametrize("step", [1, -1])
 def test_ends_lock_their_jobs_in_the_order_of_ids(
     scene: Scene, url: str, caller: Engine, thread: ThreadPoolExecutor, step: int

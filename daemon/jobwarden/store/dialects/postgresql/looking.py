@@ -9,10 +9,10 @@ from __future__ import annotations
 from jobwarden.jobs.options import DEFAULT_MAX_ATTEMPTS, DEFAULT_RETRY_DELAY_SECONDS
 from jobwarden.store.dialects.postgresql.sets import IDS, NOW, microseconds
 
-# What is committed, not what is numbered: the newest event that is seen, and, for one that comes in behind it, the
-# newest that nothing can come in before any more.
+# What is committed, not what is numbered: the newest events that are seen are summed up, because one may come in behind
+# another; of one that comes in behind them all, the number of its transaction counts, once none before it is open.
 _VERSION = """
-(SELECT coalesce(max(id), 0) FROM event)
+(SELECT coalesce(CAST(sum(id) AS bigint), 0) FROM (SELECT id FROM event ORDER BY id DESC LIMIT 200) AS newest)
     + (SELECT coalesce(max(xid), 0) FROM event
        WHERE xid < CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint))
     + (SELECT coalesce(CAST(sum(extract(epoch FROM updated_at) * 1000) AS bigint), 0) FROM control)
