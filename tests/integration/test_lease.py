@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from jobwarden import events
 from jobwarden.clock import SECOND_NS, Clock
 from jobwarden.jobs import JobOptions, TypeTerms
-from jobwarden.store import Claim, NodeStart, Store, Work, open_store
+from jobwarden.store import Claim, NodeStart, Store, Work, Writer, open_store
 from jobwarden.store.deaths import LONGEST_PAUSE_SECONDS, Dead, DeathWatch, pause_seconds
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.entries import Entries
@@ -225,6 +225,33 @@ def test_what_still_runs_under_the_old_id_is_freed_when_a_node_joins_again(node:
     record = node.store.get(job_id)
     assert record is not None
     assert (record.status, record.attempts) == ("pending", 0)
+
+
+class Losing:
+    """A writer that frees the old id, and then somebody takes the new row away and a renewal sees it."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._node.writer, name)
+
+    def free_node(self, node_id: str, **given: Any) -> int:
+        freed = self._node.writer.free_node(node_id, **given)
+        self._node.writer.remove_node(self._node.membership.node_id)
+        self._node.lease.renew()
+        return freed
+
+
+def test_a_row_that_is_taken_away_while_its_node_joins_is_missed_afterwards(node: Node) -> None:
+    """The pool waits for that end: told before it, it would hear nothing new, and never join again."""
+    node.writer.remove_node("a")
+    node.renew()
+    assert node.mailbox.take() == [seen.NodeGone()]
+    node.membership.rejoin(cast("Writer", Losing(node)))
+    assert node.mailbox.take() == []
+    node.renew()
+    assert node.mailbox.take() == [seen.NodeGone()]
 
 
 def test_a_beat_that_stands_still_for_its_lease_is_told_to_the_ledger_with_that_beat(node: Node, other: Node) -> None:

@@ -92,11 +92,13 @@ class Membership:
         fresh = msgspec.structs.replace(self._start, node_id=f"{marker}{_AGAIN}{secrets.token_hex(4)}")
         self._rename_lock(fresh.node_id)
         writer.register(fresh, now_us=self._clock.now_us())
-        with self._guard:
-            old, self._start, self._missed = self._start.node_id, fresh, False
-            self._window.open(since_ns=began_ns)
+        with self._guard:  # still missed: the pool hears of the new id when all of this is done, and not before
+            old, self._start, self._missed = self._start.node_id, fresh, True
         events.emit(events.Rejoined(node=fresh.node_id, before=old))
         self.free(writer, old)
+        with self._guard:
+            self._missed = False
+            self._window.open(since_ns=began_ns)
 
     def free(self, writer: Writer, node_id: str, *, beat: int | None = None) -> None:
         """Bury a dead node and say so. Raises StoreError."""
