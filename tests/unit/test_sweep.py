@@ -45,6 +45,23 @@ def test_another_place_is_not_swept(tmp_path: Path) -> None:
     assert not swept(tmp_path / "here", {PLACE_MARKER: str(tmp_path / "there"), NODE_MARKER: "old"})
 
 
+def test_a_container_with_the_same_path_is_another_place(tmp_path: Path) -> None:
+    """Its daemon has a state directory of its own under that name, with a lock that is not ours."""
+    markers = {PLACE_MARKER: str(tmp_path.resolve()), NODE_MARKER: "theirs"}
+    inside = f"mount -t tmpfs none {tmp_path} && echo ready && exec sleep 60"
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", inside]
+    environment = {**os.environ, **markers}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            if process.stdout.readline() != "ready\n":
+                pytest.skip("this system lets nobody have mounts of his own")
+            assert sweep_leftovers(tmp_path, own_node="new") == []
+            assert process.poll() is None
+        finally:
+            process.kill()
+
+
 def test_what_a_dead_node_left_is_dead_before_its_jobs_are_freed(tmp_path: Path) -> None:
     """Wherever its state directory was: nobody else would come and end its runaway children."""
     assert dies_of(lambda: sweep_node("dead"), {PLACE_MARKER: str(tmp_path), NODE_MARKER: "dead"})

@@ -30,9 +30,13 @@ def sweep_leftovers(state_dir: Path, *, own_node: str) -> list[int]:
 
     Returns when they are dead and a look finds no more of them, because their jobs are freed next.
     """
-    place = f"{PLACE_MARKER}={state_dir.resolve()}".encode()
-    mine = f"{NODE_MARKER}={own_node}".encode()
-    return _sweep(lambda block: place in block and mine not in block and _bears(block, NODE_MARKER))
+    place = state_dir.resolve()
+    theirs, mine = f"{PLACE_MARKER}={place}".encode(), f"{NODE_MARKER}={own_node}".encode()
+
+    def is_leftover(pid: int, block: list[bytes]) -> bool:
+        return theirs in block and mine not in block and _bears(block, NODE_MARKER) and not _is_elsewhere(pid, place)
+
+    return _sweep(is_leftover)
 
 
 def sweep_node(node_id: str) -> list[int]:
@@ -42,10 +46,10 @@ def sweep_node(node_id: str) -> list[int]:
     taken for dead may live on under another node id, with workers that bear the old one.
     """
     theirs = f"{NODE_MARKER}={node_id}".encode()
-    return _sweep(lambda block: theirs in block and _bears(block, PLACE_MARKER))
+    return _sweep(lambda _pid, block: theirs in block and _bears(block, PLACE_MARKER))
 
 
-def _sweep(is_leftover: Callable[[list[bytes]], bool]) -> list[int]:
+def _sweep(is_leftover: Callable[[int, list[bytes]], bool]) -> list[int]:
     killed: list[int] = []
     until_ns = SYSTEM_CLOCK.monotonic_ns() + _LONGEST_NS
     while SYSTEM_CLOCK.monotonic_ns() < until_ns:
@@ -59,13 +63,13 @@ def _sweep(is_leftover: Callable[[list[bytes]], bool]) -> list[int]:
     return killed
 
 
-def _kill_marked(is_leftover: Callable[[list[bytes]], bool]) -> dict[int, int]:
+def _kill_marked(is_leftover: Callable[[int, list[bytes]], bool]) -> dict[int, int]:
     """One look: the pid and a pidfd of each process that was killed."""
     killed = {}
     for pid in _others():
         with contextlib.suppress(OSError):  # gone, or somebody else's
             pidfd = os.pidfd_open(pid)  # before its environment is read: a recycled pid is then safe
-            if not is_leftover(_environment(pid)):
+            if not is_leftover(pid, _environment(pid)):
                 os.close(pidfd)
                 continue
             killed[pid] = pidfd
@@ -89,6 +93,15 @@ def _environment(pid: int) -> list[bytes]:
 
 def _bears(block: list[bytes], name: str) -> bool:
     return any(each.startswith(f"{name}=".encode()) for each in block)
+
+
+def _is_elsewhere(pid: int, place: Path) -> bool:
+    """Whether this path leads it to another directory than us, as in a container, whose processes a host sees."""
+    try:
+        theirs, ours = Path(f"/proc/{pid}/root{place}").stat(), place.stat()
+    except OSError:
+        return False
+    return (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino)
 
 
 def _await_death(pidfd: int, *, until_ns: int) -> None:
