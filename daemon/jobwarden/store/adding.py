@@ -179,8 +179,7 @@ class _Batch:
             if self.options[place].tags
             for position, name in enumerate(dict.fromkeys(self.options[place].tags))
         ]
-        if rows:
-            self.connection.execute(self.sql.insert_tags, {"entries": entries.as_json(rows)})
+        self._insert(self.sql.insert_tags, rows)
 
 
 def _known(options: Sequence[JobOptions], *, now_us: int) -> list[Row]:
@@ -235,10 +234,11 @@ def _hold_keys(
     # Sorted, so that two bulk adds cannot wait for each other's keys crosswise.
     rows = [(name, numbers[place], expires_us) for name, (place, expires_us) in sorted(keys.items())]
     held_since = now_us - IDEMPOTENCY_TTL_SECONDS * SECOND_US
-    given = {"entries": entries.as_json(rows), "now": now_us, "held_since": held_since}
-    if sql.lock_keys is not None:
-        connection.execute(sql.lock_keys, given)
-    connection.execute(sql.hold_keys, given)
+    for _, some in entries.portions(rows, longest_bytes=sql.longest_set_bytes):
+        given = {"entries": some, "now": now_us, "held_since": held_since}
+        if sql.lock_keys is not None:
+            connection.execute(sql.lock_keys, given)
+        connection.execute(sql.hold_keys, given)
     return _holders(connection, list(keys))
 
 

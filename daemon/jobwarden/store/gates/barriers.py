@@ -122,8 +122,10 @@ def _find(connection: Connection, sql: Statements, wanted: Sequence[tuple[int, s
 def _ask(connection: Connection, sql: Statements, wanted: Sequence[tuple[int, str]]) -> dict[int, int]:
     if not wanted:
         return {}
-    rows = connection.execute(sql.find_barriers, {"entries": entries.as_json(wanted)})
-    return {row[0]: row[1] for row in rows}
+    found: dict[int, int] = {}
+    for _, some in entries.portions(wanted, longest_bytes=sql.longest_set_bytes):
+        found.update((row[0], row[1]) for row in connection.execute(sql.find_barriers, {"entries": some}))
+    return found
 
 
 def _rarest_first(connection: Connection, tags: str) -> str:

@@ -163,7 +163,8 @@ def _replace_tags(connection: Connection, sql: Statements, ids: Sequence[int], t
     connection.execute(delete(tag).where(tag.c.job_id.in_(ids)))
     rows = [(job_id, name, position) for job_id in ids for position, name in enumerate(dict.fromkeys(tags))]
     if rows:
-        connection.execute(sql.insert_tags, {"entries": entries.as_json(rows)})
+        for _, some in entries.portions(rows, longest_bytes=sql.longest_set_bytes):
+            connection.execute(sql.insert_tags, {"entries": some})
 
 
 def _record(connection: Connection, jobs: Sequence[_Job], changes: JobChanges, *, now_us: int) -> None:

@@ -11,7 +11,11 @@ from sqlalchemy import text
 from jobwarden.store.dialects.postgresql import adding, claiming, ends, looking, notes
 from jobwarden.store.statements import Statements
 
+_LONGEST_SET = 64 * 1024 * 1024
+"""A jsonb array holds 256 MB, and a short number takes several times as much in it as in text."""
+
 STATEMENTS = Statements(
+    longest_set_bytes=_LONGEST_SET,
     reserve_ids=text(adding.RESERVE_IDS),
     hold_keys=text(adding.HOLD_KEYS),
     insert_jobs=text(adding.INSERT_JOBS),
