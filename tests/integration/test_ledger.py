@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import pytest
+from sqlalchemy import NullPool, create_engine, text
 
 from jobwarden import events
-from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
+from jobwarden.clock import SECOND_NS, SECOND_US, SYSTEM_CLOCK, to_datetime
 from jobwarden.jobs import ClaimedJob, Ending, JobOptions, JobStatus, Outcome, TypeTerms, complete, end_attempt
 from jobwarden.jobs.record import JobRecord
 from jobwarden.store import NodeStart, Store, Writer, open_store
@@ -25,6 +26,7 @@ from jobwarden.supervisor.membership import Membership
 from jobwarden.supervisor.trust import TrustWindow
 from jobwarden.wire.page import PAGE_BYTES, SharedPage
 from tests.support.flaky_writer import AFTER, BEFORE, OK, FlakyWriter, Plan
+from tests.support.postgresql import server
 from tests.support.waiting import LIMIT_SECONDS, eventually
 
 NODE, OTHER = "node-a", "node-b"
@@ -35,8 +37,9 @@ Fact = TypeVar("Fact", bound=seen.Input)
 class Scene:
     """A store, a node on it, and its ledger; the test is the loop."""
 
-    def __init__(self, store: Store, *, watch_seconds: float | None) -> None:
+    def __init__(self, store: Store, *, watch_seconds: float | None, url: str = "") -> None:
         self.store = store
+        self.url = url
         self.plan = Plan()
         self.mailbox = Mailbox()
         self.mail: list[seen.Input] = []
@@ -128,6 +131,15 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 def unwatched(tmp_path: Path) -> Iterator[Scene]:
     """As on a server: nobody asks whether something has changed."""
     made = Scene(open_store(f"sqlite:///{tmp_path / 'jobs.db'}"), watch_seconds=None)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def on_server() -> Iterator[Scene]:
+    """On a PostgreSQL server, whose notifications arrive."""
+    url = server().new_database()
+    made = Scene(open_store(url, migrate=True), watch_seconds=None, url=url)
     yield made
     made.close()
 
@@ -381,6 +393,23 @@ def test_the_loop_is_rung_when_a_retry_becomes_due(scene: Scene) -> None:
     scene.mail.clear()
     scene.await_mail(seen.Rang)
     eventually(scene.claim, what="the retry is claimed")
+
+
+def test_a_due_job_that_somebody_holds_is_tried_now_and_then(on_server: Scene) -> None:
+    """Not as fast as the server answers, for as long as an application keeps its transaction open."""
+    on_server.add(run_at=to_datetime(SYSTEM_CLOCK.now_us() + SECOND_US // 2))
+    url = on_server.url.replace("postgresql:", "postgresql+psycopg:")
+    with create_engine(url, poolclass=NullPool).connect() as application:
+        application.execute(text("SELECT FROM job FOR UPDATE"))
+        assert on_server.claim() == []
+        on_server.await_mail(seen.Rang)
+        until_ns, claims = SYSTEM_CLOCK.monotonic_ns() + SECOND_NS // 2, 0
+        while SYSTEM_CLOCK.monotonic_ns() < until_ns:
+            assert on_server.claim() == []
+            on_server.await_mail(seen.Rang)
+            claims += 1
+        assert claims <= 12
+    eventually(on_server.claim, what="it is claimed when it is free")
 
 
 def test_the_jobs_of_a_dead_node_are_freed_and_the_loop_is_rung(scene: Scene) -> None:

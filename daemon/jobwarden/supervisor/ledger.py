@@ -38,6 +38,8 @@ _ENOUGH = 400
 _CHECKPOINT_EVERY = 32
 """Commits between two looks at the length of the log."""
 _RETRY_SECONDS = (0.05, 1.0)
+_HELD_US = SECOND_US // 10
+"""What was due before a claim and still is after it is held by somebody; when to look again."""
 
 
 class Ledger(threading.Thread):
@@ -201,7 +203,7 @@ class Ledger(threading.Thread):
             self._keep(entries, error)
             return
         self._note_success(entries)
-        self._answer(entries, receipts)
+        self._answer(entries, work, receipts)
         if receipts.node_missing:
             self._membership.missed(work.node_id)
         self._maintain(writer, entries)
@@ -274,7 +276,7 @@ class Ledger(threading.Thread):
         if self._maintenance is not None:
             self._maintenance.ended(len(entries.endings))
 
-    def _answer(self, entries: Entries, receipts: Receipts) -> None:
+    def _answer(self, entries: Entries, work: Work, receipts: Receipts) -> None:
         if entries.claim:
             self._held_back = receipts.held_back
             self._mailbox.post(Claimed(receipts.claimed))
@@ -288,6 +290,8 @@ class Ledger(threading.Thread):
         for job_id, _fence, sentence in receipts.unstorable:
             events.emit(events.Alerted(text=f"job {job_id}: {sentence}"))
         self._next_due_us = receipts.next_due_us
+        if work.claim is not None and receipts.next_due_us is not None and receipts.next_due_us <= work.now_us:
+            self._next_due_us = work.now_us + _HELD_US
         if self._bell is not None and any(ending.ended for ending in entries.endings):
             self._bell.ring_waiters()
         if receipts.moved or entries.give_backs or any(not ending.ended for ending in entries.endings):
