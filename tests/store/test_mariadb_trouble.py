@@ -43,6 +43,14 @@ def test_newer_servers_are_welcome(url: str, version: str) -> None:
     dialect.close()
 
 
+def test_a_short_patience_leaves_no_transaction_open_for_ever(url: str) -> None:
+    """Rounded to whole seconds it must not become nothing, which is no limit: locks of a dead client would stay."""
+    dialect = MariaDBDialect(make_url(url), StoreOptions(lock_timeout_seconds=0.3, statement_timeout_seconds=0.3))
+    with dialect.engine.connect() as connection:
+        assert connection.execute(text("SELECT @@idle_transaction_timeout")).scalar_one() == 1
+    dialect.close()
+
+
 def test_a_server_with_small_packets_is_refused_and_told_what_to_set(url: str) -> None:
     """A claim's answer would be cut off to nothing there."""
     dialect = MariaDBDialect(make_url(url), StoreOptions())
