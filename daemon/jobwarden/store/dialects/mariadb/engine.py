@@ -163,7 +163,8 @@ class MariaDBDialect:
             cursor.execute(
                 f"SET SESSION sql_mode = '{_SQL_MODE}', time_zone = '+00:00', "
                 f"innodb_lock_wait_timeout = {lock_seconds}, lock_wait_timeout = {lock_seconds}, "
-                f"max_statement_time = {statement_seconds}, idle_transaction_timeout = {max(1, round(statement_seconds))}, "
+                f"max_statement_time = {statement_seconds}, "
+                f"idle_transaction_timeout = {max(1, round(statement_seconds))}, "
                 "group_concat_max_len = 1000000000"
             )
             cursor.execute("SELECT @@max_allowed_packet")
