@@ -11,11 +11,12 @@ import pytest
 from sqlalchemy import NullPool, create_engine, text
 
 from jobwarden.client import Client, JobQueue
-from jobwarden.errors import NotHeldError
+from jobwarden.errors import NotHeldError, StoreUnavailableError
 from jobwarden.jobs import JobStatus, Outcome
 from jobwarden.store import open_store
 from tests.support.daemon import clean_environment
 from tests.support.postgresql import server
+from tests.support.proxy import Proxy
 from tests.support.waiting import LIMIT_SECONDS, eventually
 
 LEASE_SECONDS = 1.0
@@ -124,6 +125,28 @@ def test_a_consumer_that_was_taken_for_dead_is_refused_and_joins_anew(client: Cl
         assert second.node_id != first.node_id
         jobs.complete(again.id)
     assert client.get_job(job_id).status is JobStatus.COMPLETED  # type: ignore[union-attr]
+
+
+def test_a_consumer_that_was_taken_for_dead_joins_anew_when_the_store_is_back(client: Client, url: str) -> None:
+    """The store is away when it hears of it, or soon after: it needs no store to give up what is gone."""
+    job_id = client.add_job("mail")
+    found = server()
+    proxy = Proxy(str(found.socket_dir / f".s.PGSQL.{found.port}"))
+    with proxy, JobQueue(proxy.url(url), lease_seconds=LEASE_SECONDS) as jobs:
+        assert jobs.dequeue() is not None
+        (first,) = client.store.nodes()
+        writer = client.store.writer()
+        assert writer.free_node(first.node_id, now_us=1, jitter=lambda: 1.0) == 1
+        writer.close()
+        eventually(lambda: not is_held(jobs, job_id), what="it has heard")
+        proxy.refuse()
+        for _ in range(2):
+            with pytest.raises(StoreUnavailableError):
+                jobs.dequeue()
+        proxy.resume()
+        again = jobs.dequeue()
+        assert again is not None
+        jobs.complete(again.id)
 
 
 def is_held(jobs: JobQueue, job_id: int) -> bool:

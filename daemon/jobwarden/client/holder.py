@@ -143,11 +143,11 @@ class Holder:
         Raises StoreUnavailableError; what is held is then found by others, as if this process had died.
         """
         with self._lock:
-            row_is_there = True
+            row_is_there = not self.gone
             try:
-                if not self.gone:
+                if row_is_there:
                     self._give_back()
-                self._writer.remove_node(self.node_id)
+                    self._writer.remove_node(self.node_id)
                 row_is_there = False
             finally:
                 self._sign_off(row_is_there=row_is_there)
