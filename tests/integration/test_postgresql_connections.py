@@ -8,9 +8,12 @@ import psycopg
 import pytest
 from sqlalchemy import URL, Connection, create_engine, make_url
 
+from jobwarden.clock import to_us
 from jobwarden.errors import CommitUnknownError, StoreError, StoreUnavailableError
 from jobwarden.jobs import JobOptions
 from jobwarden.store import Store, StoreOptions, Work, open_store
+from jobwarden.store.dialects.postgresql import connecting
+from jobwarden.store.dialects.postgresql.connecting import Connecting
 from jobwarden.store.dialects.registry import dialect_for
 from jobwarden.store.transactions import connected
 from tests.support.postgresql import server
@@ -117,6 +120,24 @@ def test_what_the_url_says_wins(url: str) -> None:
         row = connection.exec_driver_sql(f"{ask} current_setting('lock_timeout')").one()
         assert tuple(row) == ("mine", "1234ms", "500ms")
     dialect.close()
+
+
+@pytest.mark.parametrize("way", ["straight", "pooler"])
+@pytest.mark.parametrize("style", ["German", "SQL, DMY", "Postgres"])
+def test_a_database_with_a_style_of_dates_of_its_own_is_read(
+    url: str, style: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver reads moments in ISO only; also where the server can be told nothing when a connection is made."""
+    server().execute(f"ALTER DATABASE {make_url(url).database} SET datestyle = '{style}'")
+    if way == "pooler":
+        monkeypatch.setattr(Connecting, "_startup", lambda _self: "")
+        monkeypatch.setattr(connecting, "_ASK", "SELECT 0")
+    store = open_store(url)
+    (job_id,) = store.add([JobOptions(job_type="echo")], now_us=1_000_001)
+    found = store.get(job_id)
+    assert found is not None
+    assert to_us(found.created_at) == 1_000_001
+    store.close()
 
 
 def test_a_migration_takes_as_long_as_it_takes(url: str) -> None:

@@ -52,7 +52,7 @@ _LOST_STATES = ("08", "57P", "25P03", "25P04", "58", "XX")
 _DATA_CLASSES = ("22", "23", "54")
 _REFUSED = {
     "22021": "a text holds a character that the database cannot store (NUL, or no UTF-8)",
-    "22P05": "a text holds a character that the database cannot store (NUL)",
+    "22P05": "a text holds a character that the database cannot store; is its encoding UTF8?",
     "22P02": "a value is malformed",
     "22032": "a value is malformed JSON",
     "22001": "a text is too long",

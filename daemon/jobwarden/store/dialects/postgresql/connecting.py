@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _FEWEST_CONNECT_SECONDS, _MOST_CONNECT_SECONDS = 2, 10
 """libpq takes anything below two seconds for two."""
 _KEEPALIVES = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3}
+_SPEECH = {"datestyle": "ISO"}
+"""psycopg reads moments in no other style, and a database or a user may have one."""
 _SILENCE_SECONDS = 2.0
 """How much longer we wait for an answer than the server may take."""
 _REFUSED_BY_POOLER = "unsupported startup parameter"
@@ -80,7 +82,8 @@ class Connecting:
         if row is None or row[0] != line.info.backend_pid or self._refuses_options:
             line.is_pooled = True
             line.prepare_threshold = None
-            line.each_time = "".join(f"; SET LOCAL {name} = {value}" for name, value in self._timeouts().items())
+            settings = {**self._timeouts(), **_SPEECH}
+            line.each_time = "".join(f"; SET LOCAL {name} = {value}" for name, value in settings.items())
 
     def _defaults(self) -> dict[str, Any]:
         options = self._options
@@ -109,7 +112,7 @@ class Connecting:
     def _startup(self) -> str:
         """For the server: also how soon it notices that we are gone, so that our locks do not outlive us for long."""
         network = {"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 3, "tcp_keepalives_count": 3}
-        settings = {**self._timeouts(), **network, "tcp_user_timeout": self._network_ms}
+        settings = {**self._timeouts(), **_SPEECH, **network, "tcp_user_timeout": self._network_ms}
         return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
 
