@@ -188,7 +188,7 @@ def test_missing_rights_are_named_with_the_grant_that_gives_them(url: str, capsy
     with administrator(url) as connection:
         user = _new_role(connection)
         shell = Shell(_as(url, user), capsys)
-        connection.execute(f"GRANT SELECT ON alembic_version TO {user}".encode())
+        connection.execute(f"GRANT SELECT ON jobwarden_version TO {user}".encode())
         found = examined(shell, code=1)
         (barred, making) = of(found, "rights")
         assert barred["severity"] == "problem"
@@ -284,6 +284,21 @@ def test_another_encoding_is_a_problem(capsys: pytest.CaptureFixture[str]) -> No
     server.execute("CREATE DATABASE narrow TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'")
     found = examined(Shell(server.url("narrow"), capsys), code=1)
     assert whats(found, "encoding") == ["the database's encoding is LATIN1"]
+
+
+def test_events_of_another_server_are_told_with_the_way_to_have_them_followed(shell: Shell, url: str) -> None:
+    """After a restore: the events would be held back until the numbers of transactions have come as far here."""
+    store = open_store(url)
+    before = store.add([JobOptions(job_type="echo")] * 2, now_us=1)
+    with administrator(url) as connection:
+        connection.execute("UPDATE event SET xid = xid + 1000000")
+        later = store.add([JobOptions(job_type="echo")], now_us=2)
+        assert [each.job_id for each in store.feed.after(None)] == later
+        (told,) = of(examined(shell, code=1), "events")
+        connection.execute(told["do"].partition(";")[0].encode())
+    assert [each.job_id for each in store.feed.after(None)] == [*before, *later]
+    assert [each["severity"] for each in of(examined(shell), "events")] == ["ok"]
+    store.close()
 
 
 def test_a_database_without_our_tables_is_one_problem(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, column, inspect, table, text
 
 from jobwarden.errors import SchemaMismatchError
 from jobwarden.jobs import JobOptions
@@ -94,13 +94,32 @@ def test_a_database_of_a_newer_version_is_refused(bare_url: str) -> None:
     store = open_store(bare_url, migrate=True)
     dialect = dialect_for(bare_url, StoreOptions(synchronous="normal", lock_timeout_seconds=1))
     with dialect.engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        revision = table(migrations.version_table(connection), column("version_num"))
+        connection.execute(revision.update().values(version_num="9999"))
     dialect.close()
     with pytest.raises(SchemaMismatchError, match="newer"):
         open_store(bare_url)
     with pytest.raises(SchemaMismatchError, match="9999"):
         store.migrate()
     store.close()
+
+
+@pytest.mark.only("postgresql", "mariadb", reason="a file is ours alone")
+def test_an_application_that_uses_alembic_as_well_shares_the_database(bare_url: str) -> None:
+    """Its jobs are added in its own transactions, beside its own tables: neither takes the other's revision for its."""
+    dialect = dialect_for(bare_url, StoreOptions(lock_timeout_seconds=1))
+    with dialect.engine.begin() as connection:
+        connection.execute(text("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)"))
+        connection.execute(text("INSERT INTO alembic_version VALUES ('0003')"))
+        connection.commit()
+    with pytest.raises(SchemaMismatchError, match="schema is missing"):
+        open_store(bare_url)
+    store = open_store(bare_url, migrate=True)
+    assert store.schema_revision() == migrations.HEAD
+    store.close()
+    with dialect.engine.connect() as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0003"
+    dialect.close()
 
 
 def test_many_processes_may_make_a_store_at_once(bare_url: str) -> None:

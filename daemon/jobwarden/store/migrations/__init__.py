@@ -19,9 +19,15 @@ HEAD = "0003"
 
 def revision_of(connection: Connection) -> str | None:
     """The revision of this database; None if it has none yet."""
-    if not inspect(connection).has_table("alembic_version"):
+    table = version_table(connection)
+    if not inspect(connection).has_table(table):
         return None
-    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return connection.execute(text(f"SELECT version_num FROM {table}")).scalar()
+
+
+def version_table(connection: Connection) -> str:
+    """Where the revision stands: on servers, beside the tables of applications that may use Alembic as well."""
+    return "alembic_version" if connection.dialect.name == "sqlite" else "jobwarden_version"
 
 
 def upgrade(connection: Connection) -> list[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from alembic import context
 
+from jobwarden.store.migrations import version_table
 from jobwarden.store.schema import metadata
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def _note(
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
+    version_table=version_table(context.config.attributes["connection"]),
     on_version_apply=_note,
     render_as_batch=True,
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 from sqlalchemy import func, inspect, select
 
-from jobwarden.store import StoreOptions, open_store, schema
+from jobwarden.store import StoreOptions, migrations, open_store, schema
 from jobwarden.store.dialects import dialect_for
 from jobwarden.store.failures import store_errors
 
@@ -73,7 +73,7 @@ def held_at(url: str) -> str | None:
     try:
         with store_errors(dialect.url_shown), dialect.engine.connect() as connection:
             tables = set(inspect(connection).get_table_names())
-            strangers = tables - set(schema.metadata.tables) - {"alembic_version"}
+            strangers = tables - set(schema.metadata.tables) - {migrations.version_table(connection)}
             jobs = connection.scalar(select(func.count()).select_from(schema.job)) if "job" in tables else 0
     finally:
         dialect.close()

@@ -32,7 +32,7 @@ _TABLES = sorted(schema.metadata.tables)
 
 def checks() -> list[Check]:
     """In the order in which they are asked."""
-    return [server, settings, connections, rights, snapshots, dead_rows, index_health]
+    return [server, settings, connections, rights, events, snapshots, dead_rows, index_health]
 
 
 def server(connection: Connection) -> Iterator[Finding]:
@@ -151,4 +151,25 @@ SELECT current_user AS "user", coalesce(current_schema(), 'public') AS place,
         AND has_table_privilege(id, 'UPDATE') AND has_table_privilege(id, 'DELETE')
         AND NOT EXISTS (SELECT FROM pg_depend AS d JOIN pg_class AS s ON s.oid = d.objid WHERE d.refobjid = ours.id
             AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE') END))) AS barred
+""")
+
+
+def events(connection: Connection) -> Iterator[Finding]:
+    """Whether a dump of another server was restored here, whose transactions have numbers that are still to come."""
+    is_there = connection.execute(text("SELECT to_regclass('event') IS NOT NULL")).scalar_one()
+    if is_there and connection.execute(_FROM_ELSEWHERE).scalar_one():
+        yield problem(
+            "events",
+            "events carry numbers of transactions that this server has not reached: they come from another one",
+            why="who follows events is not told of these, and after a cursor of theirs of nothing that happens now",
+            do="UPDATE event SET xid = 0 WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint; "
+            "who follows begins without a cursor",
+        )
+    elif is_there:
+        yield ok("events", "all events are of this server's transactions")
+
+
+_FROM_ELSEWHERE = text("""
+SELECT EXISTS (SELECT FROM event
+               WHERE xid >= CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint))
 """)
