@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from jobwarden.errors import InvalidSettingsError
 from jobwarden.jobs import JobOptions
 from jobwarden.store import open_store
 from jobwarden.store.dialects import StoreOptions, dialect_for
@@ -109,6 +110,20 @@ def test_a_scheme_that_nobody_offers_is_named(package: Path) -> None:
     assert done.returncode == 2
     assert "no store for nowhere:// is installed" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("offered", ["no_such_module:Store", "elsewhere:NoSuchThing", "elsewhere:METADATA"])
+def test_a_package_that_cannot_be_loaded_is_named_by_its_scheme(
+    package: Path, offered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver of its own that is missing, for example: one sentence, as for every setting that is wrong."""
+    (package / "elsewhere-1.0.dist-info" / "entry_points.txt").write_text(f"[jobwarden.stores]\nshaky = {offered}\n")
+    (package / "elsewhere.py").write_text("METADATA = 1\n")
+    monkeypatch.syspath_prepend(package)
+    with pytest.raises(
+        InvalidSettingsError, match=r"^database_url: the package that offers a store for shaky:// is broken"
+    ):
+        open_store("shaky://someone@host/jobs")
 
 
 def test_what_is_shipped_needs_nothing_that_is_not() -> None:

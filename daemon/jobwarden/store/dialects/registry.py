@@ -74,7 +74,18 @@ def _factory(scheme: str) -> Factory:
     if scheme in _OURS:
         module, name, _driver, _extra = _OURS[scheme]
         return cast("Factory", getattr(import_module(module), name))
-    return cast("Factory", _offered()[scheme]())
+    try:
+        factory = _offered()[scheme]()
+    except Exception as error:
+        raise _broken(scheme, f"it cannot be loaded ({type(error).__name__}: {error})") from error
+    if not callable(factory):
+        raise _broken(scheme, f"it offers {factory!r}, which nobody can call")
+    return cast("Factory", factory)
+
+
+def _broken(scheme: str, problem: str) -> InvalidSettingsError:
+    told = f"the package that offers a store for {scheme}:// is broken: {problem}; install it anew, or tell its makers"
+    return InvalidSettingsError([f"database_url: {told}"])
 
 
 def _offered() -> dict[str, Callable[[], object]]:
