@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
+from sqlalchemy import NullPool, create_engine, make_url, text
 
 from jobwarden import events
 from jobwarden.clock import SECOND_NS, Clock
@@ -63,6 +64,7 @@ class Node:
         self.page = SharedPage(inheritable_memfd("page", bytes(PAGE_BYTES)), writable=True)
         self.kept = Kept()
         self.answer_takes_ns = 0
+        self.report = "{}"
         self.membership = Membership(
             start_of(node_id),
             window=TrustWindow(self.page, lease_seconds=LEASE_SECONDS),
@@ -89,7 +91,7 @@ class Node:
     def _report(self) -> str:
         """Called when a renewal has begun."""
         self.clock.ns += self.answer_takes_ns
-        return "{}"
+        return self.report
 
     def renew(self, *, after: float = 3.0) -> float:
         """The next renewal, so many seconds later."""
@@ -311,3 +313,22 @@ def test_a_node_that_leaves_is_not_told_that_its_row_is_gone(node: Node) -> None
     node.membership.sign_off(node.writer)
     node.renew()
     assert node.mailbox.take() == []
+
+
+def test_no_report_costs_the_lease_in_a_database_with_a_narrow_encoding() -> None:
+    """P6: it may name what a broken handler said, in any language; who reads it sees the same."""
+    url = make_url(server().new_database())
+    with create_engine(url.set(drivername="postgresql+psycopg"), poolclass=NullPool).connect() as made:
+        made.execution_options(isolation_level="AUTOCOMMIT")
+        made.execute(text("CREATE DATABASE narrow ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"))
+    node = Node(url.set(database="narrow").render_as_string(hide_password=False), "a")
+    node.report = '{"problem":"\u2192 \U0001f600"}'
+    node.renew()
+    assert node.trusted_for_ns == WINDOW_NS
+    work = Work(now_us=1, node_id="a", node_name="n", report=node.report, types='[{"jobType":"t\u2192"}]')
+    node.writer.transact(work)
+    (view,) = node.store.nodes()
+    assert view.report == {"problem": "\u2192 \U0001f600"}
+    assert view.types is not None
+    assert view.types[0].job_type == "t\u2192"
+    node.close()

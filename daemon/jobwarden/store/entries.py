@@ -6,6 +6,8 @@ captured output) is made storable; an output is not touched.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,8 @@ from jobwarden.store.readiness import claim_rank, readiness
 
 if TYPE_CHECKING:
     from jobwarden.jobs.ending import Ending
+
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 ATTEMPT = ("job_id", "fence")
 PROGRESS = ("job_id", "fence", "percent")
@@ -219,6 +223,14 @@ def storable(text: str | None) -> str | None:
     if text is None or (text.isascii() and "\0" not in text):
         return text
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def storable_json(text: str | None) -> str | None:
+    """JSON that every database takes, also one with a narrow encoding: outside strings JSON is ASCII anyway."""
+    text = storable(text)
+    if text is None or text.isascii():
+        return text
+    return _BEYOND_ASCII.sub(lambda found: json.dumps(found.group())[1:-1], text)
 
 
 def _list(texts: list[str] | None) -> str | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from jobwarden.store import forks
-from jobwarden.store.entries import storable
+from jobwarden.store.entries import storable_json
 from jobwarden.store.failures import store_errors
 from jobwarden.store.work import Seen, Wish
 
@@ -36,7 +36,7 @@ class Pulse:
 
     def renew(self, node_id: str, *, report: str | None, now_us: int) -> Seen:
         """Raise the node's beat and look around. Raises StoreError; whether the beat was raised is then unknown."""
-        given: dict[str, object] = {"node_id": node_id, "report": storable(report), "now": now_us}
+        given: dict[str, object] = {"node_id": node_id, "report": storable_json(report), "now": now_us}
         forks.enter()
         try:
             with store_errors(self._where):

@@ -16,7 +16,7 @@ from jobwarden.jobs.outcome import JobStatus
 from jobwarden.store import entries
 from jobwarden.store.claiming import claim_jobs, next_due_us, prepare
 from jobwarden.store.ends import EndWriter, refusals
-from jobwarden.store.entries import storable
+from jobwarden.store.entries import storable, storable_json
 from jobwarden.store.failures import UnstorableError, store_errors
 from jobwarden.store.forks import watch_lasting
 from jobwarden.store.freeing import free_node
@@ -228,12 +228,13 @@ class Writer:
         if work.report is not None:
             own = update(node).where(node.c.id == work.node_id)
             self._connection.execute(
-                own.values(beat=node.c.beat + 1, beat_at=work.now_us, report=storable(work.report))
+                own.values(beat=node.c.beat + 1, beat_at=work.now_us, report=storable_json(work.report))
             )
 
     def _publish_types(self, work: Work) -> None:
         if work.types is not None:
-            self._connection.execute(update(node).where(node.c.id == work.node_id).values(types=storable(work.types)))
+            own = update(node).where(node.c.id == work.node_id)
+            self._connection.execute(own.values(types=storable_json(work.types)))
 
     def _look(self, work: Work, receipts: Receipts) -> None:
         seen = self._connection.execute(self._sql.look, {"node_id": work.node_id}).one()
