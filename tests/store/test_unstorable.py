@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
+from jobwarden.errors import StoreError, UnknownJobError
 from jobwarden.jobs import AttemptFacts, ClaimedJob, FailureReason, JobStatus, Outcome, TypeTerms, complete
 from jobwarden.store import Claim, GiveBack, ProgressNote
 
@@ -103,3 +106,13 @@ def test_a_wide_output_is_stored(scene: Scene) -> None:
     job = scene.add_and_claim()
     scene.complete(job, output="[" + ",".join(["{}"] * 1000) + "]")
     assert scene.get(job.id).output == [{}] * 1000
+
+
+@pytest.mark.parametrize("number", [2**63, 2**70])
+def test_a_number_that_no_job_can_have_is_no_drivers_error(scene: Scene, number: int) -> None:
+    """There is no such job, or the store says that the number is out of range: each driver has its own way."""
+    for look in (scene.store.get, scene.store.events, scene.store.has_ended):
+        with suppress(StoreError):
+            assert not look(number)
+    with pytest.raises((StoreError, UnknownJobError)):
+        scene.store.cancel(number, now_us=scene.now_us)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SURROGATE = "a value contains a lone surrogate, which is no text"
+_TOO_LARGE = "a number is out of range"
 
 
 class UnstorableError(Exception):
@@ -75,6 +76,8 @@ def judge(error: BaseException) -> Judgement | None:
     """What an error out of SQLAlchemy, a driver or an encoder means; None for anything else."""
     if isinstance(error, UnicodeEncodeError):
         return Judgement(Kind.DATA, _SURROGATE)
+    if isinstance(error, OverflowError):  # sqlite3's own, which SQLAlchemy lets pass
+        return Judgement(Kind.DATA, _TOO_LARGE)
     found = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     for judged in (sqlite.judge(found), postgresql.judge(found), mariadb.judge(found)):
         if judged is not None:
