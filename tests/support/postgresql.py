@@ -218,8 +218,12 @@ def _programs() -> Path:
     reachable = Path(tempfile.mkdtemp(prefix="jwpg-programs-"))
     reachable.chmod(0o711)
     atexit.register(shutil.rmtree, reachable, ignore_errors=True)
-    shutil.copytree(installed, reachable / "pg", copy_function=_link_or_copy, symlinks=True)
-    return reachable / "pg" / "bin"
+    # The programs look for the wheel's own libraries three folders up (their RPATH).
+    libraries = installed.parent.with_suffix(".libs")
+    for part in (installed, *([libraries] if libraries.is_dir() else [])):
+        there = reachable / part.relative_to(installed.parent.parent)
+        shutil.copytree(part, there, copy_function=_link_or_copy, symlinks=True)
+    return reachable / installed.relative_to(installed.parent.parent) / "bin"
 
 
 def _link_or_copy(source: str, target: str) -> None:
