@@ -15,7 +15,7 @@ from tests.support.processes import subreaper
 from tests.support.site import Site
 
 PROCESS_HEAVY = ("tests/integration/", "tests/faults/")
-"""Folders whose tests fill the machine with processes, one test at a time."""
+"""Folders whose tests fill the machine with processes: of each, one test at a time."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,16 +26,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """With xdist, whoever starts daemons does so in one worker, one after the other, beside the suite of the stores."""
+    """With xdist, each folder that starts daemons stays in one worker, its tests one after the other."""
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # noqa: PLC0415 - if it is used
 
-    class DaemonsInOneWorker(LoadScopeScheduling):  # type: ignore[misc]
-        """The group comes first, being the largest; all other tests are dealt out one by one."""
+    class FoldersInOneWorker(LoadScopeScheduling):  # type: ignore[misc]
+        """These folders come first, being the largest; all other tests are dealt out one by one."""
 
         def _split_scope(self, nodeid: str) -> str:
-            return "daemons" if nodeid.startswith(PROCESS_HEAVY) else nodeid
+            return next((folder for folder in PROCESS_HEAVY if nodeid.startswith(folder)), nodeid)
 
-    return DaemonsInOneWorker(config, log)
+    return FoldersInOneWorker(config, log)
 
 
 @pytest.fixture

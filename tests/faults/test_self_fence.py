@@ -27,7 +27,15 @@ WORKERS = 2
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def proxy() -> Iterator[Proxy]:
+    """The network between the first daemon and the server."""
+    found = server()
+    with Proxy(str(found.socket_dir / f".s.PGSQL.{found.port}")) as made:
+        yield made
+
+
+@pytest.fixture
+def site(tmp_path: Path, proxy: Proxy) -> Iterator[Site]:  # noqa: ARG001 - its daemons leave before their network does
     """A site on a PostgreSQL server."""
     url = server().new_database()
     with subreaper():
@@ -36,14 +44,6 @@ def site(tmp_path: Path) -> Iterator[Site]:
             yield made
         finally:
             made.close()
-
-
-@pytest.fixture
-def proxy() -> Iterator[Proxy]:
-    """The network between the first daemon and the server."""
-    found = server()
-    with Proxy(str(found.socket_dir / f".s.PGSQL.{found.port}")) as made:
-        yield made
 
 
 def start_two(site: Site, first_url: str) -> tuple[Daemon, list[int]]:

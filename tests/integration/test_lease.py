@@ -320,8 +320,10 @@ def test_no_report_costs_the_lease_in_a_database_with_a_narrow_encoding() -> Non
     url = make_url(server().new_database())
     with create_engine(url.set(drivername="postgresql+psycopg"), poolclass=NullPool).connect() as made:
         made.execution_options(isolation_level="AUTOCOMMIT")
-        made.execute(text("CREATE DATABASE narrow ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"))
-    node = Node(url.set(database="narrow").render_as_string(hide_password=False), "a")
+        made.execute(
+            text("CREATE DATABASE narrow_of_leases ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+        )
+    node = Node(url.set(database="narrow_of_leases").render_as_string(hide_password=False), "a")
     node.report = '{"problem":"\u2192 \U0001f600"}'
     node.renew()
     assert node.trusted_for_ns == WINDOW_NS
