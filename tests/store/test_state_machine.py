@@ -31,7 +31,7 @@ Record = Callable[[str, object], None]
 
 EXAMPLES = int(os.environ.get("JOBWARDEN_TEST_EXAMPLES", "0"))
 """Histories to try; by default a few hundred and always the same ones, so that this is no gamble in CI."""
-DEFAULT_EXAMPLES = (250, 10)
+DEFAULT_EXAMPLES = (250, 15)
 """In a file, and on a server, where each step takes several times as long."""
 NIGHTLY_EXAMPLES = 2_000
 STEPS = 40
