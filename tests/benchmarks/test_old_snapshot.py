@@ -163,7 +163,8 @@ def dead_entries(url: str) -> dict[str, object]:
 def test_jobs_keep_flowing_while_somebody_holds_an_old_snapshot(url: str, tmp_path: Path) -> None:
     """What it costs is printed: within 90 s the rate falls to a third or less (store/README.md, "Known and left").
 
-    Jobs keep flowing, and doctor names the session that holds the snapshot, and the dead rows.
+    Jobs keep flowing, and doctor names the session that holds the snapshot, and the dead rows. The bound at the end was
+    met by some runs and broken by others: it is where the remedy has to show.
     """
     store = open_store(url)
     daemon = Daemon(tmp_path, workers=2)
@@ -197,4 +198,4 @@ def test_jobs_keep_flowing_while_somebody_holds_an_old_snapshot(url: str, tmp_pa
     snapshots = [each for each in told["findings"] if each["subject"] == "snapshot"]
     assert [each["severity"] for each in snapshots] == ["warning"]
     assert f"session {holder} (application forgotten report" in snapshots[0]["what"]
-    assert min(rates["held"]) > 0
+    assert min(rates["held"]) > min(rates["before"]) / 4, "claims read past too many dead entries"
