@@ -15,8 +15,8 @@ from typing import cast
 import pytest
 
 from jobwarden import JobContext
+from jobwarden.sources.tree import read_tree
 from jobwarden.worker.loader import LoadedCode, load
-from jobwarden.worker.source import read_tree
 from tests.support.rights import without_roots_rights
 
 

@@ -14,17 +14,17 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from jobwarden.sources.tree import read_tree
 from jobwarden.wire.messages import HandlerInfo, Problem
 from jobwarden.worker.declaring import InvalidHandlerError
 from jobwarden.worker.modules import MemoryFinder
 from jobwarden.worker.payload import converter_of
-from jobwarden.worker.source import read_tree
 
 if TYPE_CHECKING:
+    from jobwarden.sources.tree import SourceFile, SourceTree
     from jobwarden.worker.context import JobContext
     from jobwarden.worker.handler import HandlerDefinition
     from jobwarden.worker.payload import Converter
-    from jobwarden.worker.source import SourceFile, SourceTree
 
 LONGEST_ERROR = 2_000
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import CodeType, ModuleType
 
+    from jobwarden.sources.tree import SourceFile, SourceTree
     from jobwarden.worker.handler import HandlerDefinition
-    from jobwarden.worker.source import SourceFile, SourceTree
 
     Executed = Callable[[SourceFile, list[HandlerDefinition]], None]
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from setproctitle import setproctitle
 
 from jobwarden.kernel import die_with_parent
+from jobwarden.sources.tree import SourceTree, keep, read_tree, recall
 from jobwarden.wire.exits import EXIT_ORPHANED
 from jobwarden.wire.frames import FrameReader, frame
 from jobwarden.wire.messages import (
@@ -38,7 +39,6 @@ from jobwarden.wire.page import SharedPage
 from jobwarden.worker.birth import BirthError, Surroundings, give_birth
 from jobwarden.worker.descriptors import open_descriptors
 from jobwarden.worker.loader import LoadedCode, load_tree
-from jobwarden.worker.source import SourceTree, keep, read_tree, recall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The bytes of one generation: every Python file under the handlers directory, read once and hashed as read.
 
 Nothing is imported here. If the tree changed while it was read, it is read again, so that a save in between never
-gives a generation half old and half new (R24). Called by the loader only.
+gives a generation half old and half new (R24). Called by the template and `check`, which import it, and by the watcher.
 """
 
 from __future__ import annotations
