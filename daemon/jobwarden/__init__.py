@@ -8,6 +8,7 @@ from jobwarden.errors import FailPermanently, JobCancelled, JobStopped, JobTimeo
 from jobwarden.version import __version__
 from jobwarden.worker.context import JobContext
 from jobwarden.worker.handler import handler
+from jobwarden.worker.hooks import on_worker_start, on_worker_stop, warm_up
 
 __all__ = [
     "FailPermanently",
@@ -18,4 +19,7 @@ __all__ = [
     "RetryLater",
     "__version__",
     "handler",
+    "on_worker_start",
+    "on_worker_stop",
+    "warm_up",
 ]

@@ -28,6 +28,16 @@ class InvalidHandlerError(JobwardenError):
         super().__init__(f"{self.problem}; {way_out}")
 
 
+class InvalidHookError(InvalidHandlerError):
+    """A function around the jobs was declared in a way that cannot work."""
+
+    def __init__(self, kind: str, function: object, *, problem: str, way_out: str) -> None:
+        """`kind` is the name of the decorator."""
+        self.problem = f"@{kind} {getattr(function, '__name__', repr(function))[:60]}: {problem}"
+        self.way_out = way_out
+        JobwardenError.__init__(self, f"{self.problem}; {way_out}")
+
+
 def check_name(job_type: object) -> None:
     """A job type; the decorator without one is a common slip."""
     if callable(job_type):

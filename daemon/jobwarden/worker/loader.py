@@ -8,25 +8,29 @@ Called once in the life of a template, and by `jobwarden check` in a process of 
 from __future__ import annotations
 
 import importlib
-import os
 import threading
-import traceback
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from jobwarden.sources.tree import read_tree
 from jobwarden.wire.messages import HandlerInfo, Problem
+from jobwarden.worker.connections import Connections
 from jobwarden.worker.declaring import InvalidHandlerError
+from jobwarden.worker.hooks import HookKind
 from jobwarden.worker.modules import MemoryFinder
 from jobwarden.worker.payload import converter_of
+from jobwarden.worker.problems import problem_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jobwarden.sources.tree import SourceFile, SourceTree
     from jobwarden.worker.context import JobContext
     from jobwarden.worker.handler import HandlerDefinition
+    from jobwarden.worker.hooks import Hook
+    from jobwarden.worker.modules import Declared
     from jobwarden.worker.payload import Converter
-
-LONGEST_ERROR = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +63,24 @@ class LoadedHandler:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedHook:
+    """A hook, and the file that it stands in, relative to the handlers directory."""
+
+    hook: Hook
+    file: str
+
+
 @dataclass(slots=True)
 class LoadedCode:
     """What one reading of the handlers directory gave."""
 
     content_hash: str
+    root: str
+    """The handlers directory, absolute."""
     handlers: dict[str, LoadedHandler] = field(default_factory=dict)
+    hooks: list[LoadedHook] = field(default_factory=list)
+    """Of all kinds, in the order in which their files ran: a file that is imported by another one comes before it."""
     problems: list[Problem] = field(default_factory=list)
     threads: list[str] = field(default_factory=list)
     """Python threads that handler modules started."""
@@ -76,30 +92,69 @@ def load(directory: str) -> LoadedCode:
 
 
 def load_tree(tree: SourceTree) -> LoadedCode:
-    """Import everything in `tree`."""
-    code = LoadedCode(tree.content_hash, problems=list(tree.problems))
-    registered: list[tuple[SourceFile, HandlerDefinition]] = []
-    finder = MemoryFinder(tree, lambda file, found: registered.extend((file, each) for each in found))
-    finder.install()
+    """Import everything in `tree`, then do what its files want done before the first fork."""
+    code = LoadedCode(tree.content_hash, tree.root, problems=list(tree.problems))
+    loading = _Loading(tree, code)
     threads_before = set(threading.enumerate())
-    for relative in tree.files:
-        if _is_served(relative):
-            _import(finder.name_of(relative), tree.files[relative], tree=tree, code=code)
-    for file, definition in registered:
-        _make_ready(file, definition, code=code)
+    loading.import_all()
+    loading.warm_up()
+    loading.make_ready()
     code.threads = [thread.name for thread in threading.enumerate() if thread not in threads_before]
     return code
+
+
+class _Loading:
+    """One load. A file with a problem serves nothing, and none of its hooks is called."""
+
+    def __init__(self, tree: SourceTree, code: LoadedCode) -> None:
+        self._tree = tree
+        self._code = code
+        self._executed: list[tuple[SourceFile, Declared]] = []
+        self._connections = Connections()
+        self._broken: set[str] = set()
+
+    def import_all(self) -> None:
+        finder = MemoryFinder(self._tree, lambda file, found: self._executed.append((file, found)))
+        finder.install()
+        for relative in self._tree.files:
+            if _is_served(relative):
+                self._try(relative, partial(importlib.import_module, finder.name_of(relative)))
+
+    def warm_up(self) -> None:
+        for file, found in self._executed:
+            for hook in found.hooks:
+                if hook.kind is HookKind.WARM_UP and file.relative not in self._broken:
+                    self._try(file.relative, hook.function, doing=f"@warm_up {hook.name} failed: ", line=hook.line)
+
+    def make_ready(self) -> None:
+        for file, found in self._executed:
+            if file.relative in self._broken:
+                continue
+            for definition in found.handlers:
+                _make_ready(file, definition, code=self._code)
+            self._code.hooks += [LoadedHook(hook, file.relative) for hook in found.hooks]
+
+    def _try(self, relative: str, work: Callable[[], object], *, doing: str = "", line: int | None = None) -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - user code at the edge: also SystemExit costs one file only
+            self._report(problem_of(relative, error, root=self._tree.root, doing=doing))
+        for peer in self._connections.new():
+            self._report(_connected(relative, peer, line=line))
+
+    def _report(self, problem: Problem) -> None:
+        self._broken.add(problem.file)
+        self._code.problems.append(problem)
 
 
 def _is_served(relative: str) -> bool:
     return not any(part.startswith("_") for part in relative.split("/"))
 
 
-def _import(name: str, file: SourceFile, *, tree: SourceTree, code: LoadedCode) -> None:
-    try:
-        importlib.import_module(name)
-    except BaseException as error:  # noqa: BLE001 - user code at the edge: also SystemExit costs one file only
-        code.problems.append(_problem_of(file, error, tree=tree))
+def _connected(relative: str, peer: str, *, line: int | None) -> Problem:
+    error = f"while it was loaded it opened a connection to {peer}, which all workers would share"
+    way_out = "open it in a function with @on_worker_start, or in the handler"
+    return Problem(file=relative, line=line, error=error, way_out=way_out)
 
 
 def _make_ready(file: SourceFile, definition: HandlerDefinition, *, code: LoadedCode) -> None:
@@ -124,40 +179,3 @@ def _claimed_twice(file: SourceFile, definition: HandlerDefinition, other: Loade
         error=f"the job type {definition.job_type!r} is served by {other.file} (line {other.definition.line}) already",
         way_out=f"rename one of the two job types, or remove it from {file.relative} or {other.file}",
     )
-
-
-def _problem_of(file: SourceFile, error: BaseException, *, tree: SourceTree) -> Problem:
-    places = _places(error, tree=tree)
-    line = next((number for where, number in reversed(places) if where == file.relative), None)
-    text = error.problem if isinstance(error, InvalidHandlerError) else _sentence(error)
-    if places and places[-1][0] != file.relative:
-        text += f" (in {places[-1][0]}, line {places[-1][1]})"
-    return Problem(file=file.relative, line=line, error=text[:LONGEST_ERROR], way_out=_way_out(error))
-
-
-def _places(error: BaseException, *, tree: SourceTree) -> list[tuple[str, int | None]]:
-    """Which lines of the handlers directory the error went through, the innermost last."""
-    inside = tree.root + os.sep
-    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    if isinstance(error, SyntaxError) and error.filename:
-        frames.append((error.filename, error.lineno))
-    return [(path.removeprefix(inside), line) for path, line in frames if path.startswith(inside)]
-
-
-def _sentence(error: BaseException) -> str:
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _way_out(error: BaseException) -> str:
-    match error:
-        case InvalidHandlerError():
-            return error.way_out
-        case SyntaxError():
-            return "correct the line and save the file"
-        case ModuleNotFoundError():
-            return f"install {error.name!r} where the daemon runs, or correct the import"
-        case SystemExit():
-            return "a handler file is imported, not run: move the exit under `if __name__ == '__main__'`"
-        case _:
-            return "a handler file must import without an error: correct it, or move the work into the handler"

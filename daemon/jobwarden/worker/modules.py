@@ -12,10 +12,12 @@ import importlib.machinery
 import importlib.util
 import linecache
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobwarden.worker.handler import collecting
+from jobwarden.worker.hooks import collecting_hooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,10 +25,19 @@ if TYPE_CHECKING:
 
     from jobwarden.sources.tree import SourceFile, SourceTree
     from jobwarden.worker.handler import HandlerDefinition
+    from jobwarden.worker.hooks import Hook
 
-    Executed = Callable[[SourceFile, list[HandlerDefinition]], None]
+    Executed = Callable[[SourceFile, "Declared"], None]
 
 PREFIX = "jobwarden_handlers"
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What one file has decorated, in its order."""
+
+    handlers: list[HandlerDefinition]
+    hooks: list[Hook]
 
 
 class MemoryFinder(importlib.abc.MetaPathFinder):
@@ -106,9 +117,9 @@ class _MemoryLoader(importlib.abc.InspectLoader):
 
     def exec_module(self, module: ModuleType) -> None:
         _remember_lines(self._file)
-        with collecting() as found:
+        with collecting() as handlers, collecting_hooks() as hooks:
             exec(self.get_code(module.__name__), module.__dict__)  # noqa: S102 - importing handlers is our work
-        self._executed(self._file, found)
+        self._executed(self._file, Declared(handlers, hooks))
 
 
 def _remember_lines(file: SourceFile) -> None:
