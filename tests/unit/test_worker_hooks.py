@@ -104,8 +104,7 @@ def test_a_warm_up_runs_once_after_all_imports(tmp_path: Path) -> None:
     """Its work is done when the first handler is called, and it may use every file of the folder."""
     code = loaded(
         tmp_path,
-        a="@warm_up\ndef fill():\n    global TABLE\n    import z\n    TABLE = [z.WORD]\n"
-        + HANDLER.format(job_type="a"),
+        a="@warm_up\ndef fill():\n    global TABLE\n    import z\n    TABLE = [z.W]\n" + HANDLER.format(job_type="a"),
         z="W = 'late'\n",
     )
     assert code.problems == []
