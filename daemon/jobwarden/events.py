@@ -34,6 +34,7 @@ class GenerationServed(Fact, frozen=True):
     generation: int
     content_hash: str
     types: list[str]
+    pool: str = "default"
 
 
 class WorkerBorn(Fact, frozen=True):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jobwarden.cli.entry import enter
-from jobwarden.settings import Settings
+from jobwarden.settings.model import OPTIONS
 
 GOOD = """
 from jobwarden import handler
@@ -130,4 +130,4 @@ def test_every_setting_is_a_flag(command: str, capsys: pytest.CaptureFixture[str
     assert enter([command, "--help"]) == 0
     text = capsys.readouterr().out
     flags = set(re.findall(r"^ +(--[a-z-]+)", text, re.MULTILINE))
-    assert {"--" + name.replace("_", "-") for name in Settings.model_fields} | {"--config"} <= flags
+    assert {"--" + name.replace("_", "-") for name in OPTIONS} | {"--config"} <= flags

@@ -18,6 +18,7 @@ from jobwarden.store import NodeStart, Store, Writer, open_store
 from jobwarden.store.deaths import Dead
 from jobwarden.store.work import GiveBack, ProgressNote, ProlongNote, Seen
 from jobwarden.supervisor import inputs as seen
+from jobwarden.supervisor.effects import AskClaim
 from jobwarden.supervisor.entries import Entries
 from jobwarden.supervisor.handover import inheritable_memfd
 from jobwarden.supervisor.ledger import Ledger
@@ -96,7 +97,7 @@ class Scene:
 
     def claim(self, limit: int = 10) -> list[ClaimedJob]:
         """Claim, and hear of it."""
-        self.ledger.submit(Entries(claim=limit, types=TYPES))
+        self.ledger.submit(Entries(claims={"default": AskClaim(limit, TYPES)}))
         return self.await_mail(seen.Claimed).jobs
 
     def settle(self) -> None:
@@ -194,7 +195,7 @@ def test_a_claim_whose_answer_was_lost_is_found_and_can_be_claimed_again_at_no_c
     """R4: the rows are processing, nobody runs them; the ledger compares, the pool gives them back."""
     ids = scene.add(3)
     scene.plan.verdicts.append(AFTER)
-    scene.ledger.submit(Entries(claim=10, types=TYPES))
+    scene.ledger.submit(Entries(claims={"default": AskClaim(10, TYPES)}))
     scene.await_mail(seen.ClaimFailed)
     rows = scene.await_mail(seen.Processing).rows
     assert sorted(rows) == [(job_id, 1) for job_id in ids]
@@ -210,7 +211,7 @@ def test_a_claim_that_was_not_committed_takes_nothing(scene: Scene) -> None:
     """The loop hears that it failed, and asks again when it wants."""
     (job_id,) = scene.add()
     scene.plan.verdicts.append(BEFORE)
-    scene.ledger.submit(Entries(claim=10, types=TYPES))
+    scene.ledger.submit(Entries(claims={"default": AskClaim(10, TYPES)}))
     scene.await_mail(seen.ClaimFailed)
     assert scene.await_mail(seen.Processing).rows == []
     assert [job.id for job in scene.claim()] == [job_id]
@@ -222,7 +223,7 @@ def test_a_claim_is_told_before_the_comparison_that_contains_it(scene: Scene) ->
     scene.plan.gate.clear()
     scene.ledger.submit(Entries(look=True))
     assert scene.plan.waiting.wait(LIMIT_SECONDS)
-    scene.ledger.submit(Entries(claim=10, types=TYPES))
+    scene.ledger.submit(Entries(claims={"default": AskClaim(10, TYPES)}))
     scene.ledger.submit(Entries(reconcile=True))
     scene.plan.gate.set()
     scene.await_mail(seen.Processing)
@@ -263,7 +264,7 @@ def test_a_claim_whose_answer_was_lost_on_the_way_out_stays_with_nobody(scene: S
     """P1: the pool has left and gives nothing back any more; under a node without a row nobody would find the job."""
     (job_id,) = scene.add()
     scene.plan.verdicts.append(AFTER)
-    scene.ledger.submit(Entries(claim=1, types=TYPES))
+    scene.ledger.submit(Entries(claims={"default": AskClaim(1, TYPES)}))
     scene.await_mail(seen.ClaimFailed)
     assert scene.ledger.finish(timeout_seconds=LIMIT_SECONDS)
     assert scene.store.nodes() == []
@@ -289,7 +290,7 @@ def test_a_store_that_is_away_is_tried_at_its_own_pace(scene: Scene) -> None:
     claims = 0
     until_ns = SYSTEM_CLOCK.monotonic_ns() + SECOND_NS // 2
     while SYSTEM_CLOCK.monotonic_ns() < until_ns:
-        scene.ledger.submit(Entries(claim=1, types=TYPES))
+        scene.ledger.submit(Entries(claims={"default": AskClaim(1, TYPES)}))
         scene.await_mail(seen.ClaimFailed)
         claims += 1
     assert claims <= 12
@@ -449,7 +450,7 @@ def test_what_a_renewal_saw_running_is_told_after_what_was_claimed_before(scene:
     """Else the pool would give back what it is about to be given (P2)."""
     scene.add()
     scene.plan.gate.clear()
-    scene.ledger.submit(Entries(claim=10, types=TYPES))
+    scene.ledger.submit(Entries(claims={"default": AskClaim(10, TYPES)}))
     assert scene.plan.waiting.wait(LIMIT_SECONDS)
     scene.ledger.submit(brought(processing=[(1, 1)]))
     scene.plan.gate.set()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jobwarden.wire.exits import EXIT_ORPHANED
 from jobwarden.wire.messages import Forked, ForkFailed
+from jobwarden.wire.template_terms import TemplateTerms, write_terms
 from tests.support.template import LIMIT_SECONDS, PlayedSupervisor, played, subreaper, wait_readable
 
 HANDLERS = """
@@ -149,9 +150,17 @@ def test_a_broken_file_is_a_problem_and_the_others_are_served(tmp_path: Path) ->
 
 def test_a_template_whose_supervisor_is_gone_does_not_start(tmp_path: Path) -> None:
     """It looks at its parent after it has asked to die with it."""
-    command = [sys.executable, "-P", "-m", "jobwarden.worker.template", "--control-fd", "0", "--page-fd", "0"]
-    command += ["--snapshot-fd", "0"]
-    command += ["--handlers", str(tmp_path), "--generation", "1", "--supervisor-pid", "1", "--max-output-bytes", "1"]
+    command = [sys.executable, "-P", "-m", "jobwarden.worker.template"]
+    terms = TemplateTerms(
+        control_fd=0,
+        page_fd=0,
+        snapshot_fd=0,
+        generation=1,
+        supervisor_pid=1,
+        handlers=str(tmp_path),
+        max_output_bytes=1,
+    )
+    command.append(write_terms(terms))
     daemon = Path(__file__).parents[2] / "daemon"
     ended = subprocess.run(command, env={"PYTHONPATH": str(daemon)}, check=False, timeout=LIMIT_SECONDS)
     assert ended.returncode == EXIT_ORPHANED

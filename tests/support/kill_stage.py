@@ -24,7 +24,7 @@ from jobwarden.supervisor.killer import Killer, Removal, kill_and_reap, own_chil
 from jobwarden.supervisor.mailbox import Mailbox
 
 if TYPE_CHECKING:
-    from jobwarden.supervisor.launcher import Launcher
+    from jobwarden.supervisor.census import Census
 
 LIMIT_SECONDS = 30
 _PRELUDE = """
@@ -119,7 +119,7 @@ class Stage:
         words = [self.worker.stdout.readline().strip() for _ in range(bred + 1)]
         self.bred = [int(word) for word in words if word != "all"]
         self.pidfd = os.pidfd_open(self.worker.pid)
-        self.killer = Killer(cast("Launcher", self.launcher), self.mailbox, clock=SYSTEM_CLOCK, stuck_ns=stuck_ns)
+        self.killer = Killer(cast("Census", self.launcher), self.mailbox, clock=SYSTEM_CLOCK, stuck_ns=stuck_ns)
         self.killer.start()
 
     def kill(self, *, dump: bool = False, reap: bool = True) -> None:

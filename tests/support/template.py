@@ -40,6 +40,7 @@ from jobwarden.wire.messages import (
     end_mark,
 )
 from jobwarden.wire.page import PAGE_BYTES, TRUSTED_UNTIL, SharedPage
+from jobwarden.wire.template_terms import NO_BOUNDS, TemplateTerms, WorkerBounds, write_terms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -198,7 +199,14 @@ class PlayedWorker:
 class PlayedSupervisor:
     """Starts one template on a folder of handlers; use as a context manager."""
 
-    def __init__(self, handlers: Path, *, max_output_bytes: int = 1_048_576, trusted_seconds: float = 3600) -> None:
+    def __init__(
+        self,
+        handlers: Path,
+        *,
+        max_output_bytes: int = 1_048_576,
+        trusted_seconds: float = 3600,
+        bounds: WorkerBounds = NO_BOUNDS,
+    ) -> None:
         self._memory = os.memfd_create("page")
         os.ftruncate(self._memory, PAGE_BYTES)
         self.page = SharedPage(self._memory, writable=True)
@@ -213,10 +221,18 @@ class PlayedSupervisor:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-P", "-m", "jobwarden.worker.template"),
-                    *("--control-fd", str(theirs.fileno()), "--page-fd", str(self._memory)),
-                    *("--snapshot-fd", str(snapshot)),
-                    *("--handlers", str(handlers), "--generation", "1", "--supervisor-pid", str(os.getpid())),
-                    *("--max-output-bytes", str(max_output_bytes)),
+                    write_terms(
+                        TemplateTerms(
+                            control_fd=theirs.fileno(),
+                            page_fd=self._memory,
+                            snapshot_fd=snapshot,
+                            handlers=str(handlers),
+                            generation=1,
+                            supervisor_pid=os.getpid(),
+                            max_output_bytes=max_output_bytes,
+                            bounds=bounds,
+                        )
+                    ),
                 ],
                 pass_fds=(theirs.fileno(), self._memory, snapshot),
                 env=environment,

@@ -13,8 +13,9 @@ import pytest
 
 from jobwarden.clock import SYSTEM_CLOCK
 from jobwarden.jobs.claim import ClaimedJob
-from jobwarden.settings import Settings
+from jobwarden.settings.pool import PoolSettings
 from jobwarden.supervisor import inputs as seen
+from jobwarden.supervisor.census import Census
 from jobwarden.supervisor.channel import Channel
 from jobwarden.supervisor.killer import Killer
 from jobwarden.supervisor.launcher import Launcher
@@ -44,10 +45,13 @@ class Ward:
         self.facts: list[seen.Input] = []
         page = os.memfd_create("page", os.MFD_CLOEXEC)
         os.truncate(page, PAGE_BYTES)
-        self.launcher = Launcher(Settings(handlers=folder, state_dir=folder.parent / "state"), node_id="n", page=page)
-        killer = Killer(self.launcher, Mailbox(), clock=SYSTEM_CLOCK, stuck_ns=1)
+        self.census = Census()
+        pool = PoolSettings(handlers=folder)
+        launcher = Launcher(pool, state_dir=folder.parent / "state", node_id="n", page=page, census=self.census)
+        killer = Killer(self.census, Mailbox(), clock=SYSTEM_CLOCK, stuck_ns=1)
         selector = selectors.DefaultSelector()
-        self.nursery = Nursery(self.launcher, killer, selector, page=SharedPage(page), feed=self.facts.append)
+        launchers = {pool.name: launcher}
+        self.nursery = Nursery(launchers, killer, selector, page=SharedPage(page), feed=self.facts.append)
 
 
 @pytest.fixture
@@ -134,6 +138,6 @@ def test_a_worker_that_asks_without_waiting_is_none_of_ours(ward: Ward) -> None:
 def test_a_template_that_cannot_be_started_is_a_failed_generation(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
     """No processes are left after a fork bomb, for example: the supervisor lives on and tries again later."""
     monkeypatch.setattr(sys, "executable", "/nonexistent")
-    ward.nursery.start_template(1, restore=False)
+    ward.nursery.start_template(1, pool="default", restore=False)
     assert ward.facts == [seen.TemplateFailed(1, "its template was not started: No such file or directory")]
-    assert ward.launcher.asked == ward.launcher.answered
+    assert ward.census.asked == ward.census.answered

@@ -13,6 +13,7 @@ from jobwarden.settings import Settings
 from jobwarden.settings.address import address_problem, mask_password
 from jobwarden.settings.describe import accepts
 from jobwarden.settings.docs import options_file, options_page
+from jobwarden.settings.model import OPTIONS
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 
@@ -22,7 +23,7 @@ def test_the_config_file_holds_every_option_with_its_default() -> None:
     text = (CONFIG / "jobwarden.toml").read_text(encoding="utf-8")
     assert Settings.model_validate(tomllib.loads(text)) == Settings()
     named = re.findall(r"^(?:# )?([a-z_]+) = ", text, re.MULTILINE)
-    assert named == list(Settings.model_fields)
+    assert named == list(OPTIONS)
 
 
 def test_the_config_file_is_the_one_made_from_the_class() -> None:
@@ -35,10 +36,10 @@ def test_the_page_about_options_is_the_one_made_from_the_class() -> None:
     assert (CONFIG / "README.md").read_text(encoding="utf-8") == options_page()
 
 
-@pytest.mark.parametrize("name", Settings.model_fields)
+@pytest.mark.parametrize("name", OPTIONS)
 def test_each_option_says_in_a_sentence_what_it_is_for(name: str) -> None:
     """No option is without a doc line and words for what it takes; each example is a value that it takes."""
-    field = Settings.model_fields[name]
+    field = OPTIONS[name]
     assert field.description is not None
     assert field.description.endswith(".")
     assert accepts(name)
@@ -49,7 +50,7 @@ def test_each_option_says_in_a_sentence_what_it_is_for(name: str) -> None:
 def test_the_environment_of_tests_does_not_reach_the_class(monkeypatch: pytest.MonkeyPatch) -> None:
     """`Settings(...)` knows only what it is given; `load_settings` brings file and environment."""
     monkeypatch.setenv("JOBWARDEN_WORKERS", "7")
-    assert Settings().workers == Settings.model_fields["workers"].default
+    assert Settings().workers == OPTIONS["workers"].default
 
 
 def test_settings_cannot_be_changed() -> None:

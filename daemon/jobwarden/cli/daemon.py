@@ -18,11 +18,13 @@ from jobwarden.cli.signatures import extended, option
 from jobwarden.errors import InvalidJobError, JobwardenError
 from jobwarden.settings import Settings, examine_settings, load_settings
 from jobwarden.settings.describe import default_text
+from jobwarden.settings.model import OPTIONS
 
 if TYPE_CHECKING:
     import inspect
     from collections.abc import Callable
 
+    from jobwarden.settings.pool import PoolSettings
     from jobwarden.supervisor.terms import Errand
     from jobwarden.wire.messages import HandlerInfo, Problem
 
@@ -31,7 +33,7 @@ _METAVARS = {"database_url": "URL", "handlers": "DIR", "state_dir": "DIR", "work
 
 def _with_a_flag_per_setting(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command that takes `**flags` one option per setting; all are text, judged by `Settings`."""
-    return extended(command, map(_flag, Settings.model_fields))
+    return extended(command, map(_flag, OPTIONS))
 
 
 def _flag(name: str) -> inspect.Parameter:
@@ -40,7 +42,7 @@ def _flag(name: str) -> inspect.Parameter:
         str | None,
         "--" + name.replace("_", "-"),
         metavar=_METAVARS.get(name, "VALUE"),
-        about=f"{Settings.model_fields[name].description} Default: {default_text(name) or 'none'}.",
+        about=f"{OPTIONS[name].description} Default: {default_text(name) or 'none'}.",
     )
 
 
@@ -109,9 +111,11 @@ def check_command(*, config: Config = None, as_json: AsJson = False, **flags: st
     settings, problems = examine_settings(config=config, flags=flags)
     problems += _unsupported(settings)
     served: list[HandlerInfo] = []
-    if not problems or settings.handlers.is_dir():
-        served, more = _inspect(settings)
-        problems += more
+    for pool in settings.pools:
+        if not problems or pool.handlers.is_dir():
+            more, wrong = _inspect(pool, settings.state_dir)
+            served += more
+            problems += wrong
     if as_json:
         print_json({"ok": not problems, "problems": problems, "handlers": [_handler(each) for each in served]})
     else:
@@ -148,14 +152,14 @@ def _unsupported(settings: Settings) -> list[str]:
     return [f"database_url: {problem}"] if problem else []
 
 
-def _inspect(settings: Settings) -> tuple[list[HandlerInfo], list[str]]:
+def _inspect(pool: PoolSettings, state_dir: Path) -> tuple[list[HandlerInfo], list[str]]:
     from jobwarden.supervisor.inspection import inspect_handlers
 
     try:
-        loaded = inspect_handlers(settings)
+        loaded = inspect_handlers(pool, state_dir=state_dir)
     except JobwardenError as error:
         return [], [str(error)]
-    return loaded.handlers, [_sentence(problem, settings.handlers) for problem in loaded.problems]
+    return loaded.handlers, [_sentence(problem, pool.handlers) for problem in loaded.problems]
 
 
 def _sentence(problem: Problem, folder: Path) -> str:
@@ -180,6 +184,7 @@ def _print_check(settings: Settings, problems: list[str], served: list[HandlerIn
     for problem in problems:
         print(printable(problem))
     types = ", ".join(sorted(info.job_type for info in served)) or "none"
-    print(printable(f"handlers in {settings.handlers}: {types}"))
+    folders = ", ".join(str(pool.handlers) for pool in settings.pools)
+    print(printable(f"handlers in {folders}: {types}"))
     print(f"database: {settings.shown_url}")
     print(f"{len(problems)} problem{'s' * (len(problems) != 1)}" if problems else "all is well")

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Union, get_args, get_origin
 
-from jobwarden.settings.model import Settings
+from jobwarden.settings.model import OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,27 +20,36 @@ if TYPE_CHECKING:
 
 _NOUNS: dict[object, str] = {int: "a whole number", float: "a number", Path: "a path", str: "a text"}
 _LONGEST_VALUE = 60
+_VERY_CLOSE = 0.9
 
 
 def accepts(name: str) -> str:
     """What the option takes, in words: `a whole number from 1 to 512`."""
-    field = Settings.model_fields[name]
+    field = OPTIONS[name]
     annotation = field.annotation
     if name == "database_url":
         return "a database URL"
     if get_origin(annotation) is list:
         return "a list of names"
-    if get_origin(annotation) is Literal:
-        return " or ".join(f"`{word}`" for word in get_args(annotation))
+    if words := _words(annotation):
+        return words
     bounds = {kind: value for each in field.metadata for kind, value in _bound(each)}
     if get_origin(annotation) in {Union, types.UnionType}:
-        return f"{_NOUNS[get_args(annotation)[0]]}{_range(bounds)}, or none"
+        inner = get_args(annotation)[0]
+        return f"{_words(inner) or _NOUNS[inner] + _range(bounds)}, or none"
     return f"{_NOUNS[annotation]}{_range(bounds)}"
+
+
+def _words(annotation: object) -> str:
+    """The words that it takes, if they are counted."""
+    if get_origin(annotation) is not Literal:
+        return ""
+    return " or ".join(f"`{word}`" for word in get_args(annotation))
 
 
 def default_text(name: str) -> str | None:
     """The default as TOML writes it; None where the option has no value by default."""
-    value = Settings.model_fields[name].get_default(call_default_factory=True)
+    value = OPTIONS[name].get_default(call_default_factory=True)
     return None if value is None else json.dumps(str(value) if isinstance(value, Path) else value)
 
 
@@ -57,7 +66,12 @@ def explain(name: str, detail: ErrorDetails) -> str:
 
 def did_you_mean(name: str, *, options: Iterable[str]) -> str:
     """The way out for an unknown name: the nearest one, else where all of them are listed."""
-    near = get_close_matches(name.replace("-", "_"), list(options), n=1)
+    meant, names = name.replace("-", "_"), list(options)
+    near = (
+        get_close_matches(meant, names, n=1, cutoff=_VERY_CLOSE)
+        or [each for each in names if each.startswith(f"{meant}_")]
+        or get_close_matches(meant, names, n=1)
+    )
     return f"did you mean {near[0]}?" if near else "remove it (config/README.md lists all options)"
 
 

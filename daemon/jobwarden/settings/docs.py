@@ -6,16 +6,18 @@ python -m jobwarden.settings.docs toml > config/jobwarden.toml
 
 from __future__ import annotations
 
+import json
 import sys
 import textwrap
 
 from jobwarden.settings.describe import accepts, default_text
-from jobwarden.settings.model import HANDLER_ENVIRONMENT, Settings
+from jobwarden.settings.model import HANDLER_ENVIRONMENT, OPTIONS
 
 _CHAPTERS = {
     "database_url": "Where the jobs are",
     "handlers": "The code that runs them",
     "state_dir": "This daemon's own folder",
+    "user": "As whom they run",
     "workers": "The workers",
     "default_timeout_ms": "Limits of a job",
     "lease_seconds": "Life and death of a daemon",
@@ -67,18 +69,18 @@ _FILE_HEAD = """\
 def options_page() -> str:
     """The text of `config/README.md`."""
     environment = ", ".join(f"`{name}`" for name in HANDLER_ENVIRONMENT)
-    return _PAGE.format(rows="\n".join(_row(name) for name in Settings.model_fields), environment=environment)
+    return _PAGE.format(rows="\n".join(_row(name) for name in OPTIONS), environment=environment)
 
 
 def options_file() -> str:
     """The text of `config/jobwarden.toml`: every option with its default, one without stands in a comment."""
-    return _FILE_HEAD + "".join(_chapter(name) + _entry(name) for name in Settings.model_fields)
+    return _FILE_HEAD + "".join(_chapter(name) + _entry(name) for name in OPTIONS)
 
 
 def _row(name: str) -> str:
     default = default_text(name)
     shown = "none" if default is None else f"`{default}`"
-    return f"| `{name}` | {shown} | {accepts(name)} | {Settings.model_fields[name].description} |"
+    return f"| `{name}` | {shown} | {accepts(name)} | {OPTIONS[name].description} |"
 
 
 def _chapter(name: str) -> str:
@@ -87,10 +89,10 @@ def _chapter(name: str) -> str:
 
 
 def _entry(name: str) -> str:
-    field, default = Settings.model_fields[name], default_text(name)
+    field, default = OPTIONS[name], default_text(name)
     text = f"{field.description} Takes {accepts(name)}."
     comment = textwrap.fill(text, width=_WIDTH, initial_indent="# ", subsequent_indent="# ")
-    line = f"{name} = {default}" if default else f"# {name} = {(field.examples or [''])[0]}"
+    line = f"{name} = {default}" if default else f"# {name} = {json.dumps((field.examples or [''])[0])}"
     return f"\n{comment}\n{line}\n"
 
 

@@ -16,7 +16,7 @@ from pydantic_settings import EnvSettingsSource
 
 from jobwarden.errors import InvalidSettingsError
 from jobwarden.settings.describe import did_you_mean, explain
-from jobwarden.settings.model import ENVIRONMENT_PREFIX, Settings
+from jobwarden.settings.model import ENVIRONMENT_PREFIX, OPTIONS, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,14 +69,23 @@ def find_config(config: Path | None) -> Path | None:
 
 
 def _from_file(path: Path | None, problems: list[str]) -> dict[str, Found]:
-    table = _read(path, problems) if path else {}
-    options = _options(table)
+    table = _flattened(_read(path, problems)) if path else {}
+    options = {name: value for name, value in table.items() if name in Settings.model_fields}
     problems.extend(
-        f"{path}, key {key}: there is no such option; {did_you_mean(key, options=Settings.model_fields)}"
+        f"{path}, key {key}: there is no such option; {did_you_mean(key, options=OPTIONS)}"
         for key in table
         if key not in options
     )
     return {name: Found(value, f"{path}, key {name}") for name, value in options.items()}
+
+
+def _flattened(table: dict[str, object]) -> dict[str, object]:
+    """`[handlers]` with `directory`, `python` and so on is another spelling of the options at the top."""
+    section = table.get("handlers")
+    if not isinstance(section, dict):
+        return table
+    named = {"handlers" if name == "directory" else name: value for name, value in section.items()}
+    return {**{name: value for name, value in table.items() if name != "handlers"}, **named}
 
 
 def _read(path: Path, problems: list[str]) -> dict[str, object]:
@@ -96,7 +105,7 @@ def _read(path: Path, problems: list[str]) -> dict[str, object]:
 def _from_environment(problems: list[str]) -> dict[str, Found]:
     problems.extend(
         f"environment variable {variable}: there is no such option; "
-        + did_you_mean(variable, options=map(_variable, Settings.model_fields))
+        + did_you_mean(variable, options=map(_variable, OPTIONS))
         for variable in sorted(os.environ)
         if variable.startswith(ENVIRONMENT_PREFIX) and not _known_variable(variable)
     )
@@ -106,11 +115,11 @@ def _from_environment(problems: list[str]) -> dict[str, Found]:
 
 def _known_variable(variable: str) -> bool:
     name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
-    return name in Settings.model_fields or variable in RESERVED_VARIABLES or variable.startswith(RESERVED_PREFIX)
+    return name in OPTIONS or variable in RESERVED_VARIABLES or variable.startswith(RESERVED_PREFIX)
 
 
 def _options(values: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in values.items() if name in Settings.model_fields}
+    return {name: value for name, value in values.items() if name in OPTIONS}
 
 
 def _variable(name: str) -> str:

@@ -107,7 +107,7 @@ class Dispatching:
         room = min(self.room(now), LARGEST_CLAIM)
         if room > 0:
             intake.ask(room, now_ns=now.ns)
-            self._out.append(do.AskClaim(room, self._generations.terms))
+            self._out.append(do.AskClaim(room, self._generations.terms, self._workers.roster.terms.name))
 
     def room(self, now: Moment) -> int:
         """How many jobs the workers can take beyond the backlog."""

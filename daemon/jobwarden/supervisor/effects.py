@@ -6,6 +6,7 @@ import msgspec
 
 from jobwarden.jobs.claim import ClaimedJob, TypeTerms
 from jobwarden.jobs.ending import Ending
+from jobwarden.supervisor.terms import DEFAULT_POOL
 
 
 class _Effect(msgspec.Struct, frozen=True):
@@ -13,10 +14,11 @@ class _Effect(msgspec.Struct, frozen=True):
 
 
 class AskClaim(_Effect, frozen=True):
-    """Claim at most `limit` jobs of these types; answered by Claimed or ClaimFailed."""
+    """Claim at most `limit` jobs of these types for this pool; answered by Claimed or ClaimFailed."""
 
     limit: int
     types: tuple[TypeTerms, ...]
+    pool: str = DEFAULT_POOL
 
 
 class Dispatch(_Effect, frozen=True):
@@ -121,6 +123,7 @@ class StartTemplate(_Effect, frozen=True):
     generation: int
     restore: bool = False
     """From the bytes of the generation that is served, not from the disk, where something broken may stand by now."""
+    pool: str = DEFAULT_POOL
 
 
 class EndTemplate(_Effect, frozen=True):
@@ -144,6 +147,7 @@ class NoteServed(_Effect, frozen=True):
     generation: int
     content_hash: str
     types: tuple[str, ...]
+    pool: str = DEFAULT_POOL
 
 
 class Rejoin(_Effect, frozen=True):

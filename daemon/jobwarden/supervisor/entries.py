@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from jobwarden.jobs.claim import TypeTerms
 from jobwarden.jobs.ending import Ending
 from jobwarden.store.deaths import Dead
 from jobwarden.store.work import GiveBack, ProgressNote, ProlongNote, Seen
+from jobwarden.supervisor.effects import AskClaim
 
 
 class Entries(msgspec.Struct, kw_only=True):
@@ -17,8 +17,8 @@ class Entries(msgspec.Struct, kw_only=True):
     progress: list[ProgressNote] = []
     prolongs: list[ProlongNote] = []
     give_backs: list[GiveBack] = []
-    claim: int = 0
-    types: tuple[TypeTerms, ...] = ()
+    claims: dict[str, AskClaim] = {}
+    """By pool. One of them goes into a transaction."""
     look: bool = False
     """Read wishes: somebody rang."""
     report: str | None = None
@@ -38,8 +38,7 @@ class Entries(msgspec.Struct, kw_only=True):
         self.prolongs += other.prolongs
         self.give_backs += other.give_backs
         self.free_nodes += other.free_nodes
-        self.claim = other.claim or self.claim
-        self.types = other.types or self.types
+        self.claims |= other.claims
         self.look |= other.look
         self.report = other.report or self.report
         self.types_published = other.types_published or self.types_published
@@ -55,7 +54,8 @@ class Entries(msgspec.Struct, kw_only=True):
 
     def __len__(self) -> int:
         """The number of rows that a commit of these changes."""
-        return len(self.endings) + len(self.progress) + len(self.prolongs) + len(self.give_backs) + self.claim
+        claimed = next(iter(self.claims.values())).limit if self.claims else 0
+        return len(self.endings) + len(self.progress) + len(self.prolongs) + len(self.give_backs) + claimed
 
     @property
     def empty(self) -> bool:

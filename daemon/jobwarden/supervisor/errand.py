@@ -95,7 +95,7 @@ class ErrandRun:
         if room > 0:
             self._asked_with_empty_hands = self._hands_are_empty
             self._intake.ask(room, now_ns=now.ns)
-            self._out.append(do.AskClaim(room, self._offers))
+            self._out.append(do.AskClaim(room, self._offers, self._workers.roster.terms.name))
 
     def count(self, effects: Iterable[do.Effect]) -> None:
         """Look at everything that the pool lets out."""

@@ -17,10 +17,15 @@ _LONGEST_PAUSE_NS = 30_000_000_000
 class Generations:
     """The numbers of generations: the serving one, the loading one, and those with the same code."""
 
-    def __init__(self, *, default_timeout_ms: int | None) -> None:
-        """Nothing is loaded, nothing was asked for. The default limit serves types that declare none."""
+    def __init__(self, *, default_timeout_ms: int | None, first: int = 1, step: int = 1) -> None:
+        """Nothing is loaded, nothing was asked for. The default limit serves types that declare none.
+
+        Generations get the numbers first, first + step, and so on.
+        """
         self.default_timeout_ms = default_timeout_ms
         self.last = 0
+        """0 before the first one."""
+        self._next, self._step = first, step
         self.loading: int | None = None
         self.template: int | None = None
         """The template that can fork now."""
@@ -37,8 +42,8 @@ class Generations:
 
     def begin(self) -> int:
         """The number of the generation that is to be loaded next."""
-        self.last += 1
-        self.loading = self.last
+        self.loading = self.last = self._next
+        self._next += self._step
         return self.last
 
     def adopt(self, generation: int, content_hash: str, handlers: tuple[HandlerInfo, ...]) -> int | None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from jobwarden.jobs.claim import ClaimedJob
-from jobwarden.supervisor.terms import PoolTerms
+from jobwarden.supervisor.terms import DEFAULT_POOL, PoolTerms
 from jobwarden.wire.messages import Done, HandlerInfo
 
 
@@ -30,10 +30,13 @@ class Claimed(_Input, frozen=True):
     """The answer to AskClaim, after its commit."""
 
     jobs: list[ClaimedJob]
+    pool: str = DEFAULT_POOL
 
 
 class ClaimFailed(_Input, frozen=True):
     """The claim was not committed, or nobody knows; the store is away or busy."""
+
+    pool: str = DEFAULT_POOL
 
 
 class Rang(_Input, frozen=True):
@@ -197,11 +200,13 @@ class Rejoined(_Input, frozen=True):
 
 
 class ReloadAsked(_Input, frozen=True):
-    """Load the handlers again."""
+    """Load the handlers of this pool again; None: of all."""
+
+    pool: str | None = None
 
 
 class TermsChanged(_Input, frozen=True):
-    """The configuration was read again."""
+    """The configuration was read again; the terms name the pool."""
 
     terms: PoolTerms
 

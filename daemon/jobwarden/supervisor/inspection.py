@@ -7,30 +7,33 @@ import os
 import select
 from typing import TYPE_CHECKING
 
+from jobwarden.supervisor.census import Census
 from jobwarden.supervisor.launcher import Launcher
 from jobwarden.wire.messages import Loaded, Problem
 from jobwarden.wire.page import PAGE_BYTES
 
 if TYPE_CHECKING:
-    from jobwarden.settings import Settings
+    from pathlib import Path
+
+    from jobwarden.settings.pool import PoolSettings
 
 
-def inspect_handlers(settings: Settings) -> Loaded:
-    """What a daemon would serve. A load that dies or hangs becomes a Problem of the directory."""
+def inspect_handlers(pool: PoolSettings, *, state_dir: Path) -> Loaded:
+    """What a daemon would serve in this pool. A load that dies or hangs becomes a Problem of the directory."""
     page = os.memfd_create("jobwarden-page", os.MFD_CLOEXEC)
     os.truncate(page, PAGE_BYTES)
-    launcher = Launcher(settings, node_id="check", page=page)
+    launcher = Launcher(pool, state_dir=state_dir, node_id="check", page=page, census=Census())
     snapshot = os.memfd_create("jobwarden-code", os.MFD_CLOEXEC)
     template = launcher.start_template(1, snapshot=snapshot)
     try:
-        while select.select([template.control], [], [], settings.load_seconds)[0]:
+        while select.select([template.control], [], [], pool.load_seconds)[0]:
             found, ended = template.receive()
             for message, _pidfd in found:
                 if isinstance(message, Loaded):
                     return message
             if ended:
-                return _failed(settings, "its template process died while loading")
-        return _failed(settings, f"did not load within {settings.load_seconds:g} s")
+                return _failed(pool, "its template process died while loading")
+        return _failed(pool, f"did not load within {pool.load_seconds:g} s")
     finally:
         with contextlib.suppress(ProcessLookupError):
             template.kill()
@@ -40,6 +43,6 @@ def inspect_handlers(settings: Settings) -> Loaded:
         os.close(snapshot)
 
 
-def _failed(settings: Settings, error: str) -> Loaded:
-    problem = Problem(file=str(settings.handlers), line=None, error=error, way_out="look at its standard error above")
+def _failed(pool: PoolSettings, error: str) -> Loaded:
+    problem = Problem(file=str(pool.handlers), line=None, error=error, way_out="look at its standard error above")
     return Loaded(generation=1, content_hash="", handlers=[], problems=[problem], threads=[])

@@ -24,7 +24,7 @@ from jobwarden.supervisor.inputs import Cleared, Stuck
 
 if TYPE_CHECKING:
     from jobwarden.clock import Clock
-    from jobwarden.supervisor.launcher import Launcher
+    from jobwarden.supervisor.census import Census
     from jobwarden.supervisor.mailbox import Mailbox
 
 _LOOKS = 2
@@ -53,10 +53,10 @@ class Removal:
 class Killer(threading.Thread):
     """Takes removals, posts Cleared (or Stuck, and Cleared later) for each."""
 
-    def __init__(self, launcher: Launcher, mailbox: Mailbox, *, clock: Clock, stuck_ns: int) -> None:
+    def __init__(self, census: Census, mailbox: Mailbox, *, clock: Clock, stuck_ns: int) -> None:
         """`stuck_ns` is how long a tree may take to die before people are told."""
         super().__init__(name="killer", daemon=True)
-        self._launcher = launcher
+        self._census = census
         self._mailbox = mailbox
         self._clock = clock
         self._stuck_ns = stuck_ns
@@ -119,15 +119,15 @@ class Killer(threading.Thread):
             each.stack_dump = text or None
 
     def _look_is_empty(self) -> bool:
-        launcher = self._launcher
-        asked = launcher.asked
-        if asked != launcher.answered:
+        census = self._census
+        asked = census.asked
+        if asked != census.answered:
             return False
         # `known` first: a worker that dies between the two looks may be reaped, and its pid be somebody else's by now.
-        known = set(launcher.known)
+        known = set(census.known)
         children = own_children()
         strays = children - known
-        if asked != launcher.answered or asked != launcher.asked:
+        if asked != census.answered or asked != census.asked:
             return False
         for pid in strays:
             kill_and_reap(pid)

@@ -16,15 +16,18 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from jobwarden.errors import FrameError
-from jobwarden.settings.model import HANDLER_ENVIRONMENT
+from jobwarden.settings.pool import HANDLER_ENVIRONMENT
 from jobwarden.supervisor.channel import Channel
 from jobwarden.wire import messages
 from jobwarden.wire.frames import FrameReader, frame
+from jobwarden.wire.template_terms import TemplateTerms, WorkerBounds, write_terms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-    from jobwarden.settings import Settings
+    from jobwarden.settings.pool import PoolSettings
+    from jobwarden.supervisor.census import Census
 
 _CONTROL, _PAGE, _SNAPSHOT = 3, 4, 5
 """Descriptor numbers in the template."""
@@ -32,6 +35,7 @@ _ABOVE_TARGETS = 64
 """Sources are duplicated to numbers above the targets first, so that no dup2 overwrites another one's source."""
 _READ_BYTES = 262_144
 _MOST_DESCRIPTORS = 8
+_MIB = 1_048_576
 
 NODE_MARKER = "JOBWARDEN_NODE"
 """In the environment of templates, and so of all their descendants that keep it: which node they belong to."""
@@ -41,19 +45,22 @@ _KEEP_BLOCK = {"SPT_NOENV": "1"}
 """setproctitle writes titles over the environment otherwise, and /proc/PID/environ shows no marker any more."""
 
 
-def template_environment(settings: Settings, *, node_id: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """The built environment of templates: an allow-list and the markers; no secret ever enters it."""
-    patterns = (*HANDLER_ENVIRONMENT, *settings.worker_environment)
+def template_environment(
+    pool: PoolSettings, *, state_dir: Path, node_id: str, environment: Mapping[str, str]
+) -> dict[str, str]:
+    """The built environment of a pool's templates: an allow-list and the markers; no secret ever enters it."""
+    patterns = (*HANDLER_ENVIRONMENT, *pool.worker_environment)
     built = {name: value for name, value in environment.items() if any(fnmatchcase(name, each) for each in patterns)}
-    return {**built, **_KEEP_BLOCK, NODE_MARKER: node_id, PLACE_MARKER: str(settings.state_dir.resolve())}
+    return {**built, **_KEEP_BLOCK, NODE_MARKER: node_id, PLACE_MARKER: str(state_dir.resolve())}
 
 
 class Template:
     """One template process as the supervisor sees it."""
 
-    def __init__(self, generation: int, *, pid: int, control: socket.socket) -> None:
+    def __init__(self, generation: int, *, pool: str, pid: int, control: socket.socket) -> None:
         """`control` is our end of its stream."""
         self.generation = generation
+        self.pool = pool
         self.pid = pid
         self.pidfd = os.pidfd_open(pid)
         self.control = control
@@ -97,28 +104,31 @@ class Template:
 
 
 class Launcher:
-    """Makes templates and workers. `known` are the pids of our children that are no strays."""
+    """Makes the templates and workers of one pool, and enters them in the census."""
 
-    def __init__(self, settings: Settings, *, node_id: str, page: int) -> None:
+    def __init__(self, pool: PoolSettings, *, state_dir: Path, node_id: str, page: int, census: Census) -> None:
         """`page` is the descriptor of the shared page."""
-        self._settings = settings
+        self.pool = pool
+        self.census = census
         self._page = page
-        self._environment = template_environment(settings, node_id=node_id, environment=os.environ)
-        self.known: set[int] = set()
-        self.asked = 0
-        self.answered = 0
-        """While they differ, an unknown child may be a worker that is just being born."""
+        self._environment = template_environment(pool, state_dir=state_dir, node_id=node_id, environment=os.environ)
 
     def command(self, generation: int, *, restore: bool) -> list[str]:
         """The template's command line."""
-        return [
-            *(sys.executable, "-P", "-m", "jobwarden.worker.template"),
-            *("--control-fd", str(_CONTROL), "--page-fd", str(_PAGE), "--snapshot-fd", str(_SNAPSHOT)),
-            *("--handlers", str(self._settings.handlers), "--generation", str(generation)),
-            *("--supervisor-pid", str(os.getpid())),
-            *("--max-output-bytes", str(self._settings.max_output_bytes)),
-            *(("--restore",) if restore else ()),
-        ]
+        pool = self.pool
+        terms = TemplateTerms(
+            control_fd=_CONTROL,
+            page_fd=_PAGE,
+            snapshot_fd=_SNAPSHOT,
+            handlers=str(pool.handlers),
+            generation=generation,
+            supervisor_pid=os.getpid(),
+            max_output_bytes=pool.max_output_bytes,
+            pool=pool.name,
+            restore=restore,
+            bounds=_bounds_of(pool),
+        )
+        return [sys.executable, "-P", "-m", "jobwarden.worker.template", write_terms(terms)]
 
     def start_template(self, generation: int, *, snapshot: int, restore: bool = False) -> Template:
         """Start a template by posix_spawn. Main thread only.
@@ -128,7 +138,7 @@ class Launcher:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         given = {theirs.fileno(): _CONTROL, self._page: _PAGE, snapshot: _SNAPSHOT}
         sources = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, _ABOVE_TARGETS) for each in given]
-        self.asked += 1
+        self.census.asked += 1
         try:
             pid = os.posix_spawn(
                 sys.executable,
@@ -138,22 +148,22 @@ class Launcher:
                 setsigmask=[],
                 setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGPIPE],
             )
-            self.known.add(pid)
+            self.census.known.add(pid)
         except OSError:
             ours.close()
             raise
         finally:
-            self.answered += 1
+            self.census.answered += 1
             theirs.close()
             for source in sources:
                 os.close(source)
         ours.settimeout(0)
-        return Template(generation, pid=pid, control=ours)
+        return Template(generation, pool=self.pool.name, pid=pid, control=ours)
 
     def fork(self, template: Template, slot: int) -> Channel:
         """Ask the template for a worker; answered by Forked or ForkFailed, or by the template's death."""
-        channel = Channel(slot, generation=template.generation, tail_bytes=self._settings.captured_output_bytes)
-        self.asked += 1
+        channel = Channel(slot, generation=template.generation, tail_bytes=self.pool.captured_output_bytes)
+        self.census.asked += 1
         template.forking.add(slot)
         message = frame(messages.encode(messages.Fork(slot, channel.nonce)))
         try:
@@ -166,5 +176,16 @@ class Launcher:
         """The birth of this slot is decided."""
         template.forking.discard(slot)
         if pid is not None:
-            self.known.add(pid)
-        self.answered += 1
+            self.census.known.add(pid)
+        self.census.answered += 1
+
+
+def _bounds_of(pool: PoolSettings) -> WorkerBounds:
+    return WorkerBounds(
+        memory_limit_bytes=None if pool.memory_limit_mb is None else pool.memory_limit_mb * _MIB,
+        cpu_limit_seconds=pool.cpu_limit_seconds,
+        max_open_files=pool.max_open_files,
+        max_processes=pool.max_processes,
+        nice=pool.nice,
+        io_priority=pool.io_priority,
+    )

@@ -234,8 +234,9 @@ class Ledger(threading.Thread):
 
     def _work(self, entries: Entries) -> Work:
         claim = None
-        if entries.claim:
-            claim = Claim(batch=secrets.token_hex(8), limit=entries.claim, types=entries.types)
+        if entries.claims:
+            asked = next(iter(entries.claims.values()))
+            claim = Claim(batch=secrets.token_hex(8), limit=asked.limit, types=asked.types)
         return Work(
             now_us=self._clock.now_us(),
             node_id=self._membership.node_id,
@@ -258,9 +259,9 @@ class Ledger(threading.Thread):
         if self._away_since_ns is None and not isinstance(error, StoreContendedError):
             self._away_since_ns = self._clock.monotonic_ns()
             events.emit(events.StoreAway(problem=str(error)))
-        if entries.claim:
-            entries.claim = 0
-            self._mailbox.post(ClaimFailed())
+        for pool in entries.claims:
+            self._mailbox.post(ClaimFailed(pool))
+        entries.claims = {}
         entries.report = None
         entries.reconcile = True
         self._kept = entries
@@ -277,11 +278,7 @@ class Ledger(threading.Thread):
             self._maintenance.ended(len(entries.endings))
 
     def _answer(self, entries: Entries, work: Work, receipts: Receipts) -> None:
-        if entries.claim:
-            self._held_back = receipts.held_back
-            self._mailbox.post(Claimed(receipts.claimed))
-        elif self._held_back and entries.endings:
-            self._mailbox.post(Rang())
+        self._answer_claims(entries, receipts)
         for refusal in receipts.refused:
             if not refusal.settled:
                 self._mailbox.post(LeaseLost(refusal.job_id, refusal.fence))
@@ -296,6 +293,17 @@ class Ledger(threading.Thread):
             self._bell.ring_waiters()
         if receipts.moved or entries.give_backs or any(not ending.ended for ending in entries.endings):
             self._announce_freed()
+
+    def _answer_claims(self, entries: Entries, receipts: Receipts) -> None:
+        """One transaction claims for one pool; those of the others are in the next."""
+        if entries.claims:
+            self._held_back = receipts.held_back
+            pool, *others = entries.claims
+            self._mailbox.post(Claimed(receipts.claimed, pool))
+            if others:
+                self._gathering.put(Entries(claims={other: entries.claims[other] for other in others}))
+        elif self._held_back and entries.endings:
+            self._mailbox.post(Rang())
 
     def _announce_freed(self) -> None:
         """What came free may be ready at once: for us, who are told of nothing that we wrote, and for other nodes."""

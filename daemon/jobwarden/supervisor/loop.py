@@ -32,14 +32,14 @@ from jobwarden.supervisor.report import report_of
 from jobwarden.wire.page import ALIVE, TRUSTED_UNTIL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from jobwarden.clock import Clock
     from jobwarden.supervisor.clerk import Clerk
     from jobwarden.supervisor.launcher import Launcher
     from jobwarden.supervisor.ledger import Ledger
     from jobwarden.supervisor.mailbox import Mailbox
-    from jobwarden.supervisor.pool import Pool
+    from jobwarden.supervisor.pools import Pools
     from jobwarden.wire.page import SharedPage
 
 _LONGEST_TURN_NS = SECOND_NS // 2
@@ -57,24 +57,24 @@ class Loop:
 
     def __init__(
         self,
-        pool: Pool,
+        pools: Pools,
         *,
         ledger: Ledger,
-        launcher: Launcher,
+        launchers: Mapping[str, Launcher],
         killer: Killer,
         clerk: Clerk,
         mailbox: Mailbox,
         page: SharedPage,
         clock: Clock,
         doorbell: socket.socket | None,
-        reload_terms: Callable[[], seen.TermsChanged | None],
+        reload_terms: Callable[[], list[seen.TermsChanged]],
         connection_mode: Callable[[], str],
     ) -> None:
-        """`reload_terms` reads the configuration again; None if that is not valid now.
+        """`reload_terms` reads the configuration again; empty if that is not valid now.
 
         `connection_mode` says how the store tells of news, for people.
         """
-        self.pool = pool
+        self.pools = pools
         self.exit_code = 0
         self._keeper_pid = os.getppid()
         self.recorded = 0
@@ -99,7 +99,7 @@ class Loop:
         self._look_at_ns: int | None = None
         self._last_look_ns = 0
         self._running = True
-        self.nursery = Nursery(launcher, killer, self._selector, page=page, feed=self._facts.append)
+        self.nursery = Nursery(launchers, killer, self._selector, page=page, feed=self._facts.append)
         self._perform: dict[type, Callable[[Any], None]] = {
             do.AskClaim: self._ask_claim,
             do.Dispatch: self._dispatch,
@@ -116,7 +116,7 @@ class Loop:
             do.NoteProlonged: lambda it: self._entries.prolongs.append(ProlongNote(it.job_id, it.fence, it.ms)),
             do.NoteCleared: self._note_cleared,
             do.ForkWorker: lambda it: self.nursery.fork(it.slot, it.generation),
-            do.StartTemplate: lambda it: self.nursery.start_template(it.generation, restore=it.restore),
+            do.StartTemplate: lambda it: self.nursery.start_template(it.generation, pool=it.pool, restore=it.restore),
             do.EndTemplate: lambda it: self.nursery.end_template(it.generation),
             do.NoteServed: self._note_served,
             do.Rejoin: self._rejoin,
@@ -148,7 +148,7 @@ class Loop:
             key.data()
         if self._look_at_ns is not None and self._look_at_ns <= now.ns:
             self._look(now)
-        due = self.pool.next_ns()
+        due = self.pools.next_ns()
         if due is not None and due <= now.ns:
             self._facts.append(seen.Ticked())
         self._settle(now)
@@ -159,7 +159,7 @@ class Loop:
         self._report_at_ns = now.ns + _REPORT_EVERY_NS
         self.busy_ns = self._clock.thread_ns()
         report = {
-            **report_of(self.pool, now),
+            **report_of(self.pools, now),
             "kill_level": KILL_LEVEL,
             "connection": self._connection_mode(),
             "recorded": self.recorded,
@@ -177,14 +177,14 @@ class Loop:
         return seen.Moment(self._clock.monotonic_ns(), self._clock.now_us())
 
     def _patience(self, now: seen.Moment) -> int:
-        waits = [at - now.ns for at in (self.pool.next_ns(), self._look_at_ns) if at is not None]
-        if self.pool.standing.trusted:
+        waits = [at - now.ns for at in (self.pools.next_ns(), self._look_at_ns) if at is not None]
+        if self.pools.trusted:
             waits.append(self._page[TRUSTED_UNTIL] - self._clock.boottime_ns())
         return max(0, min(_LONGEST_TURN_NS, *waits)) if waits else _LONGEST_TURN_NS
 
     def _settle(self, now: seen.Moment) -> None:
         """Handle facts until there are none; then hand what is to be written to the ledger, at once."""
-        facts, handle, perform = self._facts, self.pool.handle, self._perform
+        facts, handle, perform = self._facts, self.pools.handle, self._perform
         while facts:
             for effect in handle(facts.popleft(), now):
                 perform[type(effect)](effect)
@@ -194,7 +194,7 @@ class Loop:
 
     def _check_trust(self) -> None:
         trusted = self._clock.boottime_ns() < self._page[TRUSTED_UNTIL]
-        if trusted != self.pool.standing.trusted:
+        if trusted != self.pools.trusted:
             self._facts.append(seen.TrustBack() if trusted else seen.TrustLost())
 
     # what wakes it
@@ -233,8 +233,7 @@ class Loop:
                 continue  # anybody may send that signal
             name = signal.Signals(number).name
             if number == signal.SIGHUP:
-                changed = self._reload_terms()
-                self._facts.extend([changed] if changed is not None else [])
+                self._facts.extend(self._reload_terms())
                 self._facts.append(seen.ReloadAsked())
                 continue
             events.emit(events.Leaving(signal="keeper lost" if number == KEEPER_LOST else name))
@@ -245,8 +244,7 @@ class Loop:
     # what the pool wants
 
     def _ask_claim(self, effect: do.AskClaim) -> None:
-        self._entries.claim = effect.limit
-        self._entries.types = effect.types
+        self._entries.claims[effect.pool] = effect
 
     def _dispatch(self, effect: do.Dispatch) -> None:
         try:
@@ -298,11 +296,14 @@ class Loop:
 
     def _note_served(self, effect: do.NoteServed) -> None:
         self._report_at_ns, self._report_is_news = 0, True
-        self._entries.types_published = published_types(self.pool.generations.handlers)
-        self.nursery.serve_generation(effect.generation)
+        self._entries.types_published = published_types(self.pools.handlers)
+        self.nursery.serve_generation(effect.generation, pool=effect.pool)
         events.emit(
             events.GenerationServed(
-                generation=effect.generation, content_hash=effect.content_hash, types=list(effect.types)
+                generation=effect.generation,
+                content_hash=effect.content_hash,
+                types=list(effect.types),
+                pool=effect.pool,
             )
         )
 

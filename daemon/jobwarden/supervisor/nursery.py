@@ -21,7 +21,7 @@ from jobwarden.wire.exits import EXIT_UNTRUSTED
 from jobwarden.wire.page import SWEEP_BEGAN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from jobwarden.jobs.claim import ClaimedJob
     from jobwarden.supervisor.channel import Channel
@@ -39,30 +39,31 @@ class Nursery:
 
     def __init__(
         self,
-        launcher: Launcher,
+        launchers: Mapping[str, Launcher],
         killer: Killer,
         selector: selectors.BaseSelector,
         *,
         page: SharedPage,
         feed: Callable[[seen.Input], None],
     ) -> None:
-        """`feed` takes facts for the pool."""
+        """`launchers` by the names of their pools; `feed` takes facts for the pools."""
         self.channels: dict[int, Channel] = {}
         self._templates: dict[int, Template] = {}
         self._snapshots = Snapshots()
-        self._launcher = launcher
+        self._launchers = launchers
         self._killer = killer
+        self._census = next(iter(launchers.values())).census
         self._selector = selector
         self._page = page
         self._feed = feed
 
     # templates
 
-    def start_template(self, generation: int, *, restore: bool) -> None:
-        """Start loading this generation, from the disk or from the bytes of the one that is served."""
+    def start_template(self, generation: int, *, pool: str, restore: bool) -> None:
+        """Start loading this generation, from the disk or from the bytes of the one that the pool serves."""
         try:
-            snapshot = self._snapshots.of(generation, restore=restore)
-            template = self._launcher.start_template(generation, snapshot=snapshot, restore=restore)
+            snapshot = self._snapshots.of(generation, pool=pool, restore=restore)
+            template = self._launchers[pool].start_template(generation, snapshot=snapshot, restore=restore)
         except OSError as error:  # no process, memory or descriptor is to be had: a fork bomb, for example
             self._feed(seen.TemplateFailed(generation, f"its template was not started: {error.strerror}"))
             return
@@ -77,9 +78,9 @@ class Nursery:
             with contextlib.suppress(ProcessLookupError):
                 template.kill()
 
-    def serve_generation(self, generation: int) -> None:
+    def serve_generation(self, generation: int, *, pool: str) -> None:
         """It became current: its bytes are those to restore."""
-        self._snapshots.keep_only(generation)
+        self._snapshots.keep_only(generation, pool=pool)
 
     def _hear_template(self, template: Template) -> bool:
         try:
@@ -129,7 +130,7 @@ class Nursery:
                 break
         self._unwatch(template.control)
         self._unwatch(template.pidfd)
-        self._launcher.known.discard(template.pid)
+        self._census.known.discard(template.pid)
         for slot in list(template.forking):
             self._unborn(template, slot, "its template died")
         del self._templates[template.generation]
@@ -150,17 +151,17 @@ class Nursery:
             self._feed(seen.Unborn(slot, f"the template of generation {generation} is gone"))
             return
         try:
-            self.channels[slot] = self._launcher.fork(template, slot)
+            self.channels[slot] = self._launchers[template.pool].fork(template, slot)
         except OSError as error:
             self._feed(seen.Unborn(slot, f"no sockets for it: {error.strerror}"))
 
     def _unborn(self, template: Template, slot: int, why: str) -> None:
-        self._launcher.fork_answered(template, slot, pid=None)
+        self._launchers[template.pool].fork_answered(template, slot, pid=None)
         self.forget(slot)
         self._feed(seen.Unborn(slot, why))
 
     def _take_forked(self, template: Template, forked: messages.Forked, pidfd: int | None) -> None:
-        self._launcher.fork_answered(template, forked.slot, pid=forked.pid)
+        self._launchers[template.pool].fork_answered(template, forked.slot, pid=forked.pid)
         channel = self.channels[forked.slot]
         channel.born(forked.pid, os.pidfd_open(forked.pid) if pidfd is None else pidfd)
         channel.sweep_seen = self._page[SWEEP_BEGAN]
@@ -269,7 +270,7 @@ class Nursery:
         self._hear_worker_out(channel)
         for watched in (channel.control, channel.talk, channel.capture.descriptor, channel.pidfd or 0):
             self._unwatch(watched)
-        self._launcher.known.discard(pid)
+        self._census.known.discard(pid)
         code = os.waitstatus_to_exitcode(status)
         number = -code if code < 0 else None
         swept = number == _SIGKILL and self._page[SWEEP_BEGAN] != channel.sweep_seen

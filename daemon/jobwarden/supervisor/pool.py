@@ -42,11 +42,12 @@ _WISHES = {"cancel": Outcome.CANCELLED, "requeue": Outcome.INTERRUPTED}
 class Pool:
     """Feed it facts, perform its effects."""
 
-    def __init__(self, terms: PoolTerms, *, jitter: Callable[[], float]) -> None:
-        """`jitter` draws a number in [0.5, 1]."""
+    def __init__(self, terms: PoolTerms, *, jitter: Callable[[], float], first: int = 1, step: int = 1) -> None:
+        """`jitter` draws a number in [0.5, 1]. Slots and generations are numbered first, first + step, and so on."""
         self.terms = terms
+        self.name = terms.name
         self.deadlines = Deadlines()
-        self.generations = Generations(default_timeout_ms=terms.default_timeout_ms)
+        self.generations = Generations(default_timeout_ms=terms.default_timeout_ms, first=first, step=step)
         self.intake = Intake(patient=terms.errand is not None)
         self._jitter = jitter
         self._out: list[do.Effect] = []
@@ -60,6 +61,8 @@ class Pool:
             intake=self.intake,
             quickness=self._quickness,
             jitter=jitter,
+            first=first,
+            step=step,
         )
         self._dispatching = Dispatching(
             out=self._out,
@@ -211,10 +214,15 @@ class Pool:
         return None
 
     def _processing(self, fact: seen.Processing, _now: seen.Moment) -> None:
+        known = self.known()
+        self._out.extend(do.GiveBackJob(*row) for row in fact.rows if tuple(row) not in known)
+
+    def known(self) -> set[tuple[int, int]]:
+        """Every attempt (job id, fence) that this pool has in hand."""
         known = {(job.id, job.fence) for job in self.intake.backlog}
         for slot in self.workers.slots.values():
             known.update((job.id, job.fence) for job in slot.in_flight)
-        self._out.extend(do.GiveBackJob(*row) for row in fact.rows if tuple(row) not in known)
+        return known
 
     # generations
 

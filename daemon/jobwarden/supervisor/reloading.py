@@ -60,7 +60,7 @@ class Reloading:
         self._load(now, restore=False)
 
     def _load(self, now: seen.Moment, *, restore: bool) -> None:
-        self._out.append(do.StartTemplate(self._generations.begin(), restore))
+        self._out.append(do.StartTemplate(self._generations.begin(), restore, self._roster.terms.name))
         self._roster.deadlines.set(LOAD_OVER, now.ns + self._roster.terms.load_ns)
 
     def overdue(self, now: seen.Moment) -> None:
@@ -89,7 +89,7 @@ class Reloading:
         replaced = self._generations.adopt(fact.generation, fact.content_hash, fact.handlers)
         self._generations.problem = fact.problems[0] if fact.problems else None
         types = tuple(sorted(each.job_type for each in fact.handlers))
-        self._out.append(do.NoteServed(fact.generation, fact.content_hash, types))
+        self._out.append(do.NoteServed(fact.generation, fact.content_hash, types, self._roster.terms.name))
         if replaced is not None:
             self._out.append(do.EndTemplate(replaced))
         self._intake.ring()

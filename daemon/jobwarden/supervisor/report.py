@@ -1,4 +1,4 @@
-"""What people see of a pool in `status`. Reads the pool, changes nothing."""
+"""What people see of a node's pools in `status`. Reads the pool, changes nothing."""
 
 from __future__ import annotations
 
@@ -9,28 +9,44 @@ from jobwarden.supervisor.slot import SlotState
 if TYPE_CHECKING:
     from jobwarden.supervisor.inputs import Moment
     from jobwarden.supervisor.pool import Pool
+    from jobwarden.supervisor.pools import Pools
     from jobwarden.supervisor.slot import Slot
 
 
-def report_of(pool: Pool, now: Moment) -> dict[str, object]:
-    """Generation, problems and slots as a JSON-able mapping."""
-    generations = pool.generations
+def report_of(pools: Pools, now: Moment) -> dict[str, object]:
+    """Pools, generations, problems and slots as a JSON-able mapping; what stands at the top sums the pools up."""
+    generations = [pool.generations for pool in pools.all]
     return {
-        "generation": generations.serving,
-        "types": sorted(generations.types),
-        "problem": generations.problem,
-        "stopping": pool.stopping,
-        "trusted": pool.standing.good,
-        "backlog": len(pool.intake.backlog),
-        "slots": [_describe(slot, now) for slot in pool.workers.slots.values()],
+        "generation": max((each.serving for each in generations if each.serving is not None), default=None),
+        "types": sorted(job_type for each in generations for job_type in each.types),
+        "problem": next((each.problem for each in generations if each.problem is not None), None),
+        "stopping": pools.all[0].stopping,
+        "trusted": pools.all[0].standing.good,
+        "backlog": sum(len(pool.intake.backlog) for pool in pools.all),
+        "slots": [_describe(slot, pool.name, now) for pool in pools.all for slot in pool.workers.slots.values()],
+        "pools": [_pool(pool) for pool in pools.all],
     }
 
 
-def _describe(slot: Slot, now: Moment) -> dict[str, object]:
+def _pool(pool: Pool) -> dict[str, object]:
+    generations = pool.generations
+    return {
+        "name": pool.name,
+        "generation": generations.serving,
+        "content_hash": generations.content_hash,
+        "types": sorted(generations.types),
+        "problem": generations.problem,
+        "workers": pool.terms.workers,
+        "backlog": len(pool.intake.backlog),
+    }
+
+
+def _describe(slot: Slot, pool: str, now: Moment) -> dict[str, object]:
     job = slot.head
     state = "busy" if slot.state is SlotState.READY and job is not None else str(slot.state)
     return {
         "slot": slot.id,
+        "pool": pool,
         "pid": slot.pid,
         "state": "idle" if slot.idle else state,
         "generation": slot.generation,

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 class Roster:
     """The pool's slots by their ids. Methods append to `out` what the loop has to do."""
 
-    def __init__(self, terms: PoolTerms, *, out: list[do.Effect], deadlines: Deadlines) -> None:
-        """Nobody is there."""
+    def __init__(
+        self, terms: PoolTerms, *, out: list[do.Effect], deadlines: Deadlines, first: int = 1, step: int = 1
+    ) -> None:
+        """Nobody is there; slots get the ids first, first + step, and so on."""
         self.terms = terms
         self.slots: dict[int, Slot] = {}
         self.idle: dict[int, Slot] = {}
@@ -32,11 +34,11 @@ class Roster:
         """There are more workers than the configuration wants now: none gets a job behind another one."""
         self.out = out
         self.deadlines = deadlines
-        self._last_slot = 0
+        self._last_slot, self._step = first - step, step
 
     def add(self, *, generation: int, now_ns: int) -> Slot:
         """A new slot, whose worker is to be born."""
-        self._last_slot += 1
+        self._last_slot += self._step
         slot = self.slots[self._last_slot] = Slot(self._last_slot, generation=generation, now_ns=now_ns)
         return slot
 

@@ -25,6 +25,7 @@ from jobwarden.store.keeping.rounds import Rules
 from jobwarden.store.work import NodeStart
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.answer import Answer
+from jobwarden.supervisor.census import Census
 from jobwarden.supervisor.clerk import Clerk
 from jobwarden.supervisor.handover import Handover, receive
 from jobwarden.supervisor.killer import KILL_LEVEL, Killer
@@ -37,7 +38,7 @@ from jobwarden.supervisor.loop import EXIT_KEEPER_LOST, KEEPER_LOST, Loop
 from jobwarden.supervisor.mailbox import Mailbox
 from jobwarden.supervisor.maintenance import Maintenance
 from jobwarden.supervisor.membership import Membership
-from jobwarden.supervisor.pool import Pool
+from jobwarden.supervisor.pools import Pools
 from jobwarden.supervisor.renewal import BEATS_PER_LEASE
 from jobwarden.supervisor.renewing import renewing_threads
 from jobwarden.supervisor.start import open_for_daemon
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     import socket
     from types import FrameType
 
+    from jobwarden.settings.pool import PoolSettings
     from jobwarden.store.bell import Bell
     from jobwarden.store.deaths import Dead
 
@@ -86,7 +88,7 @@ def serve(descriptor: int) -> int:
         code = service.run()
     finally:
         log.finish(seconds=_LAST_LINES_SECONDS)
-    return code if answer is None else answer.tell(service.pool.errand, code=code)
+    return code if answer is None else answer.tell(service.pools.errand, code=code)
 
 
 def _leave_at_once_on_signals(answer: Answer | None) -> None:
@@ -129,10 +131,16 @@ class Service:
         self._ears = _listen(self._bell)
         mailbox = Mailbox()
         page = self._page = SharedPage(handover.page, writable=True)
-        pool = self.pool = Pool(terms_of(settings, errand=handover.errand), jitter=draw_jitter)
-        launcher = Launcher(settings, node_id=handover.node_id, page=handover.page)
+        pools = self.pools = Pools(terms_of(settings, errand=handover.errand), jitter=draw_jitter)
+        census = Census()
+        launchers = {
+            each.name: Launcher(
+                each, state_dir=settings.state_dir, node_id=handover.node_id, page=handover.page, census=census
+            )
+            for each in settings.pools
+        }
         stuck_ns = int(settings.kill_stuck_seconds * SECOND_NS)
-        killer = Killer(launcher, mailbox, clock=SYSTEM_CLOCK, stuck_ns=stuck_ns)
+        killer = Killer(census, mailbox, clock=SYSTEM_CLOCK, stuck_ns=stuck_ns)
         self._killer = killer
         self._maintenance = Maintenance(
             rules_of(settings),
@@ -160,9 +168,9 @@ class Service:
         )
         self._clerk = Clerk(self._store, mailbox, clock=SYSTEM_CLOCK, patience_seconds=settings.lock_timeout_seconds)
         self._loop = Loop(
-            pool,
+            pools,
             ledger=self._ledger,
-            launcher=launcher,
+            launchers=launchers,
             killer=killer,
             clerk=self._clerk,
             mailbox=mailbox,
@@ -207,8 +215,8 @@ class Service:
                 node=self._name,
                 pid=os.getpid(),
                 database=self._store.url_shown,
-                handlers=str(self._settings.handlers),
-                workers=self._settings.workers,
+                handlers=", ".join(str(pool.handlers) for pool in self._settings.pools),
+                workers=sum(pool.workers for pool in self._settings.pools),
                 kill_level=KILL_LEVEL,
             )
         )
@@ -248,15 +256,15 @@ class Service:
         self._store.close()
         return code
 
-    def _reload_terms(self) -> seen.TermsChanged | None:
+    def _reload_terms(self) -> list[seen.TermsChanged]:
         try:
             settings = load_settings(config=self._handover.config_path, flags=self._handover.flags)
         except InvalidSettingsError as error:
             for problem in error.problems:
                 events.emit(events.Alerted(text=f"the configuration stays as it was: {problem}"))
-            return None
+            return []
         self._maintenance.change(rules_of(settings))
-        return seen.TermsChanged(terms_of(settings))
+        return [seen.TermsChanged(each) for each in terms_of(settings)]
 
 
 def _listen(bell: Bell | None) -> socket.socket | None:
@@ -268,17 +276,22 @@ def _listen(bell: Bell | None) -> socket.socket | None:
         return None
 
 
-def terms_of(settings: Settings, *, errand: Errand | None = None) -> PoolTerms:
-    """The pool's numbers out of the settings; an errand forks no workers that cannot get a job."""
-    bound = settings.workers if errand is None or errand.limit is None else errand.limit
+def terms_of(settings: Settings, *, errand: Errand | None = None) -> list[PoolTerms]:
+    """The numbers of each pool out of the settings; an errand forks no workers that cannot get a job."""
+    return [_terms_of(pool, settings, errand) for pool in settings.pools]
+
+
+def _terms_of(pool: PoolSettings, settings: Settings, errand: Errand | None) -> PoolTerms:
+    bound = pool.workers if errand is None or errand.limit is None else errand.limit
     return PoolTerms(
-        workers=min(settings.workers, bound),
+        name=pool.name,
+        workers=min(pool.workers, bound),
         errand=errand,
-        kill_grace_ns=int(settings.kill_grace_seconds * SECOND_NS),
+        kill_grace_ns=int(pool.kill_grace_seconds * SECOND_NS),
         drain_ns=int(settings.drain_seconds * SECOND_NS),
-        spawn_ns=int(settings.spawn_seconds * SECOND_NS),
-        load_ns=int(settings.load_seconds * SECOND_NS),
-        default_timeout_ms=settings.default_timeout_ms,
+        spawn_ns=int(pool.spawn_seconds * SECOND_NS),
+        load_ns=int(pool.load_seconds * SECOND_NS),
+        default_timeout_ms=pool.default_timeout_ms,
     )
 
 

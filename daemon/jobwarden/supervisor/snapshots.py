@@ -14,24 +14,28 @@ class Snapshots:
 
     def __init__(self) -> None:
         """Nothing was loaded."""
-        self._served: int | None = None
-        self._descriptors: dict[int, int] = {}
+        self._served: dict[str, int] = {}
+        """By pool."""
+        self._descriptors: dict[str, dict[int, int]] = {}
 
-    def of(self, generation: int, *, restore: bool) -> int:
+    def of(self, generation: int, *, pool: str, restore: bool) -> int:
         """The memfd for a template that is about to load; with `restore` it holds the served generation's bytes."""
-        self._close_others(self._served)
-        if restore and self._served is not None:
-            self._descriptors[generation] = os.dup(self._descriptors[self._served])
+        served = self._served.get(pool)
+        held = self._close_others(pool, kept=served)
+        if restore and served is not None:
+            held[generation] = os.dup(held[served])
         else:
-            self._descriptors[generation] = os.memfd_create("jobwarden-code", os.MFD_CLOEXEC)
-        return self._descriptors[generation]
+            held[generation] = os.memfd_create("jobwarden-code", os.MFD_CLOEXEC)
+        return held[generation]
 
-    def keep_only(self, generation: int) -> None:
-        """This generation is served: the bytes of all others are not needed any more."""
-        self._served = generation
-        self._close_others(generation)
+    def keep_only(self, generation: int, *, pool: str) -> None:
+        """This generation is served: the bytes of the pool's others are not needed any more."""
+        self._served[pool] = generation
+        self._close_others(pool, kept=generation)
 
-    def _close_others(self, kept: int | None) -> None:
-        for other in list(self._descriptors):
+    def _close_others(self, pool: str, *, kept: int | None) -> dict[int, int]:
+        held = self._descriptors.setdefault(pool, {})
+        for other in list(held):
             if other != kept:
-                os.close(self._descriptors.pop(other))
+                os.close(held.pop(other))
+        return held

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 SECOND_NS = 1_000_000_000
+DEFAULT_POOL = "default"
 MOST_BIRTHS = 16
 """Forks that are under way at once: a template's socket holds 278, and each has `spawn_ns` from its asking on."""
 
@@ -23,6 +24,7 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True):
 class PoolTerms(msgspec.Struct, frozen=True, kw_only=True):
     """All durations in nanoseconds."""
 
+    name: str = DEFAULT_POOL
     workers: int
     kill_grace_ns: int
     drain_ns: int

@@ -44,9 +44,11 @@ class Workers:
         intake: Intake,
         quickness: Quickness,
         jitter: Callable[[], float],
+        first: int = 1,
+        step: int = 1,
     ) -> None:
         """No worker yet; `fill` asks for them once a generation can be forked."""
-        self.roster = Roster(terms, out=out, deadlines=deadlines)
+        self.roster = Roster(terms, out=out, deadlines=deadlines, first=first, step=step)
         self.slots, self.idle = self.roster.slots, self.roster.idle
         self.births = Births(self.roster, generations=generations)
         self.limits = Limits(self.roster)

@@ -23,6 +23,7 @@ from jobwarden.worker.settling import Birth
 if TYPE_CHECKING:
     from jobwarden.wire.messages import Fork
     from jobwarden.wire.page import SharedPage
+    from jobwarden.wire.template_terms import WorkerBounds
     from jobwarden.worker.loader import LoadedCode
 
 _PID = struct.Struct("=q")
@@ -45,6 +46,7 @@ class Surroundings:
     supervisor_pid: int
     generation: int
     max_output_bytes: int
+    bounds: WorkerBounds
     opened_by_handlers: frozenset[int]
     """Descriptors that handler modules opened at import; workers keep them."""
 
@@ -94,6 +96,7 @@ def _be_worker(request: Fork, descriptors: list[int], *, surroundings: Surroundi
             descriptors=dict(zip(FORK_DESCRIPTORS, descriptors, strict=True)),
             opened_by_handlers=surroundings.opened_by_handlers,
             max_output_bytes=surroundings.max_output_bytes,
+            bounds=surroundings.bounds,
         )
         live(birth, handlers=surroundings.code.handlers, page=surroundings.page)
     except BaseException:  # noqa: BLE001 - the edge of the process: nothing may unwind into the template's frames

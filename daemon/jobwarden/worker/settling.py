@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from jobwarden.kernel import adopt_orphans, die_with_parent
 from jobwarden.wire.exits import EXIT_ORPHANED
+from jobwarden.wire.template_terms import NO_BOUNDS, WorkerBounds
 from jobwarden.worker.descriptors import close_all_but, move_up
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Birth:
     descriptors: dict[str, int]
     opened_by_handlers: frozenset[int]
     max_output_bytes: int
+    bounds: WorkerBounds = NO_BOUNDS
 
 
 def settle(birth: Birth) -> dict[str, int]:

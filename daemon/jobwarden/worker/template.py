@@ -1,13 +1,12 @@
 """The template: loads one generation, then forks a worker for each `Fork` that the supervisor sends.
 
-`python -P -m jobwarden.worker.template --control-fd N --page-fd M --handlers DIR --generation G --supervisor-pid P
---max-output-bytes B`. One thread; no database, no network. It ends when the supervisor does or closes the control
-socket. It must never run a handler, and never fork while a Python thread of a handler module lives.
+`python -P -m jobwarden.worker.template TERMS`, the terms being those of `wire.template_terms`. One thread; no database,
+no network. It ends when the supervisor does or closes the control socket. It must never run a handler, and never fork
+while a Python thread of a handler module lives.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import gc
 import inspect
@@ -17,9 +16,9 @@ import socket
 import sys
 import threading
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 from setproctitle import setproctitle
 
 from jobwarden.kernel import die_with_parent
@@ -36,6 +35,7 @@ from jobwarden.wire.messages import (
     encode,
 )
 from jobwarden.wire.page import SharedPage
+from jobwarden.wire.template_terms import TemplateTerms, read_terms
 from jobwarden.worker.birth import BirthError, Surroundings, give_birth
 from jobwarden.worker.descriptors import open_descriptors
 from jobwarden.worker.loader import LoadedCode, load_tree
@@ -48,52 +48,37 @@ _RECEIVE_BYTES = 65_536
 _MOST_DESCRIPTORS = 50
 
 
-@dataclass(frozen=True, slots=True)
-class TemplateOptions:
-    """The command line."""
-
-    control_fd: int
-    page_fd: int
-    snapshot_fd: int
-    """A memfd for the generation's bytes."""
-    handlers: str
-    generation: int
-    supervisor_pid: int
-    max_output_bytes: int
-    restore: bool
-    """Load what the snapshot holds instead of what is on the disk."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Load, then serve until the control socket ends; the exit code is 0 then."""
-    options = _read_options(arguments)
+    terms = _read_terms(sys.argv[1:] if arguments is None else arguments)
     die_with_parent()
-    if os.getppid() != options.supervisor_pid:
+    if os.getppid() != terms.supervisor_pid:
         return EXIT_ORPHANED
-    setproctitle(f"jobwarden: template g{options.generation}")
+    setproctitle(f"jobwarden: template g{terms.generation}")
     _settle()
     before = open_descriptors()
-    code = load_tree(_tree_of(options))
+    code = load_tree(_tree_of(terms))
     opened_by_handlers = open_descriptors() - before
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, or reaped by a module's own code, no birth would succeed
     _freeze(code)
-    control = socket.socket(fileno=options.control_fd)
+    control = socket.socket(fileno=terms.control_fd)
     surroundings = Surroundings(
         code=code,
-        page=SharedPage(options.page_fd),
-        supervisor_pid=options.supervisor_pid,
-        generation=options.generation,
-        max_output_bytes=options.max_output_bytes,
+        page=SharedPage(terms.page_fd),
+        supervisor_pid=terms.supervisor_pid,
+        generation=terms.generation,
+        max_output_bytes=terms.max_output_bytes,
+        bounds=terms.bounds,
         opened_by_handlers=frozenset(opened_by_handlers),
     )
     return Template(control, surroundings).serve()
 
 
-def _tree_of(options: TemplateOptions) -> SourceTree:
-    if options.restore:
-        return recall(options.snapshot_fd)
-    tree = read_tree(options.handlers)
-    keep(tree, options.snapshot_fd)
+def _tree_of(terms: TemplateTerms) -> SourceTree:
+    if terms.restore:
+        return recall(terms.snapshot_fd)
+    tree = read_tree(terms.handlers)
+    keep(tree, terms.snapshot_fd)
     return tree
 
 
@@ -156,13 +141,12 @@ class Template:
             raise BirthError(reason=f"handler modules started threads ({', '.join(threads)}), so nothing is forked")
 
 
-def _read_options(arguments: Sequence[str] | None) -> TemplateOptions:
-    parser = argparse.ArgumentParser(prog="jobwarden-template", description="started by the supervisor only")
-    for name in ("control-fd", "page-fd", "snapshot-fd", "generation", "supervisor-pid", "max-output-bytes"):
-        parser.add_argument(f"--{name}", type=int, required=True)
-    parser.add_argument("--handlers", required=True)
-    parser.add_argument("--restore", action="store_true")
-    return TemplateOptions(**vars(parser.parse_args(arguments)))
+def _read_terms(arguments: Sequence[str]) -> TemplateTerms:
+    try:
+        (text,) = arguments
+        return read_terms(text)
+    except (ValueError, msgspec.MsgspecError) as error:
+        sys.exit(f"jobwarden-template: started by the supervisor of this very version only ({error})")
 
 
 def _settle() -> None:

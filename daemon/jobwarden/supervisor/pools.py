@@ -1,0 +1,154 @@
+"""All pools of one node: each fact goes to the pool that it is about, or to all of them. Pure.
+
+A pool knows nothing of the others. What only the node as a whole may do (leave, join again under a new name) is done
+once all of them want it, and what the store says about the node is compared with what all of them have in hand. Slots
+and generations of pool number i (from 0) of n are i+1, i+1+n, i+1+2n, and so on; so the number says whose it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from jobwarden.supervisor import effects as do
+from jobwarden.supervisor import inputs as seen
+from jobwarden.supervisor.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jobwarden.supervisor.errand import ErrandRun
+    from jobwarden.supervisor.terms import PoolTerms
+    from jobwarden.wire.messages import HandlerInfo
+
+_TOGETHER = (do.Leave, do.Rejoin)
+"""What the node does only when every pool wants it."""
+
+
+class Pools:
+    """Feed it facts, perform its effects; the loop's only partner."""
+
+    def __init__(self, terms: Sequence[PoolTerms], *, jitter: Callable[[], float]) -> None:
+        """At least one pool; `jitter` draws a number in [0.5, 1]."""
+        step = len(terms)
+        self.all = [Pool(each, jitter=jitter, first=place, step=step) for place, each in enumerate(terms, start=1)]
+        self.by_name = {pool.name: pool for pool in self.all}
+        self._agreed: dict[type, set[str]] = {kind: set() for kind in _TOGETHER}
+        self._table: dict[type, Callable[[Any, seen.Moment], list[do.Effect]]] = {
+            **dict.fromkeys((seen.Claimed, seen.ClaimFailed), self._by_pool),
+            **dict.fromkeys((seen.TemplateFailed, seen.TemplateGone), self._by_generation),
+            seen.TemplateReady: self._template_ready,
+            **dict.fromkeys(
+                (seen.Rang, seen.Wished, seen.LeaseLost, seen.TrustLost, seen.TrustBack, seen.NodeGone, seen.StopAsked),
+                self._to_all,
+            ),
+            seen.Ticked: self._to_all,
+            seen.Rejoined: self._rejoined,
+            seen.Processing: self._processing,
+            seen.ReloadAsked: self._reload_asked,
+            seen.TermsChanged: self._terms_changed,
+        }
+
+    def handle(self, fact: seen.Input, now: seen.Moment) -> list[do.Effect]:
+        """What follows from this fact, in order."""
+        return self._table.get(type(fact), self._by_slot)(fact, now)
+
+    def next_ns(self) -> int | None:
+        """When Ticked should come at the latest (CLOCK_MONOTONIC), or None."""
+        return min((at for pool in self.all if (at := pool.next_ns()) is not None), default=None)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the node is within its trust window, as far as it was told."""
+        return self.all[0].standing.trusted
+
+    @property
+    def errand(self) -> ErrandRun | None:
+        """An errand is run by one pool alone."""
+        return self.all[0].errand
+
+    @property
+    def handlers(self) -> tuple[HandlerInfo, ...]:
+        """Of all pools."""
+        return tuple(info for pool in self.all for info in pool.generations.handlers)
+
+    # to whom
+
+    def _by_slot(self, fact: Any, now: seen.Moment) -> list[do.Effect]:
+        return self._ask(self.all[(fact.slot - 1) % len(self.all)], fact, now)
+
+    def _by_generation(self, fact: Any, now: seen.Moment) -> list[do.Effect]:
+        return self._ask(self._pool_of(fact.generation), fact, now)
+
+    def _by_pool(self, fact: Any, now: seen.Moment) -> list[do.Effect]:
+        return self._ask(self.by_name[fact.pool], fact, now)
+
+    def _to_all(self, fact: seen.Input, now: seen.Moment) -> list[do.Effect]:
+        effects = [effect for pool in self.all for effect in self._ask(pool, fact, now)]
+        alerts: set[do.Effect] = set()  # what is so for the node is told once
+        return [
+            effect
+            for effect in effects
+            if not isinstance(effect, do.Alert) or not (effect in alerts or alerts.add(effect))  # type: ignore[func-returns-value]
+        ]
+
+    def _pool_of(self, generation: int) -> Pool:
+        return self.all[(generation - 1) % len(self.all)]
+
+    def _ask(self, pool: Pool, fact: seen.Input, now: seen.Moment) -> list[do.Effect]:
+        effects = pool.handle(fact, now)
+        if len(self.all) == 1 or not any(isinstance(each, _TOGETHER) for each in effects):
+            return effects
+        return [each for each in effects if not isinstance(each, _TOGETHER) or self._all_want(type(each), pool)]
+
+    def _all_want(self, kind: type, pool: Pool) -> bool:
+        self._agreed[kind].add(pool.name)
+        return len(self._agreed[kind]) == len(self.all)
+
+    # what is about several
+
+    def _rejoined(self, fact: seen.Rejoined, now: seen.Moment) -> list[do.Effect]:
+        self._agreed[do.Rejoin].clear()
+        return self._to_all(fact, now)
+
+    def _processing(self, fact: seen.Processing, now: seen.Moment) -> list[do.Effect]:
+        """Rows that no pool knows were never started; one of them gives them back."""
+        others = set().union(*(pool.known() for pool in self.all[1:]))
+        rows = [row for row in fact.rows if tuple(row) not in others]
+        return [
+            *self._ask(self.all[0], seen.Processing(rows), now),
+            *(effect for pool in self.all[1:] for effect in self._ask(pool, seen.Processing([]), now)),
+        ]
+
+    def _reload_asked(self, fact: seen.ReloadAsked, now: seen.Moment) -> list[do.Effect]:
+        return self._to_all(fact, now) if fact.pool is None else self._by_pool(fact, now)
+
+    def _terms_changed(self, fact: seen.TermsChanged, now: seen.Moment) -> list[do.Effect]:
+        pool = self.by_name.get(fact.terms.name)  # a new one needs a restart; whoever read the settings says so
+        return [] if pool is None else self._ask(pool, fact, now)
+
+    def _template_ready(self, fact: seen.TemplateReady, now: seen.Moment) -> list[do.Effect]:
+        """A job type that another pool serves is a problem of whoever loads it second."""
+        own = self._pool_of(fact.generation)
+        taken = {
+            info.job_type: (pool.name, info.file)
+            for pool in self.all
+            if pool is not own
+            for info in pool.generations.handlers
+        }
+        double = [info for info in fact.handlers if info.job_type in taken]
+        if double:
+            fact = msgspec.structs.replace(
+                fact,
+                handlers=tuple(info for info in fact.handlers if info.job_type not in taken),
+                problems=(*fact.problems, *(_claimed_twice(info, own.name, *taken[info.job_type]) for info in double)),
+            )
+        return self._ask(own, fact, now)
+
+
+def _claimed_twice(info: HandlerInfo, pool: str, other: str, file: str) -> str:
+    return (
+        f"{info.file} (pool {pool}): the job type {info.job_type!r} is served by {file} of the pool {other} already; "
+        "rename one of the two job types, or remove it from one of the files"
+    )

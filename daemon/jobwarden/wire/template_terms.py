@@ -1,0 +1,58 @@
+"""What a template is told at its start: one JSON text, the only argument of `python -m jobwarden.worker.template`.
+
+Everybody on the machine can read a command line: nothing secret may stand here. Written by the launcher.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class WorkerBounds(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a worker and its jobs may use; None sets no bound."""
+
+    memory_limit_bytes: int | None = None
+    """All processes of a job together."""
+    cpu_limit_seconds: float | None = None
+    """Of one attempt."""
+    max_open_files: int | None = None
+    """Of each process."""
+    max_processes: int | None = None
+    """Of one job at a time, its worker included."""
+    nice: int | None = None
+    io_priority: str | None = None
+    """`idle`, or a level from `0` to `7`."""
+
+
+NO_BOUNDS = WorkerBounds()
+
+
+class TemplateTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One template's orders. Descriptors are numbers in the template."""
+
+    control_fd: int
+    page_fd: int
+    snapshot_fd: int
+    """A memfd for the generation's bytes."""
+    handlers: str
+    """The handlers directory."""
+    generation: int
+    supervisor_pid: int
+    max_output_bytes: int
+    pool: str = "default"
+    restore: bool = False
+    """Load what the snapshot holds instead of what is on the disk."""
+    bounds: WorkerBounds = NO_BOUNDS
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def write_terms(terms: TemplateTerms) -> str:
+    """As the command line has it."""
+    return _encoder.encode(terms).decode()
+
+
+def read_terms(text: str) -> TemplateTerms:
+    """Raises msgspec.MsgspecError: another version of jobwarden wrote it, or a person."""
+    return msgspec.json.decode(text, type=TemplateTerms)
