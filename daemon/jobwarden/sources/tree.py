@@ -1,7 +1,8 @@
 """The bytes of one generation: every Python file under the handlers directory, read once and hashed as read.
 
 Nothing is imported here. If the tree changed while it was read, it is read again, so that a save in between never
-gives a generation half old and half new (R24). Called by the template and `check`, which import it, and by the watcher.
+gives a generation half old and half new (R24). Called by the template and `check`, which import it, with the rights
+of those who will run it; `fingerprint` by the watcher, which only wants to know whether it is another one.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from jobwarden.sources.look import Look, look
 from jobwarden.wire.messages import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 MOST_READINGS = 20
+_CHUNK_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,33 +41,43 @@ class SourceTree:
     """All files by their relative path, in order of it."""
 
     root: str
+    """The directory, all links resolved; empty if there is none."""
     files: dict[str, SourceFile]
     problems: list[Problem] = field(default_factory=list)
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 over paths and bytes; equal hashes are equal generations."""
-        digest = hashlib.sha256()
-        for relative, file in self.files.items():
-            digest.update(b"%s\0%d\0" % (os.fsencode(relative), len(file.data)))
-            digest.update(file.data)
-        return digest.hexdigest()
+        """SHA-256 over place, paths and bytes; equal hashes are equal generations.
+
+        The place (all links resolved) belongs to it because handlers may read what stands beside them.
+        """
+        digests = ((relative, hashlib.sha256(file.data).digest()) for relative, file in self.files.items())
+        return _hash_of(self.root, digests)
 
 
 def read_tree(directory: str) -> SourceTree:
     """Read until two looks at the tree, before and after, agree. A file that cannot be read is a problem."""
-    root = Path(directory).resolve()
-    if not root.is_dir():
-        return SourceTree(str(root), {}, [_missing(directory)])
-    tree = SourceTree(str(root), {})
+    tree = SourceTree("", {})
     for _ in range(MOST_READINGS):
-        before = _look(root)
-        tree = _read_all(root, before)
-        if _look(root) == before:
+        before = look(directory)
+        if before is None:
+            return SourceTree("", {}, [_missing(directory)])
+        tree = _read_all(before)
+        if look(directory) == before:
             return tree
     restless = "the directory changed each time it was read"
     tree.problems.append(Problem(file=".", line=None, error=restless, way_out="save it once more"))
     return tree
+
+
+def fingerprint(directory: str, *, at: Look | None) -> str | None:
+    """The `content_hash` that `read_tree` would give; None if anything has changed since the look `at` it.
+
+    Holds no file as a whole, because what stands there may be larger than the memory. `at` is None for a directory
+    that is not there.
+    """
+    found = _hash_of("", ()) if at is None else _hash_of(at.root, _digests(at))
+    return found if look(directory) == at else None
 
 
 def keep(tree: SourceTree, descriptor: int) -> None:
@@ -81,57 +94,41 @@ def recall(descriptor: int) -> SourceTree:
     return msgspec.msgpack.decode(packed, type=SourceTree)
 
 
-_State = tuple[int, int, int, int, int]
-
-
 def _missing(directory: str) -> Problem:
     way_out = "create it, or set the handlers directory to one that is there"
     return Problem(file=".", line=None, error=f"{directory} is no directory", way_out=way_out)
 
 
-def _look(root: Path) -> dict[str, _State | None]:
-    """Relative path to what `stat` says of each Python file; None for one without (a dangling link)."""
-    found = {path.relative_to(root).as_posix(): _state_of(path) for path in _python_files(root, above=())}
-    return dict(sorted(found.items()))
+def _hash_of(root: str, digests: Iterable[tuple[str, bytes]]) -> str:
+    whole = hashlib.sha256(os.fsencode(root))
+    for relative, digest in digests:
+        whole.update(b"\0%s\0%s" % (os.fsencode(relative), digest))
+    return whole.hexdigest()
 
 
-def _state_of(path: Path) -> _State | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+def _digests(found: Look) -> Iterator[tuple[str, bytes]]:
+    """Of what can be read; the rest is in no generation."""
+    for relative in found.files:
+        if _shown(relative) == relative:
+            try:
+                yield relative, _digest(str(Path(found.root, relative)))
+            except OSError:
+                continue
 
 
-def _python_files(folder: Path, *, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
-    """Follows links to directories; `above` ends the walk where a link leads back up.
-
-    A folder that cannot be listed stands for itself: reading it will fail and be told, like a file's.
-    """
-    try:
-        here = folder.stat()
-        paths = list(folder.iterdir())
-    except OSError:
-        yield folder
-        return
-    identity = (here.st_dev, here.st_ino)
-    if identity in above:
-        return
-    for path in paths:
-        if path.name.startswith(".") or path.name == "__pycache__":
-            continue
-        if path.is_dir():
-            yield from _python_files(path, above=(*above, identity))
-        elif path.suffix == ".py":
-            yield path
+def _digest(path: str) -> bytes:
+    digest = hashlib.sha256()
+    with open(_open(path), "rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.digest()
 
 
-def _read_all(root: Path, found: dict[str, _State | None]) -> SourceTree:
+def _read_all(found: Look) -> SourceTree:
     files, problems = {}, []
-    for relative in found:
-        path = str(root / relative)
-        shown = relative.encode("utf-8", "backslashreplace").decode()
-        if shown != relative:
+    for relative in found.files:
+        path = str(Path(found.root, relative))
+        if (shown := _shown(relative)) != relative:
             text = "its name is not UTF-8"
             problems.append(Problem(file=shown, line=None, error=text, way_out="rename it"))
             continue
@@ -141,13 +138,22 @@ def _read_all(root: Path, found: dict[str, _State | None]) -> SourceTree:
             text = f"it cannot be read: {error.strerror or error}"
             way_out = "make it readable, or remove it"
             problems.append(Problem(file=relative, line=None, error=text, way_out=way_out))
-    return SourceTree(str(root), files, problems)
+    return SourceTree(found.root, files, problems)
+
+
+def _shown(relative: str) -> str:
+    return relative.encode("utf-8", "backslashreplace").decode()
 
 
 def _read(path: str) -> bytes:
+    with open(_open(path), "rb") as file:
+        return file.read()
+
+
+def _open(path: str) -> int:
     # O_NONBLOCK: opening a FIFO must not hang the load.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:  # noqa: PTH123 - the descriptor is what is looked at
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
-        return file.read()
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return descriptor
