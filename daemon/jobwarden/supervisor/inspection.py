@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from jobwarden.supervisor.census import Census
 from jobwarden.supervisor.launcher import Launcher
-from jobwarden.wire.messages import Loaded, Problem
+from jobwarden.wire.messages import Loaded, Problem, Unfit
 from jobwarden.wire.page import PAGE_BYTES
 
 if TYPE_CHECKING:
@@ -24,13 +24,18 @@ def inspect_handlers(pool: PoolSettings, *, state_dir: Path) -> Loaded:
     os.truncate(page, PAGE_BYTES)
     launcher = Launcher(pool, state_dir=state_dir, node_id="check", page=page, census=Census())
     snapshot = os.memfd_create("jobwarden-code", os.MFD_CLOEXEC)
-    template = launcher.start_template(1, snapshot=snapshot)
+    try:
+        template = launcher.start_template(1, snapshot=snapshot)
+    except OSError as error:
+        return _failed(pool, launcher.why_not_started(error), way_out="")
     try:
         while select.select([template.control], [], [], pool.load_seconds)[0]:
             found, ended = template.receive()
             for message, _pidfd in found:
                 if isinstance(message, Loaded):
                     return message
+                if isinstance(message, Unfit):
+                    return _failed(pool, launcher.why_unfit(message), way_out="")
             if ended:
                 return _failed(pool, "its template process died while loading")
         return _failed(pool, f"did not load within {pool.load_seconds:g} s")
@@ -43,6 +48,6 @@ def inspect_handlers(pool: PoolSettings, *, state_dir: Path) -> Loaded:
         os.close(snapshot)
 
 
-def _failed(pool: PoolSettings, error: str) -> Loaded:
-    problem = Problem(file=str(pool.handlers), line=None, error=error, way_out="look at its standard error above")
+def _failed(pool: PoolSettings, error: str, *, way_out: str = "look at its standard error above") -> Loaded:
+    problem = Problem(file=str(pool.handlers), line=None, error=error, way_out=way_out)
     return Loaded(generation=1, content_hash="", handlers=[], problems=[problem], threads=[])

@@ -10,7 +10,6 @@ import fcntl
 import os
 import signal
 import socket
-import sys
 from collections import deque
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -18,6 +17,8 @@ from typing import TYPE_CHECKING
 from jobwarden.errors import FrameError
 from jobwarden.settings.pool import HANDLER_ENVIRONMENT
 from jobwarden.supervisor.channel import Channel
+from jobwarden.supervisor.identity import holds_passed_on_rights, identity_of, own_identity
+from jobwarden.supervisor.interpreter import Interpreter
 from jobwarden.wire import messages
 from jobwarden.wire.frames import FrameReader, frame
 from jobwarden.wire.template_terms import TemplateTerms, WorkerBounds, write_terms
@@ -33,6 +34,8 @@ _CONTROL, _PAGE, _SNAPSHOT = 3, 4, 5
 """Descriptor numbers in the template."""
 _ABOVE_TARGETS = 64
 """Sources are duplicated to numbers above the targets first, so that no dup2 overwrites another one's source."""
+_NO_STDIN = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+"""The daemon's may be the terminal of somebody with more rights."""
 _READ_BYTES = 262_144
 _MOST_DESCRIPTORS = 8
 _MIB = 1_048_576
@@ -107,11 +110,14 @@ class Launcher:
     """Makes the templates and workers of one pool, and enters them in the census."""
 
     def __init__(self, pool: PoolSettings, *, state_dir: Path, node_id: str, page: int, census: Census) -> None:
-        """`page` is the descriptor of the shared page."""
+        """`page` is the descriptor of the shared page. Raises InvalidSettingsError for an unknown user or group."""
+        self._identity = identity_of(pool) or (own_identity() if holds_passed_on_rights() else None)
+        self._interpreter = Interpreter(pool.python, identity=self._identity)
         self.pool = pool
         self.census = census
         self._page = page
-        self._environment = template_environment(pool, state_dir=state_dir, node_id=node_id, environment=os.environ)
+        inherited = template_environment(pool, state_dir=state_dir, node_id=node_id, environment=os.environ)
+        self._environment = self._interpreter.environment(inherited)
 
     def command(self, generation: int, *, restore: bool) -> list[str]:
         """The template's command line."""
@@ -120,7 +126,8 @@ class Launcher:
             control_fd=_CONTROL,
             page_fd=_PAGE,
             snapshot_fd=_SNAPSHOT,
-            handlers=str(pool.handlers),
+            # Absolute for another user, who may not be able to stand in the daemon's working directory.
+            handlers=str(pool.handlers if self._identity is None else pool.handlers.absolute()),
             generation=generation,
             supervisor_pid=os.getpid(),
             max_output_bytes=pool.max_output_bytes,
@@ -128,7 +135,17 @@ class Launcher:
             restore=restore,
             bounds=_bounds_of(pool),
         )
-        return [sys.executable, "-P", "-m", "jobwarden.worker.template", write_terms(terms)]
+        return self._interpreter.command(write_terms(terms), control=_CONTROL)
+
+    def why_unfit(self, unfit: messages.Unfit) -> str:
+        """One sentence: what is wrong with the pool's interpreter or user, and the way out."""
+        return self._interpreter.why_unfit(unfit)
+
+    def why_not_started(self, error: OSError) -> str:
+        """One sentence for an error of `start_template`."""
+        if isinstance(error, FileNotFoundError | PermissionError):
+            return self._interpreter.why_not_started(str(error.strerror))
+        return f"its template was not started: {error.strerror}"
 
     def start_template(self, generation: int, *, snapshot: int, restore: bool = False) -> Template:
         """Start a template by posix_spawn. Main thread only.
@@ -138,13 +155,17 @@ class Launcher:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         given = {theirs.fileno(): _CONTROL, self._page: _PAGE, snapshot: _SNAPSHOT}
         sources = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, _ABOVE_TARGETS) for each in given]
+        command = self.command(generation, restore=restore)
         self.census.asked += 1
         try:
             pid = os.posix_spawn(
-                sys.executable,
-                self.command(generation, restore=restore),
+                command[0],
+                command,
                 self._environment,
-                file_actions=[(os.POSIX_SPAWN_DUP2, *pair) for pair in zip(sources, given.values(), strict=True)],
+                file_actions=[
+                    _NO_STDIN,
+                    *((os.POSIX_SPAWN_DUP2, *pair) for pair in zip(sources, given.values(), strict=True)),
+                ],
                 setsigmask=[],
                 setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGPIPE],
             )

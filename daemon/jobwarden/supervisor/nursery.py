@@ -65,7 +65,7 @@ class Nursery:
             snapshot = self._snapshots.of(generation, pool=pool, restore=restore)
             template = self._launchers[pool].start_template(generation, snapshot=snapshot, restore=restore)
         except OSError as error:  # no process, memory or descriptor is to be had: a fork bomb, for example
-            self._feed(seen.TemplateFailed(generation, f"its template was not started: {error.strerror}"))
+            self._feed(seen.TemplateFailed(generation, self._launchers[pool].why_not_started(error)))
             return
         self._templates[generation] = template
         self._watch(template.control, partial(self._hear_template, template))
@@ -100,6 +100,9 @@ class Nursery:
         match message:
             case messages.Loaded():
                 self._take_loaded(template, message)
+            case messages.Unfit():
+                template.loaded = True  # as far as it goes: what is wrong is told
+                self._refuse(template, self._launchers[template.pool].why_unfit(message))
             case messages.Forked():
                 self._take_forked(template, message, pidfd)
             case messages.ForkFailed():

@@ -10,3 +10,5 @@ EXIT_UNTRUSTED = 72
 """A job was received after the trust window had ended; it was not started."""
 EXIT_BIRTH = 73
 """The worker could not be set up."""
+EXIT_UNFIT = 76
+"""No template comes of this interpreter or this user; `Unfit` says why (`supervisor.entrance`, `supervisor.runas`)."""

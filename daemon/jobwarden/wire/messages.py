@@ -77,6 +77,19 @@ class Loaded(_Message, frozen=True):
     wire_version: int = WIRE_VERSION
 
 
+class Unfit(_Message, frozen=True):
+    """Instead of Loaded, from what should have become a template: its user or its interpreter is not fit for that.
+
+    `supervisor.runas` and `supervisor.entrance` write it by hand: they cannot import this.
+    """
+
+    kind: str
+    """`identity`, `interpreter` (it cannot be executed), `python` (too old), `missing` or `broken` (its jobwarden), or
+    `version` (its jobwarden has another WIRE_VERSION)."""
+    detail: str
+    """What the system said, or the other version."""
+
+
 class Forked(_Message, frozen=True):
     """The worker lives and is the supervisor's child; its pidfd comes with this message."""
 
@@ -231,7 +244,7 @@ class Done(_Message, frozen=True):
 
 
 FromWorker = Hello | Progress | Heartbeat | Ask | Done
-FromTemplate = Loaded | Forked | ForkFailed
+FromTemplate = Loaded | Unfit | Forked | ForkFailed
 ToTemplate = Fork
 ToWorker = Run | Answer
 ToTalk = Stop | Prolonged

@@ -150,13 +150,11 @@ def _read_terms(arguments: Sequence[str]) -> TemplateTerms:
 
 
 def _settle() -> None:
-    """Away from the terminal's signals, and from the working directory as a place to import from."""
+    """Away from the terminal's signals."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, _ignore)
     with contextlib.suppress(PermissionError):  # we lead a group already
         os.setsid()
-    if not sys.flags.safe_path:
-        del sys.path[0]
     gc.disable()
 
 
