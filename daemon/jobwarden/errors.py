@@ -122,6 +122,25 @@ class StateDirectoryTakenError(JobwardenError):
         super().__init__(f"{path}: another jobwarden daemon is using it ({holder}); give this one its own --state-dir")
 
 
+class NoDaemonError(JobwardenError):
+    """No daemon runs with the state directory where one was to be asked."""
+
+    def __init__(self, path: str) -> None:
+        """Name the directory and where to look for the right one."""
+        super().__init__(
+            f"{path}: no daemon runs with this state directory; name the daemon's own with --state-dir or --config "
+            "(`jobwarden status --json` tells the `stateDir` of each)"
+        )
+
+
+class DeskError(JobwardenError):
+    """The running daemon cannot be asked, or refuses; nothing was done."""
+
+
+class AnswerLostError(DeskError):
+    """The running daemon was asked, but what came of it is not known."""
+
+
 class UnsupportedKernelError(JobwardenError):
     """The kernel lacks what proving a process tree dead needs."""
 

@@ -16,6 +16,7 @@ from typing import Annotated, TextIO
 import typer
 
 from jobwarden.errors import (
+    AnswerLostError,
     InvalidSettingsError,
     JobwardenError,
     StateDirectoryTakenError,
@@ -49,6 +50,7 @@ COMMANDS = {
     "cleanup": "jobwarden.cli.upkeep",
     "reclaim": "jobwarden.cli.upkeep",
     "check": "jobwarden.cli.daemon",
+    "reload": "jobwarden.cli.reload",
     "migrate": "jobwarden.cli.daemon",
     "doctor": "jobwarden.cli.doctor",
     "version": "jobwarden.cli.version",
@@ -127,7 +129,7 @@ def _explain(error: JobwardenError) -> int:
         return WRONG_USE
     if isinstance(error, StateDirectoryTakenError):
         return _tell(str(error), code=TAKEN)
-    failed = isinstance(error, WaitTimeoutError | StoreError)
+    failed = isinstance(error, WaitTimeoutError | StoreError | AnswerLostError)
     return _tell(str(error), code=FAILED if failed else WRONG_USE)
 
 

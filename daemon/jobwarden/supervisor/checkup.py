@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobwarden.errors import UnsupportedKernelError
 from jobwarden.findings import notice, ok, problem, warning
 from jobwarden.kernel import can_adopt_orphans
 from jobwarden.supervisor.killer import KILL_LEVEL, require_listing_of_children
+from jobwarden.supervisor.locks import holder_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from jobwarden.findings import Finding
 
-_LOCKS = Path("/proc/locks")
 _LEAST_BYTES = 64 * 1024 * 1024
 
 
@@ -81,22 +81,8 @@ def _state(folder: Path) -> Iterator[Finding]:
     if (free := shutil.disk_usage(folder).free) < _LEAST_BYTES:
         why = "generations of handlers are kept there; new ones cannot be loaded"
         yield warning("state-folder", f"{free / 2**20:,.0f} MiB are free at {folder}", why=why, do="make room")
-    holder = _holder(folder / "lock")
+    holder = holder_of(folder)
     if holder is None:
         yield ok("state-folder", f"no daemon that can be seen from here holds {folder}")
     else:
         yield ok("state-folder", f"{folder} is held by a daemon (process {holder})")
-
-
-def _holder(lock: Path) -> int | None:
-    """The process that the kernel names as the holder of the flock (proc(5), locks)."""
-    try:
-        inode = lock.stat().st_ino
-        lines = _LOCKS.read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        fields = line.replace(" -> ", " ").split()
-        if fields[1] == "FLOCK" and int(fields[5].rpartition(":")[2]) == inode:
-            return int(fields[4])
-    return None

@@ -36,9 +36,14 @@ class Generations:
         self.types: frozenset[str] = frozenset()
         """The job types that are served."""
         self.same_code: set[int] = set()
-        self.problem: str | None = None
-        """Why the last load did not become the serving generation."""
+        self.problems: tuple[str, ...] = ()
+        """Why the last load did not become the serving generation, or which of its files do not serve."""
         self._loads = Patience(first_ns=_FIRST_PAUSE_NS, longest_ns=_LONGEST_PAUSE_NS)
+
+    @property
+    def problem(self) -> str | None:
+        """The first of its problems."""
+        return self.problems[0] if self.problems else None
 
     def begin(self) -> int:
         """The number of the generation that is to be loaded next."""
@@ -58,13 +63,13 @@ class Generations:
         self.handlers = handlers
         self.terms = tuple(self._terms(each) for each in handlers)
         self.types = frozenset(each.job_type for each in handlers)
-        self.problem = None
+        self.problems = ()
         self._loads.succeed()
         return replaced
 
     def fail(self, generation: int, why: str, *, now_ns: int) -> int | None:
         """A template failed; returns the pause in ns before the next try, or None if an older one serves on."""
-        self.problem = why
+        self.problems = (why,)
         if self.loading == generation:
             self.loading = None
         if self.template == generation:

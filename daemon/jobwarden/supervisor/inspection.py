@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 
 from jobwarden.supervisor.census import Census
 from jobwarden.supervisor.launcher import Launcher
+from jobwarden.supervisor.refusal import describe
+from jobwarden.wire.desk import PoolAnswer
 from jobwarden.wire.messages import Loaded, Problem, Unfit
 from jobwarden.wire.page import PAGE_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from jobwarden.settings import Settings
     from jobwarden.settings.pool import PoolSettings
 
 
@@ -46,6 +50,21 @@ def inspect_handlers(pool: PoolSettings, *, state_dir: Path) -> Loaded:
         template.close()
         os.close(page)
         os.close(snapshot)
+
+
+def inspect_pools(settings: Settings, *, only: str | None = None) -> Iterator[PoolAnswer]:
+    """What a daemon with these settings would serve, pool by pool, or in one pool only. Raises OSError."""
+    for pool in settings.pools:
+        if only in {None, pool.name}:
+            loaded = inspect_handlers(pool, state_dir=settings.state_dir)
+            yield PoolAnswer(
+                name=pool.name,
+                handlers=str(pool.handlers),
+                generation=None,
+                before=[],
+                found=loaded.handlers,
+                problems=[describe(each) for each in loaded.problems],
+            )
 
 
 def _failed(pool: PoolSettings, error: str, *, way_out: str = "look at its standard error above") -> Loaded:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import selectors
 import signal
-import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +28,11 @@ from jobwarden.supervisor.killer import KILL_LEVEL, Killer, Removal
 from jobwarden.supervisor.nursery import Nursery
 from jobwarden.supervisor.publishing import published_types
 from jobwarden.supervisor.report import report_of
+from jobwarden.supervisor.signals import KEEPER_LOST, catch_signals
 from jobwarden.wire.page import ALIVE, TRUSTED_UNTIL
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Mapping
 
     from jobwarden.clock import Clock
@@ -47,8 +48,6 @@ _REPORT_EVERY_NS = SECOND_NS
 _LOOK_EVERY_NS = 2 * MILLISECOND_NS
 """The store is looked at once per 2 ms at most, however often the doorbell rings."""
 _ASKED_TOO_LATE = "this attempt of the job is not running any more, so nothing is done for it"
-KEEPER_LOST = signal.SIGUSR1
-"""The supervisor's parent-death signal: the keeper is gone."""
 EXIT_KEEPER_LOST = 71
 
 
@@ -82,6 +81,7 @@ class Loop:
         """CPU time of the loop's thread, for the benchmark."""
         self.report = "{}"
         """What people see of this node, renewed once a second; other threads read it."""
+        self.after_turn: Callable[[], None] = lambda: None
         self._report_at_ns = 0
         self._report_is_news = False
         self._ledger = ledger
@@ -93,13 +93,13 @@ class Loop:
         self._doorbell = doorbell
         self._reload_terms = reload_terms
         self._connection_mode = connection_mode
-        self._selector = selectors.DefaultSelector()
+        self.selector = selectors.DefaultSelector()
         self._facts: deque[seen.Input] = deque()
         self._entries = Entries()
         self._look_at_ns: int | None = None
         self._last_look_ns = 0
         self._running = True
-        self.nursery = Nursery(launchers, killer, self._selector, page=page, feed=self._facts.append)
+        self.nursery = Nursery(launchers, killer, self.selector, page=page, feed=self._facts.append)
         self._perform: dict[type, Callable[[Any], None]] = {
             do.AskClaim: self._ask_claim,
             do.Dispatch: self._dispatch,
@@ -126,11 +126,11 @@ class Loop:
 
     def run(self) -> int:
         """Serve until the pool wants to leave; returns the exit code."""
-        signals = self._catch_signals()
-        self._selector.register(self._mailbox.descriptor, selectors.EVENT_READ, self._open_mail)
-        self._selector.register(signals, selectors.EVENT_READ, lambda: self._take_signals(signals))
+        signals = catch_signals()
+        self.selector.register(self._mailbox.descriptor, selectors.EVENT_READ, self._open_mail)
+        self.selector.register(signals, selectors.EVENT_READ, lambda: self._take_signals(signals))
         if self._doorbell is not None:
-            self._selector.register(self._doorbell, selectors.EVENT_READ, self._hear_doorbell)
+            self.selector.register(self._doorbell, selectors.EVENT_READ, self._hear_doorbell)
         self._facts.append(seen.ReloadAsked())
         while self._running:
             self._turn()
@@ -140,7 +140,7 @@ class Loop:
 
     def _turn(self) -> None:
         now = self._now()
-        ready = self._selector.select(self._patience(now) / SECOND_NS) if not self._facts else ()
+        ready = self.selector.select(self._patience(now) / SECOND_NS) if not self._facts else ()
         now = self._now()
         self._page[ALIVE] = now.ns
         self._check_trust()
@@ -156,6 +156,7 @@ class Loop:
             self._make_report(now)
 
     def _make_report(self, now: seen.Moment) -> None:
+        self.after_turn()
         self._report_at_ns = now.ns + _REPORT_EVERY_NS
         self.busy_ns = self._clock.thread_ns()
         report = {
@@ -218,23 +219,13 @@ class Loop:
         self._entries.look = True
         self._facts.append(seen.Rang())
 
-    def _catch_signals(self) -> socket.socket:
-        ours, theirs = socket.socketpair()
-        ours.settimeout(0)
-        theirs.settimeout(0)
-        signal.set_wakeup_fd(theirs.detach(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, KEEPER_LOST):
-            signal.signal(number, lambda _number, _frame: None)
-        return ours
-
     def _take_signals(self, signals: socket.socket) -> None:
         for number in signals.recv(64):
             if number == KEEPER_LOST and os.getppid() == self._keeper_pid:
                 continue  # anybody may send that signal
             name = signal.Signals(number).name
             if number == signal.SIGHUP:
-                self._facts.extend(self._reload_terms())
-                self._facts.append(seen.ReloadAsked())
+                self.reload()
                 continue
             events.emit(events.Leaving(signal="keeper lost" if number == KEEPER_LOST else name))
             if number == KEEPER_LOST:
@@ -245,6 +236,12 @@ class Loop:
 
     def _ask_claim(self, effect: do.AskClaim) -> None:
         self._entries.claims[effect.pool] = effect
+    def reload(self, pool: str | None = None) -> None:
+        """Load the handlers of one pool again, or all and the configuration."""
+        if pool is None:
+            self._facts.extend(self._reload_terms())
+        self._facts.append(seen.ReloadAsked(pool))
+
 
     def _dispatch(self, effect: do.Dispatch) -> None:
         try:

@@ -83,11 +83,12 @@ class Reloading:
             # P6: a broken save never replaces code that works.
             self._out.append(do.EndTemplate(fact.generation))
             self.failed(seen.TemplateFailed(fact.generation, fact.problems[0]), now)
+            self._generations.problems = fact.problems
             return
         if fact.content_hash != self._generations.content_hash:
             self._quickness.forget()
         replaced = self._generations.adopt(fact.generation, fact.content_hash, fact.handlers)
-        self._generations.problem = fact.problems[0] if fact.problems else None
+        self._generations.problems = fact.problems
         types = tuple(sorted(each.job_type for each in fact.handlers))
         self._out.append(do.NoteServed(fact.generation, fact.content_hash, types, self._roster.terms.name))
         if replaced is not None:

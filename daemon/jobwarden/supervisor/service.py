@@ -34,12 +34,15 @@ from jobwarden.supervisor.ledger import Ledger
 from jobwarden.supervisor.locks import identity_of
 from jobwarden.supervisor.log import LogLines
 from jobwarden.supervisor.log_stream import LogStream
-from jobwarden.supervisor.loop import EXIT_KEEPER_LOST, KEEPER_LOST, Loop
+from jobwarden.supervisor.loop import EXIT_KEEPER_LOST, Loop
 from jobwarden.supervisor.mailbox import Mailbox
 from jobwarden.supervisor.maintenance import Maintenance
+from jobwarden.supervisor.meter import Meter
+from jobwarden.supervisor.office import open_desk
 from jobwarden.supervisor.membership import Membership
 from jobwarden.supervisor.pools import Pools
 from jobwarden.supervisor.renewal import BEATS_PER_LEASE
+from jobwarden.supervisor.signals import KEEPER_LOST
 from jobwarden.supervisor.renewing import renewing_threads
 from jobwarden.supervisor.start import open_for_daemon
 from jobwarden.supervisor.sweep import sweep_leftovers
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     import socket
     from types import FrameType
 
+    from jobwarden.supervisor.desk import Desk
     from jobwarden.settings.pool import PoolSettings
     from jobwarden.store.bell import Bell
     from jobwarden.store.deaths import Dead
@@ -123,6 +127,7 @@ class Service:
 
     def __init__(self, settings: Settings, handover: Handover) -> None:
         """Make every part; nothing runs yet."""
+        self._desk: Desk | None = None
         self._settings = settings
         self._handover = handover
         self._name = f"{platform.node()}:{os.getpid()}"
@@ -133,7 +138,7 @@ class Service:
         page = self._page = SharedPage(handover.page, writable=True)
         pools = self.pools = Pools(terms_of(settings, errand=handover.errand), jitter=draw_jitter)
         census = Census()
-        launchers = {
+        launchers = self._launchers = {
             each.name: Launcher(
                 each, state_dir=settings.state_dir, node_id=handover.node_id, page=handover.page, census=census
             )
@@ -198,6 +203,7 @@ class Service:
         sweep_leftovers(self._settings.state_dir, own_node=self._handover.node_id)
         self._join()
         for thread in (*self._renewing, self._ledger, self._clerk, self._killer):
+        self._open_desk()
             thread.start()
         code = self._loop.run()
         return self._leave(code)
@@ -220,6 +226,18 @@ class Service:
                 kill_level=KILL_LEVEL,
             )
         )
+    def _open_desk(self) -> None:
+        """An errand answers nobody: it ends on the code with which it began."""
+        if self._handover.errand is None:
+            self._desk = open_desk(
+                self._settings.state_dir,
+                self._loop,
+                self._launchers,
+                killer=self._killer,
+                handover=self._handover,
+                clock=SYSTEM_CLOCK,
+            )
+
 
     def _dead_for_certain(self) -> list[Dead]:
         if self._store.shares_kernel:
@@ -241,6 +259,8 @@ class Service:
         )
 
     def _leave(self, code: int) -> int:
+        if self._desk is not None:
+            self._desk.close()
         """Write what is left, then give up the node: its last worker is gone."""
         self._page[STOPPING] = 1  # the loop is silent from now on, but not hung
         self._clerk.finish(timeout_seconds=_LAST_WRITES_SECONDS)
