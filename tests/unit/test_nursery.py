@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import selectors
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,12 +41,12 @@ JOB = ClaimedJob(1, 1, "any", "null", 1, 3, None, 0, 0.0, 0, None, 0, 0, 0)
 class Ward:
     """A nursery of its own, and what it told."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, python: Path | None = None) -> None:
         self.facts: list[seen.Input] = []
         page = os.memfd_create("page", os.MFD_CLOEXEC)
         os.truncate(page, PAGE_BYTES)
         self.census = Census()
-        pool = PoolSettings(handlers=folder)
+        pool = PoolSettings(handlers=folder, python=python)
         launcher = Launcher(pool, state_dir=folder.parent / "state", node_id="n", page=page, census=self.census)
         killer = Killer(self.census, Mailbox(), clock=SYSTEM_CLOCK, stuck_ns=1)
         selector = selectors.DefaultSelector()
@@ -137,7 +137,24 @@ def test_a_worker_that_asks_without_waiting_is_none_of_ours(ward: Ward) -> None:
 
 def test_a_template_that_cannot_be_started_is_a_failed_generation(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
     """No processes are left after a fork bomb, for example: the supervisor lives on and tries again later."""
-    monkeypatch.setattr(sys, "executable", "/nonexistent")
+
+    def refuse(*_: object, **__: object) -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "posix_spawn", refuse)
     ward.nursery.start_template(1, pool="default", restore=False)
-    assert ward.facts == [seen.TemplateFailed(1, "its template was not started: No such file or directory")]
+    assert ward.facts == [
+        seen.TemplateFailed(1, "its template was not started: Resource temporarily unavailable"),
+    ]
+    assert ward.census.asked == ward.census.answered
+
+
+def test_an_interpreter_that_is_not_there_is_named_with_the_way_out(tmp_path: Path) -> None:
+    """A virtual environment that is being made anew costs a generation and not the daemon."""
+    ward = Ward(tmp_path / "handlers", python=Path("/nonexistent/python"))
+    ward.nursery.start_template(1, pool="default", restore=False)
+    why = "the daemon cannot run /nonexistent/python (No such file or directory)"
+    assert ward.facts == [
+        seen.TemplateFailed(1, f"{why}; name a Python that it can run as `python` of this pool"),
+    ]
     assert ward.census.asked == ward.census.answered
