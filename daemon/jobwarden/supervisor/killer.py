@@ -190,6 +190,18 @@ def kill_and_reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
 
 
+def end_group(leader: int) -> None:
+    """Kill the process group of a child that is dead but not reaped, so that nobody else can have its number yet.
+
+    The kernel does that in one step between two forks (kill(2); fork(2) restarts where a signal to its group comes in,
+    since Linux 4.19), so it also ends what forks without a pause. What has left the group is found by looking.
+    """
+    if leader <= 0:
+        return  # which would mean our own
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+
+
 def _send(pidfd: int | None, number: signal.Signals) -> None:
     if pidfd is not None:
         with contextlib.suppress(ProcessLookupError):

@@ -8,13 +8,22 @@ import resource
 
 LOWEST_PRIVATE = 900
 _ROOM = 32
+_UNLIMITED = 2**20
 
 
 def move_up(descriptor: int) -> int:
     """A duplicate at `LOWEST_PRIVATE` or above (lower only under a tiny RLIMIT_NOFILE), not inherited by exec."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = LOWEST_PRIVATE if limit == resource.RLIM_INFINITY or limit > LOWEST_PRIVATE + _ROOM else limit - _ROOM
-    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, max(3, lowest))
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _lowest_private(_limit()))
+
+
+def are_scarce() -> bool:
+    """Whether so many are open that the next job might get none: the number at three quarters of the limit is in use.
+
+    The kernel gives out the lowest free number (open(2)), so whoever has few open has low ones. About a microsecond.
+    """
+    limit = _limit()
+    mark, private = limit * 3 // 4, _lowest_private(limit)
+    return _is_open(private - 1 if private <= mark < private + _ROOM else mark)
 
 
 def open_descriptors() -> set[int]:
@@ -28,6 +37,16 @@ def close_all_but(kept: set[int]) -> None:
     """Close every descriptor above 2 that is not in `kept`."""
     for descriptor in open_descriptors() - kept - {0, 1, 2}:
         os.close(descriptor)
+
+
+def _limit() -> int:
+    """How many descriptors this process may have."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _UNLIMITED if limit == resource.RLIM_INFINITY else limit
+
+
+def _lowest_private(limit: int) -> int:
+    return max(3, min(LOWEST_PRIVATE, limit - _ROOM))
 
 
 def _is_open(number: int) -> bool:
