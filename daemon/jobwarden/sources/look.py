@@ -7,8 +7,13 @@ never raises for what it finds. Called by whoever reads the tree, and by the wat
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass, field
 
+from jobwarden.sources.belonging import LIBRARIES, belonging, may_belong
+
+_ANYBODY = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
+_PASSED_OVER = {"__pycache__", LIBRARIES}
 State = tuple[int, int, int, int, int]
 """Device, inode, size, and the times of the last write and of the last change, in nanoseconds."""
 Identity = tuple[int, int]
@@ -25,6 +30,8 @@ class Look:
     """Relative path, with slashes and in order, to how the file is now; None for a link that leads nowhere."""
     folders: dict[str, Identity] = field(default_factory=dict)
     """The absolute path of every folder that was listed, the root among them."""
+    executables: frozenset[str] = frozenset()
+    """Which of the files have a mode that lets somebody run them."""
 
     def changed_since(self, other: Look) -> set[str]:
         """The relative paths of the files that came, went or were written."""
@@ -37,51 +44,70 @@ def look(directory: str) -> Look | None:
     root = os.path.realpath(directory)
     if not os.path.isdir(root):  # noqa: PTH112 - os.path, because this runs many times a minute
         return None
-    files: dict[str, State | None] = {}
-    folders: dict[str, Identity] = {}
-    _walk(root, "", above=(), files=files, folders=folders)
-    return Look(root, dict(sorted(files.items())), dict(sorted(folders.items())))
+    walk = _Walk()
+    walk.enter(root, "", above=())
+    kept = walk.unlisted | belonging(walk.files.keys() - walk.unlisted, executables=walk.executables)
+    files = {relative: walk.files[relative] for relative in sorted(kept)}
+    return Look(root, files, dict(sorted(walk.folders.items())), frozenset(kept & walk.executables))
 
 
 def state_of(path: str) -> State | None:
     """What `stat` says; None for a link that leads nowhere, and for what went away meanwhile."""
+    found = _stat(path)
+    return None if found is None else _state(found)
+
+
+def _stat(path: str) -> os.stat_result | None:
     try:
-        found = os.stat(path)  # noqa: PTH116 - as above
+        return os.stat(path)  # noqa: PTH116 - as above
     except OSError:
         return None
+
+
+def _state(found: os.stat_result) -> State:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _walk(
-    folder: str,
-    prefix: str,
-    *,
-    above: tuple[Identity, ...],
-    files: dict[str, State | None],
-    folders: dict[str, Identity],
-) -> None:
-    """`above` ends the walk where a link leads back up.
+class _Walk:
+    """What one walk has found: every file that could belong."""
 
-    A folder that cannot be listed stands among the files: reading it will fail and be told, like a file's.
-    """
-    try:
-        here = os.stat(folder)  # noqa: PTH116 - as above
-        with os.scandir(folder) as found:
-            entries = list(found)
-    except OSError:
-        files[prefix.removesuffix("/") or "."] = state_of(folder)
-        return
-    identity = (here.st_dev, here.st_ino)
-    if identity in above:
-        return
-    folders[folder] = identity
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name == "__pycache__":
-            continue
-        if _is_folder(entry):
-            _walk(entry.path, f"{prefix}{entry.name}/", above=(*above, identity), files=files, folders=folders)
-        elif entry.name.endswith(".py"):
-            files[prefix + entry.name] = state_of(entry.path)
+    def __init__(self) -> None:
+        self.files: dict[str, State | None] = {}
+        self.folders: dict[str, Identity] = {}
+        self.executables: set[str] = set()
+        self.unlisted: set[str] = set()
+        """Folders that could not be listed. They stand among the files: reading them will fail and be told."""
+
+    def enter(self, folder: str, prefix: str, *, above: tuple[Identity, ...]) -> None:
+        """`above` ends the walk where a link leads back up."""
+        try:
+            here = os.stat(folder)  # noqa: PTH116 - as above
+            with os.scandir(folder) as found:
+                entries = list(found)
+        except OSError:
+            relative = prefix.removesuffix("/") or "."
+            self.files[relative] = state_of(folder)
+            self.unlisted.add(relative)
+            return
+        identity = (here.st_dev, here.st_ino)
+        if identity in above:
+            return
+        self.folders[folder] = identity
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name in _PASSED_OVER:
+                continue
+            if _is_folder(entry):
+                self.enter(entry.path, f"{prefix}{entry.name}/", above=(*above, identity))
+            else:
+                self._note(entry, prefix + entry.name)
+
+    def _note(self, entry: os.DirEntry[str], relative: str) -> None:
+        found = _stat(entry.path)
+        executable = found is not None and stat.S_ISREG(found.st_mode) and bool(found.st_mode & _ANYBODY)
+        if may_belong(entry.name, executable=executable):
+            self.files[relative] = None if found is None else _state(found)
+            if executable:
+                self.executables.add(relative)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -1,4 +1,4 @@
-"""The bytes of one generation: every Python file under the handlers directory, read once and hashed as read.
+"""The bytes of one generation: every file that belongs to it (`belonging`), read once and hashed as read.
 
 Nothing is imported here. If the tree changed while it was read, it is read again, so that a save in between never
 gives a generation half old and half new (R24). Called by the template and `check`, which import it, with the rights
@@ -34,6 +34,7 @@ class SourceFile:
     relative: str
     path: str
     data: bytes
+    executable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class SourceTree:
 
         The place (all links resolved) belongs to it because handlers may read what stands beside them.
         """
-        digests = ((relative, hashlib.sha256(file.data).digest()) for relative, file in self.files.items())
+        digests = ((file.relative, file.executable, hashlib.sha256(file.data).digest()) for file in self.files.values())
         return _hash_of(self.root, digests)
 
 
@@ -99,19 +100,19 @@ def _missing(directory: str) -> Problem:
     return Problem(file=".", line=None, error=f"{directory} is no directory", way_out=way_out)
 
 
-def _hash_of(root: str, digests: Iterable[tuple[str, bytes]]) -> str:
+def _hash_of(root: str, digests: Iterable[tuple[str, bool, bytes]]) -> str:
     whole = hashlib.sha256(os.fsencode(root))
-    for relative, digest in digests:
-        whole.update(b"\0%s\0%s" % (os.fsencode(relative), digest))
+    for relative, executable, digest in digests:
+        whole.update(b"\0%s\0%d%s" % (os.fsencode(relative), executable, digest))
     return whole.hexdigest()
 
 
-def _digests(found: Look) -> Iterator[tuple[str, bytes]]:
+def _digests(found: Look) -> Iterator[tuple[str, bool, bytes]]:
     """Of what can be read; the rest is in no generation."""
     for relative in found.files:
         if _shown(relative) == relative:
             try:
-                yield relative, _digest(str(Path(found.root, relative)))
+                yield relative, relative in found.executables, _digest(str(Path(found.root, relative)))
             except OSError:
                 continue
 
@@ -133,7 +134,7 @@ def _read_all(found: Look) -> SourceTree:
             problems.append(Problem(file=shown, line=None, error=text, way_out="rename it"))
             continue
         try:
-            files[relative] = SourceFile(relative, path, _read(path))
+            files[relative] = SourceFile(relative, path, _read(path), executable=relative in found.executables)
         except OSError as error:
             text = f"it cannot be read: {error.strerror or error}"
             way_out = "make it readable, or remove it"

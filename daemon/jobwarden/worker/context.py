@@ -16,6 +16,7 @@ from jobwarden.worker.output import encode_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 LARGEST_OUTPUT_BYTES = 1_048_576
 PROGRESS_PAUSE_NS = 50 * MILLISECOND_NS
@@ -36,15 +37,17 @@ class JobContext(Asking):
 
     __slots__ = (
         "_line",
-        "_max_output_bytes",
         "_pause_ns",
         "_sent_at_ns",
         "_unsent",
         "added",
         "attempt",
+        "fence",
+        "heartbeat_timeout_ms",
         "job_id",
         "job_type",
         "max_attempts",
+        "max_output_bytes",
         "output",
         "progress",
         "timeout_callbacks",
@@ -58,6 +61,7 @@ class JobContext(Asking):
         job_type: str = "test",
         attempt: int = 1,
         max_attempts: int = 3,
+        fence: int = 1,
         timeout_ms: int | None = None,
         heartbeat_timeout_ms: int | None = None,
         max_output_bytes: int = LARGEST_OUTPUT_BYTES,
@@ -68,7 +72,12 @@ class JobContext(Asking):
         self.job_type = job_type
         self.attempt = attempt
         self.max_attempts = max_attempts
+        self.fence = fence
+        """Grows with each attempt of this job: a system outside may refuse what comes with a smaller one."""
         self.timeout_ms = timeout_ms
+        self.heartbeat_timeout_ms = heartbeat_timeout_ms
+        self.max_output_bytes = max_output_bytes
+        """Of JSON text; a larger output fails the job for good."""
         self.progress: float | None = None
         """The last percentage that was set."""
         self.output: str | None = None
@@ -77,7 +86,6 @@ class JobContext(Asking):
         self.timeout_callbacks: list[Callable[[], object]] = []
         """What `on_timeout` was given."""
         self._line = line
-        self._max_output_bytes = max_output_bytes
         self._pause_ns = PROGRESS_PAUSE_NS
         if heartbeat_timeout_ms is not None:
             self._pause_ns = min(PROGRESS_PAUSE_NS, heartbeat_timeout_ms * MILLISECOND_NS // _SIGNS_PER_TIMEOUT)
@@ -101,7 +109,7 @@ class JobContext(Asking):
 
         It is written as JSON now; a value that cannot be stored raises `FailPermanently` with the reason.
         """
-        self.output = encode_output(value, limit=self._max_output_bytes)
+        self.output = encode_output(value, limit=self.max_output_bytes)
 
     def log(self, message: str, **fields: object) -> None:
         """One line into the attempt's captured output: the message, then `name=value` for each field."""
@@ -148,6 +156,10 @@ class JobContext(Asking):
         ms = callback()
         if isinstance(ms, int | float) and not isinstance(ms, bool) and ms > 0:
             self.prolong(max(1, int(min(ms, LARGEST_TIMEOUT_MS))))
+
+    def undisturbed(self) -> AbstractContextManager[object]:
+        """While it is entered, in the main thread, a soft stop waits: for what must not be half done. Keep it short."""
+        return self._line.undisturbed()
 
     @property
     def aborted(self) -> bool:

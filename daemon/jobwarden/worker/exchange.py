@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from jobwarden.wire.messages import Answer, Run
     from jobwarden.worker.control import Control
-    from jobwarden.worker.stop import SoftStop
+    from jobwarden.worker.stop import Shield, SoftStop
     from jobwarden.worker.watch import LimitWatch
 
 
@@ -112,6 +112,10 @@ class AttemptLine(Line):
             with exchange.stop.shield:
                 exchange.stop.talk.read()
         return exchange.stop.talk.in_force((run.job_id, run.fence)) is not None
+
+    def undisturbed(self) -> Shield:
+        """Holds soft stops back while it is entered; then they are delivered."""
+        return self._exchange.stop.shield
 
     def on_timeout(self, callback: Callable[[], None]) -> None:
         """From a thread of its own and a little earlier where the limit is a hard kill (see `watch`)."""

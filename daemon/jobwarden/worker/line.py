@@ -5,12 +5,14 @@ Imports nothing heavy: every handler file imports this through `jobwarden`. Must
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from jobwarden.errors import JobwardenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 
 class Line:
@@ -36,6 +38,10 @@ class Line:
     def is_stopped(self) -> bool:
         """Whether the attempt is to end."""
         return False
+
+    def undisturbed(self) -> AbstractContextManager[object]:
+        """Holds soft stops back while it is entered."""
+        return nullcontext()
 
     def on_timeout(self, callback: Callable[[], None]) -> None:
         """Have this called at the limit."""
