@@ -102,6 +102,38 @@ def test_a_message_of_the_wrong_direction_is_refused() -> None:
         messages.decode_from_worker(messages.encode(messages.Run(1, 2, "t", "null", 1, 3, None)))
 
 
+def test_a_sealed_page_is_written_by_those_who_have_mapped_it_and_by_nobody_else() -> None:
+    """A handler of the daemon's own user, or root's, cannot lengthen the trust that keeps its worker alive."""
+    descriptor = os.memfd_create("page", os.MFD_ALLOW_SEALING)
+    os.truncate(descriptor, page.PAGE_BYTES)
+    writable = page.SharedPage(descriptor, writable=True)
+    page.seal(descriptor)
+    again = os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR)
+    try:
+        for each in (descriptor, again):
+            for attempt in (_map_for_writing, _write, _cut):
+                with pytest.raises(PermissionError):
+                    attempt(each)
+        view = page.SharedPage(again)
+    finally:
+        os.close(descriptor)
+        os.close(again)
+    writable[page.TRUSTED_UNTIL] = 7
+    assert view[page.TRUSTED_UNTIL] == 7
+
+
+def _map_for_writing(descriptor: int) -> object:
+    return page.SharedPage(descriptor, writable=True)
+
+
+def _write(descriptor: int) -> object:
+    return os.pwrite(descriptor, bytes(8), 0)
+
+
+def _cut(descriptor: int) -> object:
+    return os.ftruncate(descriptor, 0)
+
+
 def test_the_keeper_repeats_the_layout_of_the_page() -> None:
     """It cannot import the package, so the words are written twice; here they are compared."""
     names = ("PAGE_BYTES", "TRUSTED_UNTIL", "ALIVE", "SWEEP_BEGAN", "SWEEP_ENDED", "STOPPING")

@@ -29,8 +29,8 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inheritable_memfd(name: str, content: bytes) -> int:
-    """A memfd with this content, read from its start, that survives exec."""
-    descriptor = os.memfd_create(name, 0)
+    """A memfd with this content, read from its start, that survives exec and may be sealed."""
+    descriptor = os.memfd_create(name, os.MFD_ALLOW_SEALING)
     os.write(descriptor, content)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor

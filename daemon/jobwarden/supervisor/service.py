@@ -49,7 +49,7 @@ from jobwarden.supervisor.sweep import sweep_leftovers
 from jobwarden.supervisor.terms import Errand, PoolTerms
 from jobwarden.supervisor.trust import TrustWindow
 from jobwarden.version import __version__
-from jobwarden.wire.page import STOPPING, SharedPage
+from jobwarden.wire.page import STOPPING, SharedPage, seal
 
 if TYPE_CHECKING:
     import socket
@@ -136,6 +136,7 @@ class Service:
         self._ears = _listen(self._bell)
         mailbox = Mailbox()
         page = self._page = SharedPage(handover.page, writable=True)
+        seal(handover.page)  # the keeper has mapped it long since
         pools = self.pools = Pools(terms_of(settings, errand=handover.errand), jitter=draw_jitter)
         census = Census()
         launchers = self._launchers = {

@@ -6,9 +6,12 @@ Each word has one writer and is written by one aligned 8-byte store, so no reade
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 
 PAGE_BYTES = 4096
+_F_SEAL_FUTURE_WRITE = 0x10
+"""fcntl(2), since Linux 5.1; Python has no name for it."""
 
 TRUSTED_UNTIL = 0
 """CLOCK_BOOTTIME ns; supervisor writes. Past it nothing may be dispatched or started, and the keeper kills."""
@@ -20,6 +23,16 @@ SWEEP_ENDED = 3
 """CLOCK_BOOTTIME ns at which it had finished."""
 STOPPING = 4
 """1 once the supervisor leaves in order: a silent supervisor is then not a hung one."""
+
+
+def seal(descriptor: int) -> None:
+    """From now on nobody can write the page but who has mapped it already, whatever descriptor he gets hold of.
+
+    A memfd may be opened anew for writing by everybody who has a descriptor of it, read-only or not
+    (/proc/self/fd/N); a seal holds against that, against mprotect(2), and against root. Raises OSError.
+    """
+    seals = _F_SEAL_FUTURE_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
 
 
 class SharedPage:
