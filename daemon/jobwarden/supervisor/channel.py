@@ -50,6 +50,8 @@ class Channel:
             own.settimeout(0)
         capture, self._worker_capture = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(capture, False)
+        # A handler that runs as another user opens /dev/stderr anew, as shells do: the pipe is ours, but his to write.
+        os.fchmod(self._worker_capture, 0o622)
         self.capture = Capture(capture, nonce=self.nonce, tail_bytes=tail_bytes)
         self.dump = os.memfd_create("jobwarden-dump", os.MFD_CLOEXEC)
         fcntl.fcntl(self.dump, fcntl.F_SETFL, os.O_APPEND)

@@ -52,9 +52,11 @@ def identity_of(pool: PoolSettings) -> Identity | None:
     )
 
 
-def run_as_problems(pools: Iterable[PoolSettings]) -> list[str]:
-    """One sentence for each pool whose `user` or `group` does not exist or is out of this daemon's reach."""
-    return [problem for pool in pools if (problem := _problem_of(pool))]
+def require_run_as(pools: Iterable[PoolSettings]) -> None:
+    """Raise InvalidSettingsError with a sentence for each `user` or `group` that does not exist or is out of reach."""
+    problems = [problem for pool in pools if (problem := _problem_of(pool))]
+    if problems:
+        raise InvalidSettingsError(problems)
 
 
 def holds_passed_on_rights() -> bool:

@@ -8,6 +8,7 @@ import select
 from typing import TYPE_CHECKING
 
 from jobwarden.supervisor.census import Census
+from jobwarden.supervisor.identity import require_run_as
 from jobwarden.supervisor.launcher import Launcher
 from jobwarden.supervisor.refusal import describe
 from jobwarden.wire.desk import PoolAnswer
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 def inspect_handlers(pool: PoolSettings, *, state_dir: Path) -> Loaded:
     """What a daemon would serve in this pool. A load that dies or hangs becomes a Problem of the directory."""
+    require_run_as([pool])
     page = os.memfd_create("jobwarden-page", os.MFD_CLOEXEC)
     os.truncate(page, PAGE_BYTES)
     launcher = Launcher(pool, state_dir=state_dir, node_id="check", page=page, census=Census())

@@ -183,8 +183,11 @@ def own_children() -> set[int]:
 
 
 def kill_and_reap(pid: int) -> None:
-    """End an unreaped child of ours; its pid cannot have been recycled."""
-    with contextlib.suppress(ProcessLookupError):
+    """End an unreaped child of ours; its pid cannot have been recycled.
+
+    What a handler started through sudo(8) may be out of our reach; it stays a stray, and people are told.
+    """
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
@@ -204,5 +207,5 @@ def end_group(leader: int) -> None:
 
 def _send(pidfd: int | None, number: signal.Signals) -> None:
     if pidfd is not None:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             signal.pidfd_send_signal(pidfd, number)

@@ -20,6 +20,7 @@ from jobwarden.store import StoreOptions, open_store
 from jobwarden.store.life import hold_node, lock_path
 from jobwarden.supervisor import keeper
 from jobwarden.supervisor.handover import Handover, inheritable_memfd
+from jobwarden.supervisor.identity import require_run_as
 from jobwarden.supervisor.killer import require_listing_of_children
 from jobwarden.supervisor.locks import hold_state_directory
 from jobwarden.wire.page import PAGE_BYTES
@@ -37,7 +38,9 @@ _STANDARD_ERROR = 2
 def start(
     settings: Settings, *, config: Path | None, flags: Mapping[str, object], errand: Errand | None = None
 ) -> NoReturn:
-    """Take the locks, make the shared page and become the keeper. Raises the errors of locks and store.
+    """Take the locks, make the shared page and become the keeper.
+
+    Raises the errors of locks and store, and InvalidSettingsError for users that handlers cannot run as.
 
     A reload that is asked for now would end us, the keeper or the supervisor, whichever is just starting; ignoring is
     inherited over exec until the supervisor's loop takes the signal. An errand for which no state directory was named
@@ -46,6 +49,7 @@ def start(
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _fill_standard_descriptors()
     require_listing_of_children()
+    require_run_as(settings.pools)
     if errand is None or "state_dir" in settings.model_fields_set:
         _become_keeper(settings, config=config, flags=flags, errand=errand, passing=None)
     passing = Path(tempfile.mkdtemp(prefix="jobwarden-errand-"))
