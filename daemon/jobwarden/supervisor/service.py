@@ -37,7 +37,6 @@ from jobwarden.supervisor.log_stream import LogStream
 from jobwarden.supervisor.loop import EXIT_KEEPER_LOST, Loop
 from jobwarden.supervisor.mailbox import Mailbox
 from jobwarden.supervisor.maintenance import Maintenance
-from jobwarden.supervisor.meter import Meter
 from jobwarden.supervisor.office import open_desk
 from jobwarden.supervisor.membership import Membership
 from jobwarden.supervisor.pools import Pools
@@ -204,8 +203,8 @@ class Service:
         sweep_leftovers(self._settings.state_dir, own_node=self._handover.node_id)
         self._join()
         for thread in (*self._renewing, self._ledger, self._clerk, self._killer):
-        self._open_desk()
             thread.start()
+        self._open_desk()
         code = self._loop.run()
         return self._leave(code)
 
