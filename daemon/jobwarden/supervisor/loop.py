@@ -79,9 +79,9 @@ class Loop:
         self.recorded = 0
         self.busy_ns = 0
         """CPU time of the loop's thread, for the benchmark."""
+        self.after_turn: Callable[[], None] = lambda: None
         self.report = "{}"
         """What people see of this node, renewed once a second; other threads read it."""
-        self.after_turn: Callable[[], None] = lambda: None
         self._report_at_ns = 0
         self._report_is_news = False
         self._ledger = ledger
@@ -152,11 +152,11 @@ class Loop:
         if due is not None and due <= now.ns:
             self._facts.append(seen.Ticked())
         self._settle(now)
+        self.after_turn()
         if now.ns >= self._report_at_ns:
             self._make_report(now)
 
     def _make_report(self, now: seen.Moment) -> None:
-        self.after_turn()
         self._report_at_ns = now.ns + _REPORT_EVERY_NS
         self.busy_ns = self._clock.thread_ns()
         report = {
@@ -232,16 +232,16 @@ class Loop:
                 self.exit_code = EXIT_KEEPER_LOST
             self._facts.append(seen.StopAsked(now=number in {signal.SIGQUIT, KEEPER_LOST}))
 
-    # what the pool wants
-
-    def _ask_claim(self, effect: do.AskClaim) -> None:
-        self._entries.claims[effect.pool] = effect
     def reload(self, pool: str | None = None) -> None:
         """Load the handlers of one pool again, or all and the configuration."""
         if pool is None:
             self._facts.extend(self._reload_terms())
         self._facts.append(seen.ReloadAsked(pool))
 
+    # what the pool wants
+
+    def _ask_claim(self, effect: do.AskClaim) -> None:
+        self._entries.claims[effect.pool] = effect
 
     def _dispatch(self, effect: do.Dispatch) -> None:
         try:
