@@ -45,6 +45,14 @@ class WorkerBorn(Fact, frozen=True):
     generation: int
 
 
+class HooksSaid(Fact, frozen=True):
+    """What `on_worker_start` or `on_worker_stop` printed in a worker."""
+
+    slot: int
+    pid: int
+    text: str
+
+
 class WorkerDied(Fact, frozen=True):
     """A worker was reaped."""
 

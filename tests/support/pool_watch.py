@@ -17,6 +17,8 @@ from jobwarden.wire.messages import TIMEOUT, Done
 
 Key = tuple[int, int]
 """(job id, fence)."""
+MOST_RETIRING = 4
+"""As many as the played worlds ever want workers."""
 _MS_NS = 1_000_000
 _SECOND_NS = 1_000_000_000
 
@@ -198,6 +200,11 @@ class PoolWatch:
                 self._see_record(effect)
             case do.GiveBackJob():
                 self._see_give_back(effect, asked=isinstance(fact, seen.Processing))
+            case do.Retire():
+                slot = self._pool.workers.slots[effect.slot]
+                assert not slot.in_flight, "a worker with a job is not sent away"
+                assert slot.takes_leave, "nobody is given time who has no use for it"
+                assert self._may_work, "past the trust window there is no time"
             case do.KillTree():
                 held = self._held.setdefault(effect.slot, Held())
                 assert not held.killed, "a tree is killed once"
@@ -206,8 +213,10 @@ class PoolWatch:
             case do.AnswerProlong():
                 self._see_prolong(effect, fact)
             case do.ForkWorker():
-                living = [slot for slot in self._pool.workers.slots.values() if not slot.stuck]
+                there = [slot for slot in self._pool.workers.slots.values() if not slot.stuck]
+                living = [slot for slot in there if slot.state is not SlotState.RETIRING]
                 assert len(living) <= self._pool.terms.workers, "never more workers than wanted"
+                assert len(there) - len(living) <= MOST_RETIRING, "those that retire do not pile up"
                 assert not self._was_stopping, "nobody is born for the end"
                 assert self._may_work, "whoever is born now would be killed"
             case do.StartTemplate():

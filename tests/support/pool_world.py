@@ -16,6 +16,7 @@ from jobwarden.jobs.ending import Ending
 from jobwarden.supervisor import effects as do
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.pool import Pool
+from jobwarden.supervisor.slot import SlotState
 from jobwarden.supervisor.terms import SECOND_NS, PoolTerms
 from jobwarden.wire.messages import CANCELLED, TIMEOUT, Done, Failure, HandlerInfo
 from tests.support.pool_watch import Key, PoolWatch
@@ -52,6 +53,9 @@ class Worker:
     """Its death was told to the pool."""
     clearing: bool = False
     retired: bool = False
+    takes_leave: bool = False
+    """It has hooks to call at its end, and is told when there is time for it."""
+    told_to_leave: bool = False
     queue: deque[ClaimedJob] = field(default_factory=deque)
     current: ClaimedJob | None = None
     since_ns: int = 0
@@ -68,7 +72,12 @@ class Worker:
     def is_busy(self) -> bool:
         """Whether it, or whoever has to do with its end, has something to do now."""
         ending = not self.alive or self.clearing
-        return ending or (not self.retired and bool(self.queue or self.current)) or bool(self.written)
+        return (
+            ending
+            or self.told_to_leave
+            or (not self.retired and bool(self.queue or self.current))
+            or bool(self.written)
+        )
 
 
 class World:
@@ -86,6 +95,8 @@ class World:
         self.page_trusted = True
         self.row_gone = False
         self.left = False
+        self.take_leave = False
+        """Workers that are greeted now have hooks to call at their end."""
         self.last_effects: list[do.Effect] = []
         """Of the last step."""
         self._pending: list[do.Record | do.GiveBackJob | do.AskClaim | do.Rejoin] = []
@@ -129,6 +140,8 @@ class World:
                 self.workers[effect.slot].stopped = effect.attempt
             case do.AnswerProlong():
                 self._take_stop_back(effect)
+            case do.Retire():
+                self.workers[effect.slot].told_to_leave = True
             case do.KillTree():
                 self.workers[effect.slot].clearing = True
             case do.SweepTree():
@@ -307,8 +320,23 @@ class World:
         """The worker writes Hello."""
         worker = self.workers[slot]
         if worker.alive and not worker.written:
+            worker.takes_leave = self.take_leave
             worker.written.append(None)
             self.hear(slot)
+
+    def fail_to_begin(self, slot: int, why: str = "hooks.py:3: no") -> list[do.Effect]:
+        """A hook of the worker's start fails."""
+        worker = self.workers[slot]
+        if not worker.alive or worker.written or self.pool.workers.slots[slot].state is not SlotState.SPAWNING:
+            return []
+        effects = self.tell(seen.Unready(slot, why))
+        self.die(slot, signal=None)
+        return effects
+
+    def leave(self, slot: int) -> None:
+        """A worker that was told so calls its hooks, and ends by itself."""
+        if self.workers[slot].told_to_leave:
+            self.die(slot, signal=None)
 
     def settle_births(self) -> None:
         """Every load and every birth that is under way comes to a good end."""
@@ -384,7 +412,7 @@ class World:
             return []
         message = worker.written.popleft()
         if message is None:
-            return self.tell(seen.Ready(slot))
+            return self.tell(seen.Ready(slot, worker.takes_leave))
         return self.tell(seen.Reported(slot, message, None))
 
     def work(self, slot: int) -> None:
@@ -489,6 +517,7 @@ class World:
             self.bury(slot)
             self.clear(slot)
         else:
+            self.leave(slot)
             self.hear(slot)
             self.work(slot)
 

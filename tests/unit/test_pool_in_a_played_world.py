@@ -127,6 +127,11 @@ def finish_badly(world: World, chosen: int) -> None:
         world.finish(slot, failure, left_behind=chosen // 4 % 2 == 1, heed=chosen // 2 % 2 == 1)
 
 
+def change_hooks(world: World, chosen: int) -> None:
+    """Workers that begin from now on have hooks to call at their end, or have not."""
+    world.take_leave = chosen % 2 == 1
+
+
 def stick(world: World, slot: int) -> None:
     """The tree of a worker that is being removed does not die."""
     if world.workers[slot].clearing:
@@ -153,6 +158,9 @@ STEPS: tuple[tuple[int, str, Step], ...] = (
     (10, "births", lambda world, _chosen: world.settle_births()),
     (4, "birth", on_a_worker(World.bear)),
     (4, "greeting", on_a_worker(World.greet)),
+    (2, "hooks", change_hooks),
+    (2, "not ready", on_a_worker(World.fail_to_begin)),
+    (3, "leave", on_a_worker(World.leave)),
     (30, "take", on_a_worker(World.take)),
     (24, "finish", on_a_worker(World.finish)),
     (10, "finish badly", finish_badly),

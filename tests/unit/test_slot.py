@@ -18,10 +18,13 @@ ALLOWED = {
     ("spawning", "clearing"),
     ("spawning", "gone"),
     ("ready", "stopping"),
+    ("ready", "retiring"),
     ("ready", "killing"),
     ("ready", "clearing"),
     ("stopping", "killing"),
     ("stopping", "clearing"),
+    ("retiring", "killing"),
+    ("retiring", "clearing"),
     ("killing", "clearing"),
     ("clearing", "gone"),
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from jobwarden.supervisor import effects as do
 from jobwarden.supervisor.patience import Patience
 from jobwarden.supervisor.slot import SlotState
-from jobwarden.supervisor.terms import MOST_BIRTHS
+from jobwarden.supervisor.terms import MOST_BIRTHS, SECOND_NS
 
 if TYPE_CHECKING:
     from jobwarden.supervisor import inputs as seen
@@ -27,6 +27,8 @@ class Births:
         """No worker yet; `fill` asks for them once a generation can be forked."""
         self._roster = roster
         self._generations = generations
+        self.problem: str | None = None
+        """Why the last worker did not become one; None once one did."""
         self._patience = Patience(first_ns=_FIRST_RESPAWN_PAUSE_NS, longest_ns=_LONGEST_RESPAWN_PAUSE_NS)
 
     def fill(self, now: seen.Moment) -> None:
@@ -34,7 +36,7 @@ class Births:
         roster = self._roster
         if roster.stopping or roster.closed or (template := self._generations.template) is None:
             return
-        missing = roster.terms.workers - sum(1 for slot in roster.slots.values() if not slot.stuck)
+        missing = roster.terms.workers - roster.places_taken()
         if missing > 0 and now.ns < self._patience.not_before_ns:
             roster.deadlines.set(RESPAWN, self._patience.not_before_ns)
             return
@@ -65,10 +67,27 @@ class Births:
             self._roster.remove(slot)
             self.fill(now)
 
+    def unready(self, fact: seen.Unready, now: seen.Moment) -> None:
+        """A hook of its start has failed: it goes, and the next one comes later."""
+        slot = self._roster.slots.get(fact.slot)
+        if slot is None or slot.state is not SlotState.SPAWNING:
+            return
+        self._tell(fact.why)
+        self.failed(now)
+        self._roster.kill(slot)
+
+    def _tell(self, problem: str) -> None:
+        """Once, however often it happens; `status` shows it as long as it is so."""
+        if problem != self.problem:
+            self.problem = problem
+            self._roster.out.append(do.Alert(f"no worker can begin: {problem}"))
+
     def overdue(self, slot: Slot, now: seen.Moment) -> None:
         """It did not say Hello in time."""
         self.failed(now)
-        self._roster.out.append(do.Alert(f"the worker of slot {slot.id} did not report in time"))
+        seconds = self._roster.terms.spawn_ns / SECOND_NS
+        self.problem = f"a worker was not ready within {seconds:g} s, on_worker_start included"
+        self._roster.out.append(do.Alert(f"{self.problem} (slot {slot.id}, process {slot.pid})"))
         if slot.born:
             self._roster.kill(slot)
         else:

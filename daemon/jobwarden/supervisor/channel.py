@@ -11,6 +11,7 @@ import signal
 import socket
 from typing import TYPE_CHECKING
 
+from jobwarden import events
 from jobwarden.errors import FrameError
 from jobwarden.supervisor.capture import Capture
 from jobwarden.wire import messages
@@ -41,6 +42,9 @@ class Channel:
         self.pid: int | None = None
         self.pidfd: int | None = None
         self.reaped = False
+        self._began = False
+        self.retired = False
+        """It was told that it is not needed any more."""
         self.sweep_seen = 0
         """The page's SWEEP_BEGAN word at birth: a later sweep explains a SIGKILL."""
         self.control, self._worker_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -105,6 +109,26 @@ class Channel:
         self._asked -= 1
         self._unsent += frame(messages.encode(answer))
         self.flush()
+
+    def retire(self) -> None:
+        """Tell the idle worker to do what it has to do before it ends, and to end."""
+        self.retired = True
+        self._unsent += frame(messages.encode(messages.Retire()))
+        self.flush()
+
+    def tell_hooks_at_start(self, *, marked: bool) -> None:
+        """What `on_worker_start` printed goes to the log; it belongs to no attempt. Only once: a handler can lie."""
+        text = self.capture.cut(messages.HOOKS_FENCE) if marked and not self._began else None
+        self._began = True
+        if text:
+            events.emit(events.HooksSaid(slot=self.slot, pid=self.pid or 0, text=text))
+
+    def last_words(self) -> str | None:
+        """By the dead worker: what its attempt printed, if it had one; a retired one's are its hooks'."""
+        text = self.capture.rest()
+        if text and self.retired:
+            events.emit(events.HooksSaid(slot=self.slot, pid=self.pid or 0, text=text))
+        return text
 
     def note_ask(self) -> None:
         """The worker asks something. Raises FrameError if it asks on and on, or reads no answer: memory has an end."""

@@ -67,6 +67,12 @@ class RefuseAsk(_Effect, frozen=True):
     number: int
 
 
+class Retire(_Effect, frozen=True):
+    """Tell the idle worker that it is not needed any more; it ends by itself, answered by Died."""
+
+    slot: int
+
+
 class KillTree(_Effect, frozen=True):
     """Kill the worker and all its descendants; answered by Died, then Cleared (or Stuck, then Cleared)."""
 
@@ -172,6 +178,7 @@ Effect = (
     | AnswerProlong
     | AskStore
     | RefuseAsk
+    | Retire
     | KillTree
     | SweepTree
     | Record

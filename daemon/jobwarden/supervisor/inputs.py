@@ -84,6 +84,15 @@ class Ready(_Input, frozen=True):
     """The worker said Hello."""
 
     slot: int
+    takes_leave: bool = False
+    """There is something to be done before it ends: where there is time, it is retired and not killed."""
+
+
+class Unready(_Input, frozen=True):
+    """What the handler files want done at a worker's start has failed: it is none, and ends by itself."""
+
+    slot: int
+    why: str
 
 
 class Reported(_Input, frozen=True):
@@ -203,6 +212,8 @@ class ReloadAsked(_Input, frozen=True):
     """Load the handlers of this pool again; None: of all."""
 
     pool: str | None = None
+    content_hash: str | None = None
+    """Of what the watcher has seen there. None: a person asks, so it is loaded even if no byte of it has changed."""
 
 
 class TermsChanged(_Input, frozen=True):
@@ -231,6 +242,7 @@ Input = (
     | Born
     | Unborn
     | Ready
+    | Unready
     | Reported
     | ProgressMade
     | Beaten

@@ -46,7 +46,7 @@ class Leaving:
         roster.deadlines.set(DRAIN_OVER, now.ns + roster.terms.drain_ns)
         for slot in list(roster.slots.values()):
             if slot.head is None:
-                roster.kill(slot)
+                roster.dismiss(slot, now_ns=now.ns)
             elif len(slot.in_flight) > 1:
                 self._out.append(do.TakeBack(slot.id))
 

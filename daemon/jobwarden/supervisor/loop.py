@@ -108,6 +108,7 @@ class Loop:
             do.AnswerProlong: self._answer_prolong,
             do.AskStore: self._ask_store,
             do.RefuseAsk: lambda it: self.nursery.answer(it.slot, refusal(it.number, JobwardenError(_ASKED_TOO_LATE))),
+            do.Retire: lambda it: self.nursery.retire(it.slot),
             do.KillTree: self._kill_tree,
             do.SweepTree: self._sweep_tree,
             do.Record: self._record,

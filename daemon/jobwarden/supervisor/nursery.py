@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from jobwarden import events
 from jobwarden.errors import FrameError
 from jobwarden.supervisor import inputs as seen
-from jobwarden.supervisor.killer import Removal
+from jobwarden.supervisor.killer import Removal, end_group
+from jobwarden.supervisor.refusal import describe, ending, refusal_of
 from jobwarden.supervisor.snapshots import Snapshots
 from jobwarden.wire import messages
 from jobwarden.wire.exits import EXIT_UNTRUSTED
@@ -110,11 +111,9 @@ class Nursery:
 
     def _take_loaded(self, template: Template, loaded: messages.Loaded) -> None:
         template.loaded = True
-        if loaded.wire_version != messages.WIRE_VERSION:
-            self._refuse(template, "its interpreter has another version of jobwarden; install the same one there")
-        elif loaded.threads:
-            names = ", ".join(loaded.threads)
-            self._refuse(template, f"handler modules started threads at import ({names}); start them inside a handler")
+        why = refusal_of(loaded)
+        if why is not None:
+            self._refuse(template, why)
         else:
             problems = tuple(describe(each) for each in loaded.problems)
             handlers = tuple(loaded.handlers)
@@ -125,6 +124,7 @@ class Nursery:
         self.end_template(template.generation)
 
     def _see_template_dead(self, template: Template) -> None:
+        end_group(template.pid)
         pid, status, _usage = os.wait4(template.pid, os.WNOHANG)
         if not pid:
             return
@@ -143,7 +143,7 @@ class Nursery:
             self._feed(seen.TemplateGone(template.generation))
         else:
             code = os.waitstatus_to_exitcode(status)
-            self._feed(seen.TemplateFailed(template.generation, f"its template process {_ending(code)} while loading"))
+            self._feed(seen.TemplateFailed(template.generation, f"its template process {ending(code)} while loading"))
 
     # workers
 
@@ -260,12 +260,22 @@ class Nursery:
                 self._feed(seen.Asked(channel.slot, message.fence, message.number, message.verb, message.arguments))
             case messages.Hello():
                 self._greet(channel, message)
+            case messages.Unready():
+                channel.tell_hooks_at_start(marked=message.marked)
+                self._feed(seen.Unready(channel.slot, describe(message.problem)))
 
     def _greet(self, channel: Channel, hello: messages.Hello) -> None:
-        self._feed(seen.Ready(channel.slot))
+        channel.tell_hooks_at_start(marked=hello.marked)
+        self._feed(seen.Ready(channel.slot, hello.takes_leave))
         events.emit(events.WorkerBorn(slot=channel.slot, pid=hello.pid, generation=channel.generation))
 
+    def retire(self, slot: int) -> None:
+        """Tell this idle worker that it is not needed any more."""
+        self.channels[slot].retire()
+        self._send_the_rest(self.channels[slot])
+
     def _see_worker_dead(self, channel: Channel) -> None:
+        end_group(channel.pid or 0)
         pid, status, usage = os.wait4(channel.pid or 0, os.WNOHANG)
         if not pid:
             return
@@ -285,7 +295,7 @@ class Nursery:
                 cpu_ms=int((usage.ru_utime + usage.ru_stime) * 1000),
                 peak_rss_kb=usage.ru_maxrss,
                 fenced=swept or code == EXIT_UNTRUSTED,
-                captured=channel.capture.rest(),
+                captured=channel.last_words(),
             )
         )
         events.emit(events.WorkerDied(slot=channel.slot, pid=pid, signal=number, exit_code=max(code, 0)))
@@ -306,13 +316,3 @@ class Nursery:
     def _unwatch(self, what: object) -> None:
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(what)  # type: ignore[arg-type]
-
-
-def describe(problem: messages.Problem) -> str:
-    """One sentence: place, error, way out."""
-    place = problem.file if problem.line is None else f"{problem.file}:{problem.line}"
-    return f"{place}: {problem.error}" + (f"; {problem.way_out}" if problem.way_out else "")
-
-
-def _ending(code: int) -> str:
-    return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"

@@ -95,6 +95,7 @@ class Pool:
             seen.Born: self.workers.births.born,
             seen.Unborn: self.workers.births.unborn,
             seen.Ready: self.workers.ready,
+            seen.Unready: self.workers.births.unready,
             seen.Reported: self.workers.reported,
             seen.ProgressMade: self._progressed,
             seen.Beaten: self.workers.limits.sign_of_life,

@@ -94,7 +94,7 @@ class Reloading:
         if replaced is not None:
             self._out.append(do.EndTemplate(replaced))
         self._intake.ring()
-        self._workers.retire_old_code()
+        self._workers.retire_old_code(now)
         self._workers.fill(now)
 
     def failed(self, fact: seen.TemplateFailed, now: seen.Moment) -> None:

@@ -19,7 +19,7 @@ def report_of(pools: Pools, now: Moment) -> dict[str, object]:
     return {
         "generation": max((each.serving for each in generations if each.serving is not None), default=None),
         "types": sorted(job_type for each in generations for job_type in each.types),
-        "problem": next((each.problem for each in generations if each.problem is not None), None),
+        "problem": next(filter(None, map(_problem, pools.all)), None),
         "stopping": pools.all[0].stopping,
         "trusted": pools.all[0].standing.good,
         "backlog": sum(len(pool.intake.backlog) for pool in pools.all),
@@ -35,10 +35,14 @@ def _pool(pool: Pool) -> dict[str, object]:
         "generation": generations.serving,
         "content_hash": generations.content_hash,
         "types": sorted(generations.types),
-        "problem": generations.problem,
+        "problem": _problem(pool),
         "workers": pool.terms.workers,
         "backlog": len(pool.intake.backlog),
     }
+
+
+def _problem(pool: Pool) -> str | None:
+    return pool.generations.problem or pool.workers.births.problem
 
 
 def _describe(slot: Slot, pool: str, now: Moment) -> dict[str, object]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from jobwarden.supervisor.deadlines import Deadlines
     from jobwarden.supervisor.terms import PoolTerms
 
+_MAY_BE_KILLED = frozenset({SlotState.SPAWNING, SlotState.READY, SlotState.STOPPING, SlotState.RETIRING})
+
 
 class Roster:
     """The pool's slots by their ids. Methods append to `out` what the loop has to do."""
@@ -46,9 +48,25 @@ class Roster:
         """How many workers there will be more than wanted once those that are told to go have gone; never negative."""
         return max(0, sum(1 for slot in self.slots.values() if slot.lives) - self.terms.workers)
 
+    def dismiss(self, slot: Slot, *, now_ns: int) -> None:
+        """It is not needed any more and has no job: left the grace to end by itself where it has hooks to call."""
+        leaving = sum(each.state is SlotState.RETIRING for each in self.slots.values())
+        unhurried = slot.takes_leave and slot.idle and self.terms.kill_grace_ns and leaving < self.terms.workers
+        if not unhurried:
+            self.kill(slot)
+            return
+        self.idle.pop(slot.id, None)
+        slot.move(SlotState.RETIRING)
+        self.set_until(slot, now_ns + self.terms.kill_grace_ns)
+        self.out.append(do.Retire(slot.id))
+
+    def places_taken(self) -> int:
+        """How many of the wanted workers there are, or will be soon; one that retires leaves its place at once."""
+        return sum(not slot.stuck and slot.state is not SlotState.RETIRING for slot in self.slots.values())
+
     def kill(self, slot: Slot, *, dump: bool = False) -> None:
         """Order the death of the worker and its tree."""
-        if slot.state not in {SlotState.SPAWNING, SlotState.READY, SlotState.STOPPING}:
+        if slot.state not in _MAY_BE_KILLED:
             return
         if not slot.born:
             return  # `born` comes back to it, `unborn` removes it, or its spawn deadline ends the template

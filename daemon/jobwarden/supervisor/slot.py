@@ -22,6 +22,8 @@ class SlotState(StrEnum):
     READY = "ready"
     STOPPING = "stopping"
     """A soft stop was sent; it gets no further job and is replaced afterwards."""
+    RETIRING = "retiring"
+    """It is not needed any more, had no job, and was left the time to call its hooks."""
     KILLING = "killing"
     """The kill of its tree was ordered."""
     CLEARING = "clearing"
@@ -31,8 +33,9 @@ class SlotState(StrEnum):
 
 MOVES = {
     SlotState.SPAWNING: {SlotState.READY, SlotState.KILLING, SlotState.CLEARING, SlotState.GONE},
-    SlotState.READY: {SlotState.STOPPING, SlotState.KILLING, SlotState.CLEARING},
+    SlotState.READY: {SlotState.STOPPING, SlotState.RETIRING, SlotState.KILLING, SlotState.CLEARING},
     SlotState.STOPPING: {SlotState.KILLING, SlotState.CLEARING},
+    SlotState.RETIRING: {SlotState.KILLING, SlotState.CLEARING},
     SlotState.KILLING: {SlotState.CLEARING},
     SlotState.CLEARING: {SlotState.GONE},
     SlotState.GONE: set[SlotState](),
@@ -75,6 +78,7 @@ class Slot:
         "stalled_ns",
         "state",
         "stuck",
+        "takes_leave",
         "told",
         "until_ns",
         "why",
@@ -87,8 +91,7 @@ class Slot:
         self.generation = generation
         self.state = SlotState.SPAWNING
         self.pid: int | None = None
-        self.born = False
-        self.served = False
+        self.born = self.served = False
         """Whether the worker ever reported a job; one that never did is respawned more slowly."""
         self.in_flight: deque[ClaimedJob] = deque()
         self.head_since_ns = now_ns
@@ -119,6 +122,8 @@ class Slot:
         self.forgotten = False
         """The running attempt belongs to somebody else: nothing is recorded about it."""
         self.stuck = False
+        self.takes_leave = False
+        """It has hooks to call before it ends, if there is time."""
         self.progress: float | None = None
         self.progress_ns = 0
 

@@ -66,7 +66,7 @@ class Workers:
         roster = self.roster
         roster.terms = terms
         for slot in list(self.idle.values())[: roster.excess()]:
-            roster.kill(slot)
+            roster.dismiss(slot, now_ns=now.ns)
         roster.shrinking = roster.excess() > 0
         self.fill(now)
 
@@ -76,8 +76,10 @@ class Workers:
         if slot is None or slot.state is not SlotState.SPAWNING:
             return
         slot.move(SlotState.READY)
+        slot.takes_leave = fact.takes_leave
+        self.births.problem = None
         self.roster.set_until(slot, None)
-        self._rest(slot)
+        self._rest(slot, now)
         self.fill(now)
 
     def start(self, slot: Slot, job: ClaimedJob, now: seen.Moment) -> None:
@@ -131,13 +133,13 @@ class Workers:
             self.limits.begin(slot, now)
         elif slot.state is SlotState.READY:
             self.roster.set_until(slot, None)
-            self._rest(slot)
+            self._rest(slot, now)
 
-    def _rest(self, slot: Slot) -> None:
+    def _rest(self, slot: Slot, now: seen.Moment) -> None:
         roster = self.roster
         unwanted = roster.stopping or roster.closed or roster.excess()
         if unwanted or not self._generations.is_current(slot.generation):
-            self.kill(slot)
+            roster.dismiss(slot, now_ns=now.ns)
             self.roster.shrinking = self.roster.excess() > 0
         else:
             self.idle[slot.id] = slot
@@ -159,7 +161,7 @@ class Workers:
             self._intake.put_back(back, now_ns=now.ns)
         if slot.idle:
             self.roster.set_until(slot, None)
-            self._rest(slot)
+            self._rest(slot, now)
 
     # the end
 
@@ -176,7 +178,8 @@ class Workers:
         self.roster.set_until(slot, None)
         if slot.state is not SlotState.KILLING:
             self._out.append(do.SweepTree(slot.id))
-            if not slot.served and not slot.in_flight and not fact.fenced:
+            retired = slot.state is SlotState.RETIRING
+            if not slot.served and not retired and not slot.in_flight and not fact.fenced:
                 self.births.failed(now)
         slot.move(SlotState.CLEARING)
         slot.died = fact
@@ -214,15 +217,18 @@ class Workers:
             return
         if slot.state is SlotState.SPAWNING:
             self.births.overdue(slot, now)
+        elif slot.state is SlotState.RETIRING:
+            self._out.append(do.Alert(f"on_worker_stop of worker {slot.pid} takes too long; it is killed"))
+            self.kill(slot)
         else:
             self.limits.overdue(slot, now)
 
-    def retire_old_code(self) -> None:
+    def retire_old_code(self, now: seen.Moment) -> None:
         """New code is served: workers of other code end their job and get no further one."""
         for slot in list(self.slots.values()):
             if self._generations.is_current(slot.generation):
                 continue
             if slot.idle:
-                self.kill(slot)
+                self.roster.dismiss(slot, now_ns=now.ns)
             elif slot.state is SlotState.READY and len(slot.in_flight) > 1:
                 self._out.append(do.TakeBack(slot.id))

@@ -12,3 +12,5 @@ EXIT_BIRTH = 73
 """The worker could not be set up."""
 EXIT_UNFIT = 76
 """No template comes of this interpreter or this user; `Unfit` says why (`supervisor.entrance`, `supervisor.runas`)."""
+EXIT_UNREADY = 74
+"""A function with `on_worker_start` has failed."""

@@ -104,6 +104,10 @@ class ForkFailed(_Message, frozen=True):
     error: str
 
 
+HOOKS_FENCE = 0
+"""Stands in the end mark of what `on_worker_start` printed; attempts count from 1."""
+
+
 # supervisor -> worker
 
 
@@ -131,6 +135,10 @@ class Answer(_Message, frozen=True):
     """One sentence."""
     error_kind: str = ""
     """The class of the error in `jobwarden.errors`, for the worker to raise the same."""
+
+
+class Retire(_Message, frozen=True):
+    """On the control stream of an idle worker that takes leave: it is not needed any more, and ends by itself."""
 
 
 LARGEST_QUEUED = 65_536
@@ -179,6 +187,18 @@ class Hello(_Message, frozen=True):
     slot: int
     pid: int
     wire_version: int = WIRE_VERSION
+    marked: bool = False
+    """`on_worker_start` may have printed: the end mark of HOOKS_FENCE stands in the capture pipe."""
+    takes_leave: bool = False
+    """There is an `on_worker_stop` to call: where there is time, `Retire` comes before the kill."""
+
+
+class Unready(_Message, frozen=True):
+    """Instead of Hello: `on_worker_start` failed, so this is no worker. It ends by itself."""
+
+    problem: Problem
+    marked: bool
+    """As in Hello."""
 
 
 class Progress(_Message, frozen=True):
@@ -243,10 +263,10 @@ class Done(_Message, frozen=True):
     """The worker must not run another job (it was stopped softly, or left children behind)."""
 
 
-FromWorker = Hello | Progress | Heartbeat | Ask | Done
+FromWorker = Hello | Unready | Progress | Heartbeat | Ask | Done
 FromTemplate = Loaded | Unfit | Forked | ForkFailed
 ToTemplate = Fork
-ToWorker = Run | Answer
+ToWorker = Run | Answer | Retire
 ToTalk = Stop | Prolonged
 
 _encoder = msgspec.msgpack.Encoder()

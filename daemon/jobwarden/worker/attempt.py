@@ -75,12 +75,13 @@ class Attempts:
     def _call(self, handler: LoadedHandler, payload: str, context: JobContext) -> str | None:
         value = handler.call(payload, context)
         if type(value) is CoroutineType:
-            value = self._await(value)
+            value = self.await_(value)
         if value is None:
             return context.output
         return encode_output(value, limit=self._max_output_bytes)
 
-    def _await(self, coroutine: Coroutine[object, object, object]) -> object:
+    def await_(self, coroutine: Coroutine[object, object, object]) -> object:
+        """The coroutine's value, on the one event loop of this worker."""
         if self._loop is None:
             from jobwarden.worker.event_loop import EventLoop  # noqa: PLC0415 - see there
 
@@ -92,7 +93,7 @@ class Attempts:
         try:
             failure = _classify(error, stopped=self._stop.talk.ever_stopped((run.job_id, run.fence)))
             if failure.kind != INVALID_PAYLOAD:
-                _print_traceback(error)
+                print_traceback(error)
             if failure.kind == HANDLER_ERROR and failure.retry_after is None and rules is not NO_RULES:
                 failure = _by_rules(failure, error, rules, run)
         except BaseException as second:  # noqa: BLE001 - an error's own code, such as its __class__
@@ -134,7 +135,8 @@ def _by_rules(failure: Failure, error: BaseException, rules: RetryRules, run: Ru
     return Failure(HANDLER_ERROR, failure.message, retry_after=rules.seconds_after(error, attempt=run.attempt))
 
 
-def _print_traceback(error: BaseException) -> None:
+def print_traceback(error: BaseException) -> None:
+    """On stderr, which is captured, and without the frames of the daemon."""
     with suppress(Exception):  # a stream that the handler has closed or replaced: the outcome is not lost with it
         traceback.print_exception(type(error), error, _without_our_frames(error.__traceback__), file=sys.stderr)
 

@@ -98,7 +98,7 @@ def _be_worker(request: Fork, descriptors: list[int], *, surroundings: Surroundi
             max_output_bytes=surroundings.max_output_bytes,
             bounds=surroundings.bounds,
         )
-        live(birth, handlers=surroundings.code.handlers, page=surroundings.page)
+        live(birth, code=surroundings.code, page=surroundings.page)
     except BaseException:  # noqa: BLE001 - the edge of the process: nothing may unwind into the template's frames
         traceback.print_exc()
     finally:

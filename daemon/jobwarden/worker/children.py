@@ -12,13 +12,28 @@ MOST_NAMED = 20
 _LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
-def left_behind() -> list[str]:
-    """`name (pid)` of each live child, at most `MOST_NAMED`; empty when there is none. Reaps what is dead."""
+class Children:
+    """Of one worker. What lives when its first job begins (a helper that `on_worker_start` started) is its own."""
+
+    def __init__(self) -> None:
+        self._own = frozenset(_live_children()) if _any() and _reap() else frozenset[int]()
+
+    def left_behind(self) -> list[str]:
+        """`name (pid)` of each live child of the last job, at most `MOST_NAMED`; mostly none. Reaps what is dead."""
+        if not _any() or not _reap():
+            return []
+        alive = _live_children()
+        self._own = self._own.intersection(alive)
+        return [_name(pid) for pid in alive if pid not in self._own][:MOST_NAMED]
+
+
+def _any() -> bool:
+    """About a microsecond, and nearly always there is none."""
     try:
-        os.waitid(os.P_ALL, 0, _LOOK)  # about a microsecond, and nearly always the answer is ECHILD
+        os.waitid(os.P_ALL, 0, _LOOK)
     except ChildProcessError:
-        return []
-    return [_name(pid) for pid in _live_children()[:MOST_NAMED]] if _reap() else []
+        return False
+    return True
 
 
 def _reap() -> bool:

@@ -20,7 +20,7 @@ import msgspec
 from jobwarden.errors import FrameError, JobwardenError
 from jobwarden.wire.exits import EXIT_BROKEN_WIRE
 from jobwarden.wire.frames import FrameReader, frame
-from jobwarden.wire.messages import MOST_ASKED, Answer, Ask, Run, decode_to_worker, encode
+from jobwarden.wire.messages import MOST_ASKED, Answer, Ask, Retire, Run, decode_to_worker, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +51,8 @@ class Control:
             self._turns.put(None)
         self._open = False
         self.runs: deque[Run] = deque()
+        self.retired = False
+        """The supervisor does not need this worker any more: no job follows."""
 
     def fileno(self) -> int:
         """For poll(2)."""
@@ -82,8 +84,8 @@ class Control:
             self._take(self._socket.recv(_RECEIVE_BYTES))
             if self.runs:
                 return self.runs.popleft()
-            if not self._reader.pending:
-                return None  # an answer that nobody waits for any more
+            if self.retired or not self._reader.pending:
+                return None  # or an answer that nobody waits for any more
 
     # while a job runs
 
@@ -143,5 +145,7 @@ class Control:
             message = decode_to_worker(each)
             if isinstance(message, Run):
                 self.runs.append(message)
+            elif isinstance(message, Retire):
+                self.retired = True
             elif message.number in self._waiting:
                 self._answers[message.number] = message

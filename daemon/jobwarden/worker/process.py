@@ -1,5 +1,6 @@
 """The worker: takes one job after the other from its queue and answers each with a `Done` before it takes the next.
 
+Hooks of the handler files are called before the first job and, where the supervisor leaves it the time, after the last.
 It never opens a store, and it leaves only through `os._exit`: at the end of its control socket, when it is no child
 of the supervisor any more, or when the trust window has passed. Entered by the template's grandchild.
 """
@@ -17,38 +18,38 @@ from setproctitle import setproctitle
 
 from jobwarden.clock import SYSTEM_CLOCK
 from jobwarden.errors import FrameError
-from jobwarden.wire.exits import EXIT_BROKEN_WIRE, EXIT_UNTRUSTED
+from jobwarden.wire.exits import EXIT_BROKEN_WIRE, EXIT_UNREADY, EXIT_UNTRUSTED
 from jobwarden.wire.messages import (
     LARGEST_QUEUED,
     Done,
     Hello,
     Run,
+    Unready,
     decode_run,
     encode,
 )
 from jobwarden.wire.page import TRUSTED_UNTIL
 from jobwarden.worker.attempt import Attempts
 from jobwarden.worker.capture import Capture
-from jobwarden.worker.children import left_behind
+from jobwarden.worker.children import Children
 from jobwarden.worker.context import JobContext
 from jobwarden.worker.control import Control
 from jobwarden.worker.exchange import Exchange
+from jobwarden.worker.readiness import Readiness
 from jobwarden.worker.settling import settle
 from jobwarden.worker.stop import SoftStop
 from jobwarden.worker.talk import Talk
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from jobwarden.wire.page import SharedPage
-    from jobwarden.worker.loader import LoadedHandler
+    from jobwarden.worker.loader import LoadedCode
     from jobwarden.worker.settling import Birth
 
 _DONTWAIT = socket.MSG_DONTWAIT
 _MICROSECONDS = 1_000_000
 
 
-def live(birth: Birth, *, handlers: Mapping[str, LoadedHandler], page: SharedPage) -> NoReturn:
+def live(birth: Birth, *, code: LoadedCode, page: SharedPage) -> NoReturn:
     """The whole life of a worker."""
     own = settle(birth)
     capture = Capture(own["capture"], nonce=birth.nonce)
@@ -56,15 +57,25 @@ def live(birth: Birth, *, handlers: Mapping[str, LoadedHandler], page: SharedPag
     control = socket.socket(fileno=own["control"])
     control.settimeout(None)
     stop = SoftStop(Talk(socket.socket(fileno=own["talk"])))
-    attempts = Attempts(handlers, stop=stop, max_output_bytes=birth.max_output_bytes)
+    attempts = Attempts(code.handlers, stop=stop, max_output_bytes=birth.max_output_bytes)
     exchange = Exchange(Control(control), stop=stop)
-    worker = Worker(birth, exchange=exchange, queue=socket.socket(fileno=own["queue"]), page=page)
+    title = f"jobwarden: worker g{birth.generation}"
+    readiness = Readiness(code, attempts=attempts, capture=capture, title=title)
     try:
-        worker.serve(attempts, capture=capture)
+        _make_ready(readiness, exchange.control)
+        worker = Worker(birth, exchange=exchange, queue=socket.socket(fileno=own["queue"]), page=page)
+        worker.serve(attempts, capture=capture, readiness=readiness)
     except (BrokenPipeError, ConnectionResetError):  # the supervisor is gone or has given us up
         os._exit(0)
     except (OSError, FrameError, msgspec.MsgspecError):  # garbage, or a handler closed our descriptors
         os._exit(EXIT_BROKEN_WIRE)
+
+
+def _make_ready(readiness: Readiness, control: Control) -> None:
+    problem = readiness.begin()
+    if problem is not None:
+        control.send(encode(Unready(problem=problem, marked=readiness.marked)))
+        os._exit(EXIT_UNREADY)
 
 
 class Worker:
@@ -83,16 +94,21 @@ class Worker:
         self._poll.register(exchange.control, select.POLLIN)
         self._idle_title = f"jobwarden: worker g{birth.generation} [idle]"
         self._pid = exchange.pid
+        self._children = Children()
         self._cpu_seconds = 0.0
 
-    def serve(self, attempts: Attempts, *, capture: Capture) -> NoReturn:
-        """Say hello, then one job after the other until the control socket ends."""
+    def serve(self, attempts: Attempts, *, capture: Capture, readiness: Readiness) -> NoReturn:
+        """Say hello, then one job after the other until the control socket ends, or until it is not needed any more."""
         setproctitle(self._idle_title)
-        self._control.send(encode(Hello(slot=self._birth.slot, pid=self._pid)))
+        hello = Hello(self._birth.slot, self._pid, marked=readiness.marked, takes_leave=readiness.takes_leave)
+        self._control.send(encode(hello))
         self._usage()
         retire = False
         while not retire:
             run = self._take()
+            if run is None:
+                readiness.end()
+                os._exit(0)
             if self._page[TRUSTED_UNTIL] <= SYSTEM_CLOCK.boottime_ns():
                 os._exit(EXIT_UNTRUSTED)
             done = self._perform(run, attempts=attempts, capture=capture)
@@ -100,8 +116,9 @@ class Worker:
             retire = done.retire
         self._await_death()
 
-    def _take(self) -> Run:
-        while True:
+    def _take(self) -> Run | None:
+        """The next job; None once there will be none."""
+        while not self._control.retired:
             if self._control.runs:  # came while the last job asked for something
                 return self._control.runs.popleft()
             try:
@@ -114,6 +131,7 @@ class Worker:
                 if size == 0:
                     os._exit(0)
                 return decode_run(self._buffer[:size])
+        return None
 
     def _wait(self) -> Run | None:
         """Until a job is in the queue (None), or a large one has come on the control stream."""
@@ -132,7 +150,7 @@ class Worker:
         context.flush_progress()
         self._exchange.end()
         self._stop.restore()
-        children = left_behind()
+        children = self._children.left_behind()
         cpu_us, peak_rss_kb = self._usage()
         return Done(
             job_id=run.job_id,

@@ -1,0 +1,185 @@
+"""Workers that have hooks to call: at their start they may fail, at their end they are left some time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jobwarden.supervisor import effects as do
+from jobwarden.supervisor import inputs as seen
+from jobwarden.supervisor.report import _problem
+from jobwarden.supervisor.slot import SlotState
+from jobwarden.supervisor.terms import SECOND_NS, PoolTerms
+from tests.support.pool_world import TERMS, World, kinds, serving
+
+WHY = "hooks.py:3: @on_worker_start connect failed: OSError: no"
+
+
+def with_hooks(*, workers: int = 1, **terms: int) -> World:
+    """A world whose workers all take leave."""
+    world = World(terms=PoolTerms(**{**fields(), "workers": workers, **terms}))
+    world.take_leave = True
+    world.settle_births()
+    world.sync()
+    return world
+
+
+def fields() -> dict[str, Any]:
+    """The terms of these tests by name."""
+    return {name: getattr(TERMS, name) for name in TERMS.__struct_fields__}
+
+
+def state(world: World, slot: int) -> SlotState:
+    return world.pool.workers.slots[slot].state
+
+
+def alerts(effects: list[do.Effect]) -> list[str]:
+    return [effect.text for effect in effects if isinstance(effect, do.Alert)]
+
+
+def reload(world: World) -> list[do.Effect]:
+    """Other code is served."""
+    world.tell(seen.ReloadAsked())
+    world.loaded(max(world.templates), code="b")
+    return world.last_effects
+
+
+@pytest.mark.parametrize("reason", ["reload", "drain", "fewer"])
+def test_an_idle_worker_that_is_not_needed_is_told_and_left_to_end(reason: str) -> None:
+    """In order: new code, a drain, a smaller pool. Nothing is killed."""
+    world = with_hooks(workers=2)
+    if reason == "reload":
+        effects = reload(world)
+    else:
+        fewer = seen.TermsChanged(PoolTerms(**{**fields(), "workers": 1}))
+        effects = world.tell(seen.StopAsked(now=False) if reason == "drain" else fewer)
+    told = [effect.slot for effect in effects if isinstance(effect, do.Retire)]
+    assert told == ([1] if reason == "fewer" else [1, 2])
+    assert do.KillTree not in kinds(effects)
+    world.leave(1)
+    ended = world.bury(1)
+    assert do.SweepTree(1) in ended
+    world.clear(1)
+    assert 1 not in world.pool.workers.slots
+
+
+def test_one_that_retires_leaves_its_place_at_once() -> None:
+    """New code does not wait for somebody else's good-bye."""
+    world = with_hooks()
+    assert kinds(reload(world)).count(do.ForkWorker) == 1
+    world.settle_births()
+    world.sync()
+    assert [slot.generation for slot in world.pool.workers.idle.values()] == [2]
+    assert state(world, 1) is SlotState.RETIRING
+
+
+def test_a_busy_worker_is_told_when_its_job_has_ended() -> None:
+    """The job's outcome is recorded first, as always."""
+    world = with_hooks()
+    slot, _job = world.start()
+    assert do.Retire not in kinds(reload(world))
+    world.finish(slot)
+    effects = world.hear(slot)
+    assert kinds(effects).index(do.Record) < kinds(effects).index(do.Retire)
+
+
+def test_a_good_bye_that_takes_too_long_is_cut_off() -> None:
+    """It has the grace of a soft stop, and then the tree is killed; an alert says whose fault that is."""
+    world = with_hooks()
+    reload(world)
+    effects = world.pass_time(TERMS.kill_grace_ns)
+    assert do.KillTree(1, dump=False) in effects
+    assert alerts(effects) == ["on_worker_stop of worker 1001 takes too long; it is killed"]
+
+
+@pytest.mark.parametrize(
+    "fact", [seen.TrustLost(), seen.StopAsked(now=True), seen.NodeGone()], ids=lambda fact: type(fact).__name__
+)
+def test_where_there_is_no_time_it_is_killed(fact: seen.Input) -> None:
+    """Past the trust window, at a QUIT, and where the node is taken for dead."""
+    world = with_hooks()
+    assert do.KillTree(1, dump=False) in world.tell(fact)
+    world = with_hooks()
+    reload(world)
+    assert do.KillTree(1, dump=False) in world.tell(fact), "also one that is at its good-byes"
+
+
+def test_without_a_grace_nobody_is_told() -> None:
+    """`kill_grace_seconds = 0` leaves no time for anything."""
+    world = with_hooks(kill_grace_ns=0)
+    assert do.Retire not in kinds(reload(world))
+
+
+def test_good_byes_do_not_pile_up() -> None:
+    """A worker of every save that came within one grace would be too many: as many as there are workers, no more."""
+    world = with_hooks()
+    for code in "bcd":
+        world.tell(seen.ReloadAsked())
+        world.loaded(max(world.templates), code=code)
+        world.settle_births()
+    states = [slot.state for slot in world.pool.workers.slots.values()]
+    assert states.count(SlotState.RETIRING) == 1
+
+
+def test_a_worker_that_had_to_be_stopped_is_killed() -> None:
+    """Its handler was interrupted anywhere: nothing of its code is called any more."""
+    world = with_hooks()
+    slot, job = world.start(timeout_ms=100)
+    world.pass_time(SECOND_NS // 10)
+    world.finish(slot)
+    assert do.KillTree(slot, dump=False) in world.hear(slot)
+    assert job.id == 1
+
+
+def test_a_start_that_fails_is_told_once_and_tried_again_more_and_more_slowly() -> None:
+    """As births do; the problem is shown as long as no worker is ready."""
+    world = World(terms=PoolTerms(**{**fields(), "workers": 1}))
+    world.loaded(1)
+    told: list[str] = []
+    pauses: list[int] = []
+    for _ in range(5):
+        (slot,) = world.workers
+        world.bear(slot)
+        told += alerts(world.fail_to_begin(slot, WHY))
+        world.bury(slot)
+        world.clear(slot)
+        assert _problem(world.pool) == WHY
+        before_ns = world.ns
+        world.wait_for_deadline()
+        pauses.append(world.ns - before_ns)
+    assert told == [f"no worker can begin: {WHY}"]
+    assert pauses == sorted(set(pauses))
+    world.settle_births()
+    assert _problem(world.pool) is None
+
+
+def test_the_failing_start_of_one_worker_does_not_touch_the_others() -> None:
+    """Who is ready serves."""
+    world = serving(workers=2)
+    world.die(1)
+    world.bury(1)
+    world.clear(1)
+    world.wait_for_deadline()
+    (slot,) = [slot for slot in world.workers if slot != 2]
+    world.bear(slot)
+    effects = world.fail_to_begin(slot)
+    assert do.KillTree(slot, dump=False) in effects
+    assert world.start()[0] == 2
+
+
+def test_a_worker_that_serves_cannot_say_that_it_is_not_ready() -> None:
+    """A handler may write anything; only a worker at its birth is believed."""
+    world = serving(workers=1)
+    assert world.tell(seen.Unready(1, WHY)) == []
+    assert state(world, 1) is SlotState.READY
+
+
+def test_a_start_that_hangs_is_named() -> None:
+    """After the time for a birth it is killed, and what it may have been is said."""
+    world = World(terms=PoolTerms(**{**fields(), "workers": 1}))
+    world.loaded(1)
+    world.bear(1)
+    effects = world.pass_time(TERMS.spawn_ns)
+    assert do.KillTree(1, dump=False) in effects
+    assert "on_worker_start included" in alerts(effects)[0]
