@@ -6,6 +6,7 @@ Python 3.6 too, and tells what is wrong in a frame of `wire.messages.Unfit`, wri
 Arguments: CONTROL_FD WIRE_VERSION TERMS.
 """
 
+import importlib
 import os
 import socket
 import struct
@@ -41,9 +42,9 @@ if __name__ == "__main__":
 
         if int(sys.argv[2]) != WIRE_VERSION:
             refuse("version", __version__)
-        from jobwarden.worker.template import main
+        template = importlib.import_module("jobwarden.worker.template")
     except ModuleNotFoundError as error:
         refuse("missing" if error.name == "jobwarden" else "broken", str(error))
     except Exception as error:  # noqa: BLE001 - whatever it is, this is not our partner
         refuse("broken", f"{type(error).__name__}: {error}")
-    sys.exit(main(sys.argv[3:]))
+    sys.exit(template.main(sys.argv[3:]))

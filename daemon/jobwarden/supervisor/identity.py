@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _NEEDED = {"CAP_SETUID": 7, "CAP_SETGID": 6, "CAP_KILL": 5}
 """Numbers of capabilities(7): to become somebody else, and to end what somebody else runs."""
-_SYS_PTRACE = 19
 _AMBIENT, _EFFECTIVE = "CapAmb", "CapEff"
 
 
@@ -59,14 +58,15 @@ def require_run_as(pools: Iterable[PoolSettings]) -> None:
         raise InvalidSettingsError(problems)
 
 
+def other_users(pools: Iterable[PoolSettings]) -> tuple[Identity, ...]:
+    """As whom these pools run, if they do not run as the daemon. Raises as `identity_of`."""
+    found = {each.uid: each for pool in pools if (each := identity_of(pool)) is not None}
+    return tuple(each for uid, each in found.items() if uid != os.geteuid())
+
+
 def holds_passed_on_rights() -> bool:
     """Whether what this daemon starts inherits capabilities of its own (ambient ones): handlers must not have them."""
     return _capabilities(_AMBIENT) != 0
-
-
-def reads_all_processes() -> bool:
-    """Whether the environments of other users' processes may be read (CAP_SYS_PTRACE)."""
-    return bool(_capabilities(_EFFECTIVE) >> _SYS_PTRACE & 1)
 
 
 def own_identity() -> Identity:

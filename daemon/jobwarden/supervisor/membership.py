@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from jobwarden.store.deaths import Dead
     from jobwarden.store.work import NodeStart
     from jobwarden.store.writer import Writer
+    from jobwarden.supervisor.identity import Identity
     from jobwarden.supervisor.mailbox import Mailbox
     from jobwarden.supervisor.trust import TrustWindow
 
@@ -48,14 +49,19 @@ class Membership:
         clock: Clock,
         jitter: Callable[[], float],
         node_lock: str | None,
+        users: Sequence[Identity] = (),
     ) -> None:
-        """`node_lock` is the path of the node's own locked file; None where its lease is its life."""
+        """`node_lock` is the path of the node's own locked file; None where its lease is its life.
+
+        `users` are those as whom pools run: what a dead node left may run as one of them.
+        """
         self._start = start
         self._window = window
         self._mailbox = mailbox
         self._clock = clock
         self._jitter = jitter
         self._node_lock = None if node_lock is None else Path(node_lock)
+        self._users = users
         self._guard = threading.Lock()
         self._missed = False
         self._leaving = False
@@ -113,7 +119,7 @@ class Membership:
         """
         for node_id, beat in dead:
             if beat is None:
-                sweep_node(marker_of(node_id))
+                sweep_node(marker_of(node_id), users=self._users)
             self.free(writer, node_id, beat=beat)
 
     def renewed(self, node_id: str, *, since_ns: int) -> None:

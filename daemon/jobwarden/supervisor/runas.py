@@ -111,19 +111,29 @@ def packed(text: str) -> bytes:
 
 
 def peek(place: bytes, pids: list[int]) -> int:
-    """Write `PID DEVICE INODE ENVIRONMENT` in a line each, the environment in hexadecimal, of what can be read.
+    """Write `PID DEVICE INODE ENVIRONMENT` in a line for each process that shows it, then `end`.
 
-    Only a process of the same user (or one with CAP_SYS_PTRACE) may know with which variables another one was started,
-    and where this path leads it.
+    The environment is in hexadecimal; device and inode are those of `place` as the process finds it, or `-`.
     """
     for pid in pids:
         try:
             block = contents(f"/proc/{pid}/environ")
-            there = os.stat(b"/proc/%d/root%s" % (pid, place))  # noqa: PTH116 - as in `contents`
         except OSError:
             continue
-        os.write(1, b"%d %d %d %s\n" % (pid, there.st_dev, there.st_ino, block.hex().encode()))
+        try:
+            there = os.stat(b"/proc/%d/root%s" % (pid, place))  # noqa: PTH116 - as in `contents`
+            found = b"%d %d" % (there.st_dev, there.st_ino)
+        except OSError:
+            found = b"- -"
+        write_all(b"%d %s %s\n" % (pid, found, block.hex().encode()))
+    write_all(b"end\n")
     return 0
+
+
+def write_all(data: bytes) -> None:
+    """To standard output, which may be a pipe that takes less at once."""
+    while data:
+        data = data[os.write(1, data) :]
 
 
 def contents(path: str) -> bytes:

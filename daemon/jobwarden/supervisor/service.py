@@ -28,6 +28,7 @@ from jobwarden.supervisor.answer import Answer
 from jobwarden.supervisor.census import Census
 from jobwarden.supervisor.clerk import Clerk
 from jobwarden.supervisor.handover import Handover, receive
+from jobwarden.supervisor.identity import other_users
 from jobwarden.supervisor.killer import KILL_LEVEL, Killer
 from jobwarden.supervisor.launcher import Launcher
 from jobwarden.supervisor.ledger import Ledger
@@ -130,6 +131,7 @@ class Service:
         self._settings = settings
         self._handover = handover
         self._name = f"{platform.node()}:{os.getpid()}"
+        self._users = other_users(settings.pools)
         self._store = open_for_daemon(settings)
         self._bell = self._store.bell
         self._ears = _listen(self._bell)
@@ -161,6 +163,7 @@ class Service:
             clock=SYSTEM_CLOCK,
             jitter=draw_jitter,
             node_lock=handover.node_lock,
+            users=self._users,
         )
         self._ledger = Ledger(
             self._store.writer,
@@ -200,7 +203,7 @@ class Service:
     def run(self) -> int:
         """Join the store, serve, leave in order; returns the exit code."""
         self._window.open(since_ns=SYSTEM_CLOCK.boottime_ns())
-        sweep_leftovers(self._settings.state_dir, own_node=self._handover.node_id)
+        sweep_leftovers(self._settings.state_dir, own_node=self._handover.node_id, users=self._users)
         self._join()
         for thread in (*self._renewing, self._ledger, self._clerk, self._killer):
             thread.start()

@@ -16,44 +16,54 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobwarden.clock import MILLISECOND_NS, SECOND_NS, SYSTEM_CLOCK
+from jobwarden.supervisor.glance import inode_of, look_at
 from jobwarden.supervisor.launcher import NODE_MARKER, PLACE_MARKER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from jobwarden.supervisor.glance import View
+    from jobwarden.supervisor.identity import Identity
 
 _LONGEST_NS = 5 * SECOND_NS
 """What cannot be killed in this time (state D) will not be waited for."""
+_AT_ONCE = 400
+"""Processes that are held by a descriptor each while somebody looks at them."""
 
 
-def sweep_leftovers(state_dir: Path, *, own_node: str) -> list[int]:
+def sweep_leftovers(state_dir: Path, *, own_node: str, users: Sequence[Identity] = ()) -> list[int]:
     """Kill every process that is marked with this state directory and another node; returns their pids.
 
-    Returns when they are dead and a look finds no more of them, because their jobs are freed next.
+    Returns when they are dead and a look finds no more of them, because their jobs are freed next. `users` are those
+    as whom pools run.
     """
     place = state_dir.resolve()
     theirs, mine = f"{PLACE_MARKER}={place}".encode(), f"{NODE_MARKER}={own_node}".encode()
+    here = inode_of(place)
 
-    def is_leftover(pid: int, block: list[bytes]) -> bool:
-        return theirs in block and mine not in block and _bears(block, NODE_MARKER) and not _is_elsewhere(pid, place)
+    def is_leftover(view: View) -> bool:
+        ours = theirs in view.block and mine not in view.block and _bears(view, NODE_MARKER)
+        # In a container, whose processes a host sees, the path may lead to another directory.
+        return ours and (None in {here, view.place} or here == view.place)
 
-    return _sweep(is_leftover)
+    return _sweep(is_leftover, place=place, users=users)
 
 
-def sweep_node(node_id: str) -> list[int]:
+def sweep_node(node_id: str, *, users: Sequence[Identity] = ()) -> list[int]:
     """Kill every process that is marked with this node; returns their pids, when they are dead as above.
 
     Only for a node that is dead for certain, keeper and supervisor both (its flock is free): a daemon that was merely
     taken for dead may live on under another node id, with workers that bear the old one.
     """
     theirs = f"{NODE_MARKER}={node_id}".encode()
-    return _sweep(lambda _pid, block: theirs in block and _bears(block, PLACE_MARKER))
+    return _sweep(lambda view: theirs in view.block and _bears(view, PLACE_MARKER), place=Path("/"), users=users)
 
 
-def _sweep(is_leftover: Callable[[int, list[bytes]], bool]) -> list[int]:
+def _sweep(is_leftover: Callable[[View], bool], *, place: Path, users: Sequence[Identity]) -> list[int]:
     killed: list[int] = []
     until_ns = SYSTEM_CLOCK.monotonic_ns() + _LONGEST_NS
     while SYSTEM_CLOCK.monotonic_ns() < until_ns:
-        found = _kill_marked(is_leftover)
+        found = _kill_marked(is_leftover, place=place, users=users)
         if not found:
             break
         killed += found
@@ -63,17 +73,18 @@ def _sweep(is_leftover: Callable[[int, list[bytes]], bool]) -> list[int]:
     return killed
 
 
-def _kill_marked(is_leftover: Callable[[int, list[bytes]], bool]) -> dict[int, int]:
+def _kill_marked(is_leftover: Callable[[View], bool], *, place: Path, users: Sequence[Identity]) -> dict[int, int]:
     """One look: the pid and a pidfd of each process that was killed."""
-    killed = {}
-    for pid in _others():
-        with contextlib.suppress(OSError):  # gone, or somebody else's
-            pidfd = os.pidfd_open(pid)  # before its environment is read: a recycled pid is then safe
-            if not is_leftover(pid, _environment(pid)):
-                os.close(pidfd)
-                continue
-            killed[pid] = pidfd
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    others, killed = _others(), dict[int, int]()
+    for start in range(0, len(others), _AT_ONCE):
+        pidfds = _opened(others[start : start + _AT_ONCE])  # before an environment is read: a recycled pid is then safe
+        for view in look_at(list(pidfds), place=place, users=users):
+            if is_leftover(view):
+                with contextlib.suppress(OSError):  # gone, or out of our reach
+                    signal.pidfd_send_signal(pidfds[view.pid], signal.SIGKILL)
+                    killed[view.pid] = pidfds.pop(view.pid)
+        for pidfd in pidfds.values():
+            os.close(pidfd)
     return killed
 
 
@@ -83,25 +94,16 @@ def _others() -> list[int]:
     return sorted(found - {os.getpid(), os.getppid()})
 
 
-def _environment(pid: int) -> list[bytes]:
-    """The variables that it was started with; none for a process that is gone, or somebody else's."""
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return []
+def _opened(pids: list[int]) -> dict[int, int]:
+    found = {}
+    for pid in pids:
+        with contextlib.suppress(OSError):  # gone
+            found[pid] = os.pidfd_open(pid)
+    return found
 
 
-def _bears(block: list[bytes], name: str) -> bool:
-    return any(each.startswith(f"{name}=".encode()) for each in block)
-
-
-def _is_elsewhere(pid: int, place: Path) -> bool:
-    """Whether this path leads it to another directory than us, as in a container, whose processes a host sees."""
-    try:
-        theirs, ours = Path(f"/proc/{pid}/root{place}").stat(), place.stat()
-    except OSError:
-        return False
-    return (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino)
+def _bears(view: View, name: str) -> bool:
+    return any(each.startswith(f"{name}=".encode()) for each in view.block)
 
 
 def _await_death(pidfd: int, *, until_ns: int) -> None:
