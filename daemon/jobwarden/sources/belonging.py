@@ -24,7 +24,7 @@ SCRIPT_SUFFIXES = frozenset(_SCRIPTS.split())
 _PROGRAM_SUFFIXES = frozenset({".bin", ".run", ".out", ".exe"})
 _DATA_SUFFIXES = frozenset(_DATA.split())
 """On a file system without modes (vfat, a shared folder) every file looks executable."""
-_PACKAGE = "package.json"
+PACKAGE = "package.json"
 """Decides for Node what kind of module a script is."""
 LIBRARIES = "node_modules"
 """Installed for the handlers, as site-packages are: part of no generation, and nothing in it is a handler."""
@@ -40,7 +40,7 @@ def may_run(name: str, *, executable: bool) -> bool:
 def may_belong(name: str, *, executable: bool) -> bool:
     """Whether a file of this name can be part of a generation, whatever stands beside it."""
     suffix = PurePosixPath(name).suffix
-    by_name = suffix in {".py", SIDE_SUFFIX} or suffix in SCRIPT_SUFFIXES or name == _PACKAGE
+    by_name = suffix in {".py", SIDE_SUFFIX} or suffix in SCRIPT_SUFFIXES or name == PACKAGE
     return by_name or may_run(name, executable=executable)
 
 

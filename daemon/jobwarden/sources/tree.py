@@ -46,6 +46,10 @@ class SourceTree:
     files: dict[str, SourceFile]
     problems: list[Problem] = field(default_factory=list)
 
+    def only_python(self) -> SourceTree:
+        """What is imported; the rest need not stay in memory."""
+        return SourceTree(self.root, {name: file for name, file in self.files.items() if name.endswith(".py")})
+
     @property
     def content_hash(self) -> str:
         """SHA-256 over place, paths and bytes; equal hashes are equal generations.

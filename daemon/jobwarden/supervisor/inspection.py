@@ -28,7 +28,7 @@ def inspect_handlers(pool: PoolSettings, *, state_dir: Path) -> Loaded:
     require_run_as([pool])
     page = os.memfd_create("jobwarden-page", os.MFD_CLOEXEC)
     os.truncate(page, PAGE_BYTES)
-    launcher = Launcher(pool, state_dir=state_dir, node_id="check", page=page, census=Census())
+    launcher = Launcher(pool, state_dir=state_dir, node_id="check", page=page, census=Census(), serves=False)
     snapshot = os.memfd_create("jobwarden-code", os.MFD_CLOEXEC)
     try:
         template = launcher.start_template(1, snapshot=snapshot)

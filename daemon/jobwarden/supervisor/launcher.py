@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from jobwarden.errors import FrameError
 from jobwarden.settings.pool import HANDLER_ENVIRONMENT
 from jobwarden.supervisor.channel import Channel
+from jobwarden.supervisor.copy_folder import prepare_copies
 from jobwarden.supervisor.identity import holds_passed_on_rights, identity_of, own_identity
 from jobwarden.supervisor.interpreter import Interpreter
 from jobwarden.wire import messages
@@ -109,13 +110,19 @@ class Template:
 class Launcher:
     """Makes the templates and workers of one pool, and enters them in the census."""
 
-    def __init__(self, pool: PoolSettings, *, state_dir: Path, node_id: str, page: int, census: Census) -> None:
-        """`page` is the descriptor of the shared page. Raises InvalidSettingsError for an unknown user or group."""
+    def __init__(
+        self, pool: PoolSettings, *, state_dir: Path, node_id: str, page: int, census: Census, serves: bool = True
+    ) -> None:
+        """`page` is the descriptor of the shared page; what does not serve runs nothing, it only loads.
+
+        Raises InvalidSettingsError for an unknown user or group.
+        """
         self._identity = identity_of(pool) or (own_identity() if holds_passed_on_rights() else None)
         self._interpreter = Interpreter(pool.python, identity=self._identity)
         self.pool = pool
         self.census = census
         self._page = page
+        self._copies = prepare_copies(state_dir, pool=pool.name, identity=self._identity) if serves else None
         inherited = template_environment(pool, state_dir=state_dir, node_id=node_id, environment=os.environ)
         self._environment = self._interpreter.environment(inherited)
 
@@ -132,6 +139,7 @@ class Launcher:
             supervisor_pid=os.getpid(),
             max_output_bytes=pool.max_output_bytes,
             pool=pool.name,
+            copies=None if self._copies is None else str(self._copies),
             restore=restore,
             bounds=_bounds_of(pool),
         )

@@ -40,6 +40,8 @@ class TemplateTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     supervisor_pid: int
     max_output_bytes: int
     pool: str = "default"
+    copies: str | None = None
+    """Where the pool keeps copies of its executables; None for one that never forks: nothing will run."""
     restore: bool = False
     """Load what the snapshot holds instead of what is on the disk."""
     bounds: WorkerBounds = NO_BOUNDS

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from jobwarden.sources.belonging import SCRIPT_SUFFIXES, job_type_of, may_run, side_files_of
+from jobwarden.sources.copies import make_copy
 from jobwarden.sources.side_file import SideFile, read_side_file
 from jobwarden.wire.messages import Problem
 from jobwarden.worker.executable import Executable
@@ -21,6 +22,7 @@ from jobwarden.worker.side_options import side_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from jobwarden.sources.tree import SourceFile, SourceTree
     from jobwarden.worker.side_options import SideOptions
@@ -38,9 +40,21 @@ class Executables:
     definitions: list[tuple[SourceFile, HandlerDefinition]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
+    def move(self, tree: SourceTree, copies: Path) -> None:
+        """Have all run from a copy of `tree` in the folder `copies`; without one none of them is served."""
+        if not self.definitions:
+            return
+        try:
+            place = make_copy(tree, copies)
+        except OSError as error:
+            self.problems += [_no_copy(file, copies, error) for file, _definition in self.definitions]
+            self.definitions = []
+        else:
+            self.definitions = [(file, _moved(definition, place, file)) for file, definition in self.definitions]
 
-def find_executables(tree: SourceTree, *, root: str) -> Executables:
-    """Everything in `tree` that is a handler without being Python; it is run from the folder `root`."""
+
+def find_executables(tree: SourceTree) -> Executables:
+    """Everything in `tree` that is a handler without being Python, to be run from where it stands."""
     found = Executables()
     for relative, file in tree.files.items():
         sides = [tree.files[each] for each in side_files_of(relative) if each in tree.files]
@@ -51,7 +65,7 @@ def find_executables(tree: SourceTree, *, root: str) -> Executables:
         options, wrong = side_options(side, job_type=job_type_of(relative))
         found.problems += [*problems, *more, *wrong]
         if not (problems or more or wrong):
-            run = Executable(path=f"{root}/{relative}", directory=tree.root, rules=options.rules)
+            run = Executable(path=file.path, directory=tree.root, rules=options.rules)
             found.definitions.append((file, _definition(run, options)))
     return found
 
@@ -106,6 +120,16 @@ def _looked_up(words: list[str]) -> bool:
         and not words[1].startswith("-")
         and "=" not in words[1]
     )
+
+
+def _moved(definition: HandlerDefinition, place: str, file: SourceFile) -> HandlerDefinition:
+    run = replace(cast("Executable", definition.function), path=f"{place}/{file.relative}")
+    return replace(definition, function=run)
+
+
+def _no_copy(file: SourceFile, copies: Path, error: OSError) -> Problem:
+    way_out = f"let the user of this pool reach and write {copies}, or set another state_dir"
+    return _problem(file, f"no copy of it can be made, to run from: {error.strerror}", way_out)
 
 
 def _missing(file: SourceFile, what: str) -> Problem:

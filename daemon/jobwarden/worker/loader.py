@@ -2,6 +2,7 @@
 
 Every Python file is imported, except files and folders whose name begins with `_` (those are there to be imported by
 others) or with `.` (those are not read at all). A file that fails is a problem of its own; the others are served.
+Executables are served as they are, from the generation's own copy.
 Called once in the life of a template, and by `jobwarden check` in a process of its own.
 """
 
@@ -17,20 +18,25 @@ from jobwarden.sources.tree import read_tree
 from jobwarden.wire.messages import HandlerInfo, Problem
 from jobwarden.worker.connections import Connections
 from jobwarden.worker.declaring import InvalidHandlerError
+from jobwarden.worker.executable import Executable
 from jobwarden.worker.hooks import HookKind
 from jobwarden.worker.modules import MemoryFinder
-from jobwarden.worker.payload import converter_of
+from jobwarden.worker.payload import Converter, converter_of
 from jobwarden.worker.problems import problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from jobwarden.sources.tree import SourceFile, SourceTree
     from jobwarden.worker.context import JobContext
     from jobwarden.worker.handler import HandlerDefinition
     from jobwarden.worker.hooks import Hook
     from jobwarden.worker.modules import Declared
-    from jobwarden.worker.payload import Converter
+
+
+_AS_TEXT = Converter(lambda payload: payload)
+"""Executables read JSON themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +97,18 @@ def load(directory: str) -> LoadedCode:
     return load_tree(read_tree(directory))
 
 
-def load_tree(tree: SourceTree) -> LoadedCode:
-    """Import everything in `tree`, then do what its files want done before the first fork."""
+def load_tree(tree: SourceTree, *, copies: Path | None = None) -> LoadedCode:
+    """Import everything in `tree`, then do what its files want done before the first fork.
+
+    Executables run from a copy of `tree` in the folder `copies`; None: from where they stand.
+    """
     code = LoadedCode(tree.content_hash, tree.root, problems=list(tree.problems))
     loading = _Loading(tree, code)
     threads_before = set(threading.enumerate())
     loading.import_all()
     loading.warm_up()
     loading.make_ready()
+    loading.add_executables(copies)
     code.threads = [thread.name for thread in threading.enumerate() if thread not in threads_before]
     return code
 
@@ -108,15 +118,16 @@ class _Loading:
 
     def __init__(self, tree: SourceTree, code: LoadedCode) -> None:
         self._tree = tree
+        self._python = tree.only_python()
         self._code = code
         self._executed: list[tuple[SourceFile, Declared]] = []
         self._connections = Connections()
         self._broken: set[str] = set()
 
     def import_all(self) -> None:
-        finder = MemoryFinder(self._tree, lambda file, found: self._executed.append((file, found)))
+        finder = MemoryFinder(self._python, lambda file, found: self._executed.append((file, found)))
         finder.install()
-        for relative in self._tree.files:
+        for relative in self._python.files:
             if _is_served(relative):
                 self._try(relative, partial(importlib.import_module, finder.name_of(relative)))
 
@@ -133,6 +144,19 @@ class _Loading:
             for definition in found.handlers:
                 _make_ready(file, definition, code=self._code)
             self._code.hooks += [LoadedHook(hook, file.relative) for hook in found.hooks]
+
+    def add_executables(self, copies: Path | None) -> None:
+        if len(self._python.files) == len(self._tree.files):
+            return
+        # Here, because most directories hold no executable, and all workers share what the template has imported.
+        from jobwarden.worker.executables import find_executables  # noqa: PLC0415
+
+        found = find_executables(self._tree)
+        if copies is not None:
+            found.move(self._tree, copies)
+        self._code.problems += found.problems
+        for file, definition in found.definitions:
+            _make_ready(file, definition, code=self._code)
 
     def _try(self, relative: str, work: Callable[[], object], *, doing: str = "", line: int | None = None) -> None:
         try:
@@ -163,7 +187,7 @@ def _make_ready(file: SourceFile, definition: HandlerDefinition, *, code: Loaded
         code.problems.append(_claimed_twice(file, definition, other))
         return
     try:
-        converter = converter_of(definition)
+        converter = _AS_TEXT if isinstance(definition.function, Executable) else converter_of(definition)
     except InvalidHandlerError as error:
         code.problems.append(
             Problem(file=file.relative, line=definition.line, error=error.problem, way_out=error.way_out)
@@ -173,9 +197,11 @@ def _make_ready(file: SourceFile, definition: HandlerDefinition, *, code: Loaded
 
 
 def _claimed_twice(file: SourceFile, definition: HandlerDefinition, other: LoadedHandler) -> Problem:
+    line = other.definition.line
+    there = other.file if line is None else f"{other.file} (line {line})"
     return Problem(
         file=file.relative,
         line=definition.line,
-        error=f"the job type {definition.job_type!r} is served by {other.file} (line {other.definition.line}) already",
+        error=f"the job type {definition.job_type!r} is served by {there} already",
         way_out=f"rename one of the two job types, or remove it from {file.relative} or {other.file}",
     )

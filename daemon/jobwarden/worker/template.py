@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setproctitle(f"jobwarden: template g{terms.generation}")
     _settle()
     before = open_descriptors()
-    code = load_tree(_tree_of(terms))
+    code = load_tree(_tree_of(terms), copies=None if terms.copies is None else Path(terms.copies))
     opened_by_handlers = open_descriptors() - before
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, or reaped by a module's own code, no birth would succeed
     _freeze(code)
