@@ -37,6 +37,16 @@ class GenerationServed(Fact, frozen=True):
     pool: str = "default"
 
 
+class Watching(Fact, frozen=True):
+    """From now on, saves in this handlers directory are noticed."""
+
+    pool: str
+    directory: str
+    by: str
+    """`events` of the file system, with a look every few seconds; or `looks`, one per second."""
+    file_system: str
+
+
 class WorkerBorn(Fact, frozen=True):
     """A worker can take jobs."""
 

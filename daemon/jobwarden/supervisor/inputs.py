@@ -86,6 +86,8 @@ class Ready(_Input, frozen=True):
     slot: int
     takes_leave: bool = False
     """There is something to be done before it ends: where there is time, it is retired and not killed."""
+    memory_kb: int = 0
+    """What it has at its birth, all of it shared with its template; 0 where nobody wants to know."""
 
 
 class Unready(_Input, frozen=True):
@@ -124,6 +126,18 @@ class ProlongAsked(_Input, frozen=True):
     slot: int
     attempt: tuple[int, int]
     ms: int | None
+
+
+class Measured(_Input, frozen=True):
+    """The answer to Measure: what the processes of this attempt used together when they were looked at."""
+
+    slot: int
+    attempt: tuple[int, int]
+    memory_kb: int
+    """Beyond what the worker had before the job; 0 where nobody wants to know."""
+    cpu_ms: int
+    """Since the birth of the worker; 0 where nobody wants to know."""
+    processes: int
 
 
 class Asked(_Input, frozen=True):
@@ -247,6 +261,7 @@ Input = (
     | ProgressMade
     | Beaten
     | ProlongAsked
+    | Measured
     | Asked
     | TookBack
     | Died
