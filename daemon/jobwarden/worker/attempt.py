@@ -25,6 +25,7 @@ from jobwarden.wire.messages import (
     Failure,
     Run,
 )
+from jobwarden.worker.executable import ExecutableFailedError
 from jobwarden.worker.naming import clean, named, single_errors, text_of
 from jobwarden.worker.output import encode_output
 from jobwarden.worker.payload import InvalidPayloadError
@@ -90,6 +91,8 @@ class Attempts:
 
     def _failure(self, error: BaseException, run: Run, rules: RetryRules) -> Failure:
         """Print the traceback where the attempt's output goes, name the error, and say what follows from it."""
+        if isinstance(error, ExecutableFailedError):
+            return error.failure
         try:
             failure = _classify(error, stopped=self._stop.talk.ever_stopped((run.job_id, run.fence)))
             if failure.kind != INVALID_PAYLOAD:
