@@ -13,7 +13,7 @@ from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.intake import DEPTH
 from jobwarden.supervisor.pool import Pool
 from jobwarden.supervisor.slot import SlotState
-from jobwarden.wire.messages import TIMEOUT, Done
+from jobwarden.wire.messages import MEMORY, TIMEOUT, Done
 
 Key = tuple[int, int]
 """(job id, fence)."""
@@ -50,6 +50,8 @@ class Tried:
     """Its last sign of life, its start included."""
     was_silent: bool = False
     """A look at the clock found it silent for too long."""
+    found_over: set[Outcome] = field(default_factory=set)
+    """A look at its processes found that it uses more than it may, which makes this outcome."""
 
 
 @dataclass
@@ -62,6 +64,11 @@ class Held:
     fenced: bool = False
     broken: bool = False
     """It reported a job that it was not given."""
+    given: int = 0
+    """Jobs that it was sent and that were not taken back."""
+    born_kb: int = 0
+    grown: bool = False
+    """After a job it had more memory than it may keep."""
 
 
 class PoolWatch:
@@ -108,12 +115,17 @@ class PoolWatch:
                 self._give_sign(fact)
             case seen.Ticked():
                 self._find_silent()
+            case seen.Ready():
+                self._held.setdefault(fact.slot, Held()).born_kb = fact.memory_kb
             case seen.Reported():
                 self._heard(fact)
+            case seen.Measured():
+                self._measured(fact)
             case seen.LeaseLost():
                 self._lost((fact.job_id, fact.fence))
             case seen.TookBack() if fact.slot in self._held:
                 held = self._held[fact.slot]
+                held.given -= sum(key in fact.attempts for key in held.in_flight)
                 held.in_flight = [key for key in held.in_flight if key not in fact.attempts]
             case _:
                 pass
@@ -151,9 +163,20 @@ class PoolWatch:
             held.broken = True
             return
         self.tried[key].heard = True
+        most_kb = self._pool.terms.worker_max_growth_kb
+        held.grown |= most_kb is not None and fact.done.memory_kb - held.born_kb > most_kb
         held.in_flight.pop(0)
         if held.in_flight:
             self._begun(self.tried[held.in_flight[0]])
+
+    def _measured(self, fact: seen.Measured) -> None:
+        terms, tried = self._pool.terms, self.tried[fact.attempt]
+        if terms.memory_limit_kb is not None and fact.memory_kb > terms.memory_limit_kb:
+            tried.found_over.add(Outcome.MEMORY_EXCEEDED)
+        if terms.cpu_limit_ms is not None and fact.cpu_ms > terms.cpu_limit_ms:
+            tried.found_over.add(Outcome.TIMED_OUT)
+        if terms.max_processes is not None and fact.processes > terms.max_processes:
+            tried.found_over.add(Outcome.CRASHED)
 
     def _begun(self, tried: Tried) -> None:
         tried.head_since_ns = tried.sign_ns = self._now()
@@ -258,6 +281,10 @@ class PoolWatch:
         assert not held.killed, "a worker that is killed gets no job"
         assert self._pool.generations.is_current(slot.generation), "old code gets no new job"
         assert len(held.in_flight) < DEPTH, "a worker holds eight jobs at most"
+        assert not held.grown, "a worker that has grown gets no further job"
+        held.given += 1
+        most = self._pool.terms.worker_max_jobs
+        assert most is None or held.given < 1.1 * most + 1, "a worker serves so many jobs at most"
         if held.in_flight:
             assert effect.job.job_type == "quick", "only quick jobs wait behind another one"
             assert self.tried[held.in_flight[0]].job.job_type == "quick", "no job waits behind a slow one"
@@ -272,7 +299,8 @@ class PoolWatch:
         held, tried = self._held[effect.slot], self.tried[effect.attempt]
         runs = held.in_flight[:1] == [effect.attempt] and not held.killed and not tried.forgotten
         if not effect.granted:
-            assert not runs or tried.told_to_end or self._interrupting, "what runs may go on"
+            ends = tried.told_to_end or self._interrupting or tried.found_over
+            assert not runs or ends, "what runs may go on"
             return
         assert runs, "what is killed or gone gets no more time"
         assert not tried.told_to_end, "prolong moves a limit, nothing else"
@@ -316,10 +344,15 @@ class PoolWatch:
         assert not stalled or tried.was_silent, "it gave its signs of life"
         if done.retire or done.left_behind:
             assert tried.slot in self._cleared, "recorded before its tree was gone"
+        spent = Outcome.TIMED_OUT in tried.found_over and ending.outcome is Outcome.TIMED_OUT
+        if spent:
+            return
         if late or stalled or (done.failure is not None and done.failure.kind == TIMEOUT):
             assert ending.outcome is Outcome.TIMED_OUT, "the worker's own stamps judge"
         elif done.failure is None:
             assert ending.outcome is Outcome.SUCCEEDED, "what ended in time is a success, whatever came afterwards"
+        elif done.failure.kind == MEMORY:
+            assert ending.outcome is Outcome.MEMORY_EXCEEDED, "out of memory is a failure of its own kind"
         else:
             stopped = {Outcome.CANCELLED, Outcome.INTERRUPTED} if done.retire else set[Outcome]()
             assert ending.outcome in {Outcome.FAILED} | stopped
@@ -329,6 +362,10 @@ class PoolWatch:
         assert tried.slot in self._cleared, "recorded before its tree was gone"
         assert tried.done is None, "what the worker wrote before its death counts"
         match ending.outcome:
+            case Outcome.MEMORY_EXCEEDED | Outcome.CRASHED if ending.outcome in tried.found_over:
+                assert held.kill_meant_for in {None, key}, "the kill was meant for another job"
+            case Outcome.TIMED_OUT if ending.outcome in tried.found_over:
+                assert held.kill_meant_for in {None, key}, "the kill was meant for another job"
             case Outcome.CRASHED:
                 assert held.broken or not held.killed, "our own kill is no crash"
                 assert not held.fenced, "the keeper's kill is no crash"

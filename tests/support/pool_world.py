@@ -18,7 +18,7 @@ from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.pool import Pool
 from jobwarden.supervisor.slot import SlotState
 from jobwarden.supervisor.terms import SECOND_NS, PoolTerms
-from jobwarden.wire.messages import CANCELLED, TIMEOUT, Done, Failure, HandlerInfo
+from jobwarden.wire.messages import CANCELLED, MEMORY, TIMEOUT, Done, Failure, HandlerInfo
 from tests.support.pool_watch import Key, PoolWatch
 
 MS_NS = 1_000_000
@@ -67,6 +67,10 @@ class Worker:
     """None stands for Hello."""
     fenced: bool = False
     signal: int | None = None
+    memory_kb: int = 0
+    """As it says itself after a job; 0 where nobody wants to know."""
+    asked: do.Measure | None = None
+    """The last thing that the pool wanted to know about its job, not yet answered."""
 
     @property
     def is_busy(self) -> bool:
@@ -157,6 +161,8 @@ class World:
                 self._end_template(effect.generation)
             case do.Leave():
                 self.left = True
+            case do.Measure():
+                self.workers[effect.slot].asked = effect
             case do.AskStore() | do.RefuseAsk():
                 pass
             case do.NoteProgress() | do.NoteProlonged() | do.NoteCleared() | do.NoteServed() | do.Alert():
@@ -378,7 +384,8 @@ class World:
             output=None if failure else "1",
             failure=failure,
             left_behind=["sleep (7)"] if left_behind else [],
-            retire=worker.stopped == job.attempt or left_behind,
+            retire=worker.stopped == job.attempt or left_behind or (failure is not None and failure.kind == MEMORY),
+            memory_kb=worker.memory_kb,
         )
         worker.current, worker.retired = None, done.retire
         worker.written.append(done)
@@ -401,6 +408,14 @@ class World:
         (answer,) = [effect for effect in effects if isinstance(effect, do.AnswerProlong)]
         return answer.granted
 
+    def measure(self, slot: int, *, memory_kb: int = 0, cpu_ms: int = 0, processes: int = 1) -> list[do.Effect]:
+        """The meter answers, if it was asked about this worker."""
+        worker = self.workers[slot]
+        asked, worker.asked = worker.asked, None
+        if asked is None:
+            return []
+        return self.tell(seen.Measured(slot, asked.attempt, memory_kb=memory_kb, cpu_ms=cpu_ms, processes=processes))
+
     def lie(self, slot: int) -> None:
         """The worker writes Done for a job that it was not given."""
         self.workers[slot].written.append(Done(999_999, 1, self.ns, self.ns, 0, 0, marked=False))
@@ -412,7 +427,7 @@ class World:
             return []
         message = worker.written.popleft()
         if message is None:
-            return self.tell(seen.Ready(slot, worker.takes_leave))
+            return self.tell(seen.Ready(slot, worker.takes_leave, worker.memory_kb))
         return self.tell(seen.Reported(slot, message, None))
 
     def work(self, slot: int) -> None:

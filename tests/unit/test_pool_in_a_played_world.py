@@ -8,20 +8,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 from hypothesis import example, given, note, settings
 from hypothesis import strategies as st
 
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.terms import SECOND_NS, PoolTerms
-from jobwarden.wire.messages import HANDLER_ERROR, NO_HANDLER, PERMANENT, Failure
+from jobwarden.wire.messages import HANDLER_ERROR, MEMORY, NO_HANDLER, PERMANENT, Failure
 from tests.support.pool_world import MS_NS, TERMS, World, serving
 
 EXAMPLES = int(os.environ.get("JOBWARDEN_TEST_EXAMPLES", "0"))
 """Worlds to try; by default a few and always the same ones, so that this is no gamble in CI."""
 
 Step = Callable[[World, int], object]
-FAILURES = (HANDLER_ERROR, PERMANENT, NO_HANDLER)
+FAILURES = (HANDLER_ERROR, PERMANENT, NO_HANDLER, MEMORY)
+LIMITS: Any = {
+    "memory_limit_kb": 1_000,
+    "cpu_limit_ms": 500,
+    "max_processes": 4,
+    "worker_max_jobs": 30,
+    "worker_max_growth_kb": 600,
+}
+"""Of every second world."""
 LIMITS_MS = (None, 1, 50, 1_000)
 SILENCES_MS = (None, None, 20, 400)
 PROLONGS_MS = (None, 1, 100, 5_000)
@@ -123,13 +132,24 @@ def finish_badly(world: World, chosen: int) -> None:
     slots = sorted(world.workers)
     if slots:
         slot = slots[chosen % len(slots)]
-        failure = Failure(FAILURES[chosen // 8 % 3], "it failed") if chosen % 2 else None
+        failure = Failure(FAILURES[chosen // 8 % 4], "it failed") if chosen % 2 else None
         world.finish(slot, failure, left_behind=chosen // 4 % 2 == 1, heed=chosen // 2 % 2 == 1)
 
 
 def change_hooks(world: World, chosen: int) -> None:
     """Workers that begin from now on have hooks to call at their end, or have not."""
     world.take_leave = chosen % 2 == 1
+
+
+def measure(world: World, slot: int) -> None:
+    """The meter answers about one of the workers; what it finds goes up with the time."""
+    more = world.ns // MS_NS % 7
+    world.measure(slot, memory_kb=200 * more, cpu_ms=world.ns // MS_NS, processes=more)
+
+
+def swell(world: World, slot: int) -> None:
+    """The worker keeps memory after its jobs."""
+    world.workers[slot].memory_kb += 700
 
 
 def stick(world: World, slot: int) -> None:
@@ -175,6 +195,8 @@ STEPS: tuple[tuple[int, str, Step], ...] = (
     (8, "bury", on_a_worker(World.bury)),
     (8, "clear", on_a_worker(World.clear)),
     (1, "stuck", on_a_worker(stick)),
+    (10, "measure", on_a_worker(measure)),
+    (4, "swell", on_a_worker(swell)),
     (8, "a moment", lambda world, chosen: world.pass_time(chosen * MS_NS // 8)),
     (6, "a deadline", lambda world, _chosen: world.wait_for_deadline()),
     (2, "a jump", lambda world, chosen: world.pass_time(chosen * SECOND_NS)),
@@ -191,7 +213,7 @@ TABLE = [(name, step) for weight, name, step in STEPS for _ in range(weight)]
 
 def play(script: bytes) -> World:
     """Take the steps of a script in a new world."""
-    world = serving(quick=True)
+    world = serving(quick=True, **(LIMITS if len(script) % 2 else {}))
     for which, chosen in zip(script[::2], script[1::2], strict=False):
         if world.left:
             break

@@ -116,6 +116,21 @@ class NoteProlonged(_Effect, frozen=True):
     ms: int
 
 
+class Measure(_Effect, frozen=True):
+    """Look at what the processes of this attempt use; answered by Measured, or by nothing if they are gone."""
+
+    slot: int
+    attempt: tuple[int, int]
+    pid: int
+    """The worker's."""
+    born_kb: int
+    """What it had before the job: not the job's."""
+    enough_kb: int | None
+    """Below this, an upper bound will do; None: memory is of no interest."""
+    cpu: bool
+    """CPU time is of interest."""
+
+
 class ForkWorker(_Effect, frozen=True):
     """Have the current template fork a worker for this slot."""
 
@@ -180,6 +195,7 @@ Effect = (
     | RefuseAsk
     | Retire
     | KillTree
+    | Measure
     | SweepTree
     | Record
     | GiveBackJob

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING
 from jobwarden.errors import FrameError
 from jobwarden.settings.pool import HANDLER_ENVIRONMENT
 from jobwarden.supervisor.channel import Channel
+from jobwarden.supervisor.configured import bounds_of
 from jobwarden.supervisor.copy_folder import prepare_copies
 from jobwarden.supervisor.identity import holds_passed_on_rights, identity_of, own_identity
 from jobwarden.supervisor.interpreter import Interpreter
+from jobwarden.supervisor.priority import set_priority
 from jobwarden.wire import messages
 from jobwarden.wire.frames import FrameReader, frame
-from jobwarden.wire.template_terms import TemplateTerms, WorkerBounds, write_terms
+from jobwarden.wire.template_terms import TemplateTerms, write_terms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +41,6 @@ _NO_STDIN = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
 """The daemon's may be the terminal of somebody with more rights."""
 _READ_BYTES = 262_144
 _MOST_DESCRIPTORS = 8
-_MIB = 1_048_576
 
 NODE_MARKER = "JOBWARDEN_NODE"
 """In the environment of templates, and so of all their descendants that keep it: which node they belong to."""
@@ -141,7 +142,7 @@ class Launcher:
             pool=pool.name,
             copies=None if self._copies is None else str(self._copies),
             restore=restore,
-            bounds=_bounds_of(pool),
+            bounds=bounds_of(pool),
         )
         return self._interpreter.command(write_terms(terms), control=_CONTROL)
 
@@ -178,6 +179,7 @@ class Launcher:
                 setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGPIPE],
             )
             self.census.known.add(pid)
+            set_priority(pid, pool=self.pool)
         except OSError:
             ours.close()
             raise
@@ -207,14 +209,3 @@ class Launcher:
         if pid is not None:
             self.census.known.add(pid)
         self.census.answered += 1
-
-
-def _bounds_of(pool: PoolSettings) -> WorkerBounds:
-    return WorkerBounds(
-        memory_limit_bytes=None if pool.memory_limit_mb is None else pool.memory_limit_mb * _MIB,
-        cpu_limit_seconds=pool.cpu_limit_seconds,
-        max_open_files=pool.max_open_files,
-        max_processes=pool.max_processes,
-        nice=pool.nice,
-        io_priority=pool.io_priority,
-    )

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 _MS_NS = 1_000_000
 _NOTE_EVERY_NS = 250_000_000
 """Prolongs of one attempt that are written as events: four a second at most, as for progress."""
-_SERVING = frozenset({SlotState.READY, SlotState.STOPPING})
+SERVING = frozenset({SlotState.READY, SlotState.STOPPING})
+"""States in which an attempt may be running that nobody has killed yet."""
 
 
 class Limits:
@@ -38,10 +39,10 @@ class Limits:
         slot.progress = None
         slot.stalled_ns = 0
         slot.told = None
-        slot.prolonged = slot.final = False
+        slot.prolonged = slot.final = slot.use.spent = False
         limit_ms = slot.in_flight[0].timeout_ms
         slot.limit_ns = None if limit_ms is None else now.ns + limit_ms * _MS_NS
-        if slot.state in _SERVING:
+        if slot.state in SERVING:
             self._roster.set_until(slot, _due_ns(slot))
 
     def sign_of_life(self, fact: seen.Beaten | seen.ProgressMade, now: seen.Moment) -> None:
@@ -67,7 +68,7 @@ class Limits:
     def stop(self, slot: Slot, why: Outcome, now: seen.Moment, *, grace_ns: int | None = None) -> None:
         """End the running attempt of this slot with this outcome: softly first where there is a grace."""
         job = slot.head
-        if slot.state not in _SERVING or job is None:
+        if slot.state not in SERVING or job is None:
             return
         slot.final = slot.final or why is not Outcome.TIMED_OUT
         if slot.why is not None and slot.why_of == job.attempt and grace_ns != 0:
@@ -76,7 +77,7 @@ class Limits:
         grace = self._roster.terms.kill_grace_ns if grace_ns is None else grace_ns
         if why is Outcome.TIMED_OUT:
             grace = 0 if job.force_kill_on_timeout else grace
-            slot.kill_due_ns = (slot.stalled_ns or slot.limit_ns or now.ns) + grace
+            slot.kill_due_ns = (slot.stalled_ns or (None if slot.use.spent else slot.limit_ns) or now.ns) + grace
         if grace == 0:
             self._roster.kill(slot, dump=True)
             return
@@ -85,6 +86,13 @@ class Limits:
             self._roster.out.append(do.TakeBack(slot.id))
         self._roster.set_until(slot, now.ns + grace)
         self._roster.out.append(do.StopSoftly(slot.id, job.attempt, _spoken(why, slot)))
+
+    def exceed(self, slot: Slot, why: Outcome, told: str, now: seen.Moment, *, grace_ns: int | None) -> None:
+        """The running attempt uses more than it may: `told` says what; no prolong helps."""
+        if slot.why is None:
+            slot.told, slot.use.spent = told, True
+        self.stop(slot, why, now, grace_ns=grace_ns)
+        slot.final = True
 
     def prolong(self, fact: seen.ProlongAsked, now: seen.Moment) -> None:
         """The running attempt asks for more time: granted until it is killed hard, or has to end for another reason."""
@@ -123,7 +131,7 @@ def _due_ns(slot: Slot) -> int | None:
 
 
 def _may_prolong(slot: Slot, attempt: tuple[int, int]) -> bool:
-    if slot.state not in _SERVING or slot.final:
+    if slot.state not in SERVING or slot.final:
         return False
     return slot.head is not None and slot.head.attempt == attempt
 

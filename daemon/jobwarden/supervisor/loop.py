@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from jobwarden.supervisor.launcher import Launcher
     from jobwarden.supervisor.ledger import Ledger
     from jobwarden.supervisor.mailbox import Mailbox
+    from jobwarden.supervisor.meter import Meter
     from jobwarden.supervisor.pools import Pools
     from jobwarden.wire.page import SharedPage
 
@@ -61,6 +62,7 @@ class Loop:
         ledger: Ledger,
         launchers: Mapping[str, Launcher],
         killer: Killer,
+        meter: Meter,
         clerk: Clerk,
         mailbox: Mailbox,
         page: SharedPage,
@@ -110,6 +112,7 @@ class Loop:
             do.RefuseAsk: lambda it: self.nursery.answer(it.slot, refusal(it.number, JobwardenError(_ASKED_TOO_LATE))),
             do.Retire: lambda it: self.nursery.retire(it.slot),
             do.KillTree: self._kill_tree,
+            do.Measure: meter.measure,
             do.SweepTree: self._sweep_tree,
             do.Record: self._record,
             do.GiveBackJob: lambda it: self._entries.give_backs.append(GiveBack(it.job_id, it.fence)),

@@ -24,6 +24,7 @@ from jobwarden.supervisor.progress import ProgressNotes
 from jobwarden.supervisor.quickness import Quickness
 from jobwarden.supervisor.reloading import LOAD, LOAD_OVER, Reloading
 from jobwarden.supervisor.standing import Standing
+from jobwarden.supervisor.usage import MEASURE
 from jobwarden.supervisor.workers import Workers
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Pool:
             seen.ProgressMade: self._progressed,
             seen.Beaten: self.workers.limits.sign_of_life,
             seen.ProlongAsked: self.workers.limits.prolong,
+            seen.Measured: self.workers.usage.measured,
             seen.Asked: self.workers.asked,
             seen.TookBack: self.workers.took_back,
             seen.Died: self.workers.died,
@@ -248,6 +250,8 @@ class Pool:
                 self._reloading.again(now)
             elif key == LOAD_OVER:
                 self._reloading.overdue(now)
+            elif key == MEASURE:
+                self.workers.usage.look(now)
             elif key == STALLED and self.errand is not None:
                 self.errand.stalled()
             else:

@@ -20,13 +20,12 @@ from jobwarden.errors import InvalidSettingsError
 from jobwarden.kernel import adopt_orphans, die_with_parent, hide_memory
 from jobwarden.settings import Settings, load_settings
 from jobwarden.store.deaths import DeathWatch, predecessors
-from jobwarden.store.keeping.retention import Retention
-from jobwarden.store.keeping.rounds import Rules
 from jobwarden.store.work import NodeStart
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.answer import Answer
 from jobwarden.supervisor.census import Census
 from jobwarden.supervisor.clerk import Clerk
+from jobwarden.supervisor.configured import rules_of, terms_of
 from jobwarden.supervisor.handover import Handover, receive
 from jobwarden.supervisor.identity import other_users
 from jobwarden.supervisor.killer import KILL_LEVEL, Killer
@@ -38,15 +37,15 @@ from jobwarden.supervisor.log_stream import LogStream
 from jobwarden.supervisor.loop import EXIT_KEEPER_LOST, Loop
 from jobwarden.supervisor.mailbox import Mailbox
 from jobwarden.supervisor.maintenance import Maintenance
-from jobwarden.supervisor.office import open_desk
 from jobwarden.supervisor.membership import Membership
+from jobwarden.supervisor.meter import Meter
+from jobwarden.supervisor.office import open_desk
 from jobwarden.supervisor.pools import Pools
 from jobwarden.supervisor.renewal import BEATS_PER_LEASE
-from jobwarden.supervisor.signals import KEEPER_LOST
 from jobwarden.supervisor.renewing import renewing_threads
+from jobwarden.supervisor.signals import KEEPER_LOST
 from jobwarden.supervisor.start import open_for_daemon
 from jobwarden.supervisor.sweep import sweep_leftovers
-from jobwarden.supervisor.terms import Errand, PoolTerms
 from jobwarden.supervisor.trust import TrustWindow
 from jobwarden.version import __version__
 from jobwarden.wire.page import STOPPING, SharedPage, seal
@@ -55,10 +54,9 @@ if TYPE_CHECKING:
     import socket
     from types import FrameType
 
-    from jobwarden.supervisor.desk import Desk
-    from jobwarden.settings.pool import PoolSettings
     from jobwarden.store.bell import Bell
     from jobwarden.store.deaths import Dead
+    from jobwarden.supervisor.desk import Desk
 
 EXIT_STORE_AWAY = 1
 EXIT_BROKEN = 70
@@ -127,11 +125,11 @@ class Service:
 
     def __init__(self, settings: Settings, handover: Handover) -> None:
         """Make every part; nothing runs yet."""
-        self._desk: Desk | None = None
         self._settings = settings
         self._handover = handover
         self._name = f"{platform.node()}:{os.getpid()}"
         self._users = other_users(settings.pools)
+        self._desk: Desk | None = None
         self._store = open_for_daemon(settings)
         self._bell = self._store.bell
         self._ears = _listen(self._bell)
@@ -149,6 +147,7 @@ class Service:
         stuck_ns = int(settings.kill_stuck_seconds * SECOND_NS)
         killer = Killer(census, mailbox, clock=SYSTEM_CLOCK, stuck_ns=stuck_ns)
         self._killer = killer
+        self._meter = Meter(mailbox)
         self._maintenance = Maintenance(
             rules_of(settings),
             period_seconds=min(settings.lease_seconds / BEATS_PER_LEASE, _LONGEST_PERIOD_SECONDS),
@@ -180,6 +179,7 @@ class Service:
             ledger=self._ledger,
             launchers=launchers,
             killer=killer,
+            meter=self._meter,
             clerk=self._clerk,
             mailbox=mailbox,
             page=page,
@@ -205,7 +205,7 @@ class Service:
         self._window.open(since_ns=SYSTEM_CLOCK.boottime_ns())
         sweep_leftovers(self._settings.state_dir, own_node=self._handover.node_id, users=self._users)
         self._join()
-        for thread in (*self._renewing, self._ledger, self._clerk, self._killer):
+        for thread in (*self._renewing, self._ledger, self._clerk, self._killer, self._meter):
             thread.start()
         self._open_desk()
         code = self._loop.run()
@@ -229,6 +229,7 @@ class Service:
                 kill_level=KILL_LEVEL,
             )
         )
+
     def _open_desk(self) -> None:
         """An errand answers nobody: it ends on the code with which it began."""
         if self._handover.errand is None:
@@ -240,7 +241,6 @@ class Service:
                 handover=self._handover,
                 clock=SYSTEM_CLOCK,
             )
-
 
     def _dead_for_certain(self) -> list[Dead]:
         if self._store.shares_kernel:
@@ -262,9 +262,9 @@ class Service:
         )
 
     def _leave(self, code: int) -> int:
+        """Write what is left, then give up the node: its last worker is gone."""
         if self._desk is not None:
             self._desk.close()
-        """Write what is left, then give up the node: its last worker is gone."""
         self._page[STOPPING] = 1  # the loop is silent from now on, but not hung
         self._clerk.finish(timeout_seconds=_LAST_WRITES_SECONDS)
         written = self._ledger.finish(timeout_seconds=_LAST_WRITES_SECONDS)
@@ -297,33 +297,6 @@ def _listen(bell: Bell | None) -> socket.socket | None:
     except OSError as error:
         events.emit(events.Alerted(text=f"no doorbell, new jobs are found a little later: {error}"))
         return None
-
-
-def terms_of(settings: Settings, *, errand: Errand | None = None) -> list[PoolTerms]:
-    """The numbers of each pool out of the settings; an errand forks no workers that cannot get a job."""
-    return [_terms_of(pool, settings, errand) for pool in settings.pools]
-
-
-def _terms_of(pool: PoolSettings, settings: Settings, errand: Errand | None) -> PoolTerms:
-    bound = pool.workers if errand is None or errand.limit is None else errand.limit
-    return PoolTerms(
-        name=pool.name,
-        workers=min(pool.workers, bound),
-        errand=errand,
-        kill_grace_ns=int(pool.kill_grace_seconds * SECOND_NS),
-        drain_ns=int(settings.drain_seconds * SECOND_NS),
-        spawn_ns=int(pool.spawn_seconds * SECOND_NS),
-        load_ns=int(pool.load_seconds * SECOND_NS),
-        default_timeout_ms=pool.default_timeout_ms,
-    )
-
-
-def rules_of(settings: Settings) -> Rules:
-    """The rules of maintenance out of the settings."""
-    return Rules(
-        retention=Retention(completed_days=settings.retention_completed_days, ended_days=settings.retention_ended_days),
-        starvation_seconds=settings.starvation_seconds,
-    )
 
 
 def draw_jitter() -> float:

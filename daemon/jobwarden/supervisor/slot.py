@@ -42,6 +42,10 @@ MOVES = {
 }
 
 
+UNWORN = 2**62
+"""More jobs than any worker will see."""
+
+
 class IllegalMoveError(JobwardenError):
     """A slot was asked to move where its state does not lead; nothing was changed."""
 
@@ -50,6 +54,30 @@ class IllegalMoveError(JobwardenError):
         self.origin = origin
         self.target = target
         super().__init__(f"slot {slot} cannot go from {origin} to {target}")
+
+
+class Use:
+    """What a worker has served, and what it and its running attempt have used of the machine."""
+
+    __slots__ = ("born_kb", "cpu_from", "left_kb", "most_jobs", "spent", "taken")
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.taken = 0
+        """Jobs that were sent to it and not taken back."""
+        self.most_jobs = UNWORN
+        """After so many of them it is worn: it gets no further one and is replaced."""
+        self.born_kb = self.left_kb = 0
+        """Memory of the worker at its birth, and what its jobs have left on top of that; 0 where nobody measures."""
+        self.cpu_from: tuple[tuple[int, int], int] | None = None
+        """The attempt that was measured last, and the CPU time (ms) of its tree at the first look."""
+        self.spent = False
+        """The running attempt is to end because of what it uses; `Slot.told` says what that is."""
+
+    @property
+    def worn(self) -> bool:
+        """Whether it has served for long enough."""
+        return self.taken >= self.most_jobs
 
 
 class Slot:
@@ -81,6 +109,7 @@ class Slot:
         "takes_leave",
         "told",
         "until_ns",
+        "use",
         "why",
         "why_of",
     )
@@ -106,7 +135,7 @@ class Slot:
         self.limit_ns: int | None = None
         """When the running attempt has passed its limit; `prolonged` if the attempt itself has moved that moment."""
         self.prolonged = False
-        self.prolonged_noted_ns = 0
+        self.prolonged_noted_ns = self.progress_ns = 0
         self.sign_ns = now_ns
         """The last sign of life of the running attempt: its start, a heartbeat, progress or a prolong."""
         self.stalled_ns = 0
@@ -124,8 +153,8 @@ class Slot:
         self.stuck = False
         self.takes_leave = False
         """It has hooks to call before it ends, if there is time."""
+        self.use = Use()
         self.progress: float | None = None
-        self.progress_ns = 0
 
     def move(self, target: SlotState) -> None:
         """Go to the next state, or raise IllegalMoveError and change nothing."""

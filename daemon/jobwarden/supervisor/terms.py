@@ -31,5 +31,16 @@ class PoolTerms(msgspec.Struct, frozen=True, kw_only=True):
     spawn_ns: int
     load_ns: int
     default_timeout_ms: int | None = None
+    memory_limit_kb: int | None = None
+    """What the processes of one job may have together, beyond what the template shares with them."""
+    cpu_limit_ms: int | None = None
+    max_processes: int | None = None
+    worker_max_jobs: int | None = None
+    worker_max_growth_kb: int | None = None
     errand: Errand | None = None
     """None serves until it is told to leave."""
+
+    @property
+    def measures(self) -> bool:
+        """Whether running jobs have to be looked at."""
+        return any(each is not None for each in (self.memory_limit_kb, self.cpu_limit_ms, self.max_processes))

@@ -8,7 +8,7 @@ import msgspec
 
 from jobwarden.jobs.ending import AttemptFacts, Ending, complete, end_attempt
 from jobwarden.jobs.outcome import FailureReason, Outcome
-from jobwarden.wire.messages import INVALID_PAYLOAD, NO_HANDLER, PERMANENT, TIMEOUT, Failure
+from jobwarden.wire.messages import INVALID_PAYLOAD, MEMORY, NO_HANDLER, PERMANENT, TIMEOUT, Failure
 
 if TYPE_CHECKING:
     from jobwarden.jobs.claim import ClaimedJob
@@ -44,7 +44,7 @@ def judge_report(job: ClaimedJob, done: Done, slot: Slot, *, now: Moment, jitter
         return _decided(job, slot.why, slot, now=now, jitter=jitter, facts=facts)
     return end_attempt(
         job,
-        Outcome.FAILED,
+        Outcome.MEMORY_EXCEEDED if failure.kind == MEMORY else Outcome.FAILED,
         error=failure.message,
         now_us=now.us,
         jitter=jitter,
@@ -88,6 +88,8 @@ def _timed_out(job: ClaimedJob, slot: Slot, *, now: Moment, jitter: float, facts
 
 
 def _what_passed(job: ClaimedJob, slot: Slot) -> str:
+    if slot.use.spent and slot.told is not None:
+        return slot.told
     if slot.stalled_ns:
         return f"gave no sign of life for {job.heartbeat_timeout_ms} ms"
     if slot.prolonged and slot.limit_ns is not None:

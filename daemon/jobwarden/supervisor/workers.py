@@ -13,7 +13,9 @@ from jobwarden.supervisor.births import Births
 from jobwarden.supervisor.limits import Limits
 from jobwarden.supervisor.roster import Roster
 from jobwarden.supervisor.slot import Slot, SlotState
+from jobwarden.supervisor.usage import Usage
 from jobwarden.supervisor.verdict import judge_end, judge_report
+from jobwarden.supervisor.wear import Wear
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +54,9 @@ class Workers:
         self.slots, self.idle = self.roster.slots, self.roster.idle
         self.births = Births(self.roster, generations=generations)
         self.limits = Limits(self.roster)
+        self.usage = Usage(self.roster, self.limits)
+        self._wear = Wear(self.roster, jitter=jitter)
+        self._measures = terms.measures
         self.fill, self.kill = self.births.fill, self.roster.kill
         self._out = out
         self._generations = generations
@@ -64,7 +69,7 @@ class Workers:
     def change_terms(self, terms: PoolTerms, now: seen.Moment) -> None:
         """The configuration wants more or fewer: fork at once, or end idle ones, then others as they become idle."""
         roster = self.roster
-        roster.terms = terms
+        roster.terms, self._measures = terms, terms.measures
         for slot in list(self.idle.values())[: roster.excess()]:
             roster.dismiss(slot, now_ns=now.ns)
         roster.shrinking = roster.excess() > 0
@@ -78,6 +83,7 @@ class Workers:
         slot.move(SlotState.READY)
         slot.takes_leave = fact.takes_leave
         self.births.problem = None
+        self._wear.begin(slot, memory_kb=fact.memory_kb)
         self.roster.set_until(slot, None)
         self._rest(slot, now)
         self.fill(now)
@@ -85,10 +91,16 @@ class Workers:
     def start(self, slot: Slot, job: ClaimedJob, now: seen.Moment) -> None:
         """Send this job to this worker."""
         slot.in_flight.append(job)
+        slot.use.taken += 1
         if len(slot.in_flight) == 1:
             self.idle.pop(slot.id, None)
-            self.limits.begin(slot, now)
+            self._begin(slot, now)
         self._out.append(do.Dispatch(slot.id, job))
+
+    def _begin(self, slot: Slot, now: seen.Moment) -> None:
+        self.limits.begin(slot, now)
+        if self._measures:
+            self.usage.begin(now)
 
     def reported(self, fact: seen.Reported, now: seen.Moment) -> None:
         """The worker's first job has ended: record it, or hold the report until the tree is gone."""
@@ -106,6 +118,7 @@ class Workers:
             slot.done = done
             self.kill(slot)
             return
+        self._wear.note(slot, done)
         self._finish_head(slot, judge_report(job, done, slot, now=now, jitter=self._jitter()), now)
         self._quickness.note(job.job_type, done.ended_ns - done.started_ns)
 
@@ -130,14 +143,14 @@ class Workers:
         slot.absolve_successor_of(job)
         slot.forgotten = False
         if slot.in_flight:
-            self.limits.begin(slot, now)
+            self._begin(slot, now)
         elif slot.state is SlotState.READY:
             self.roster.set_until(slot, None)
             self._rest(slot, now)
 
     def _rest(self, slot: Slot, now: seen.Moment) -> None:
         roster = self.roster
-        unwanted = roster.stopping or roster.closed or roster.excess()
+        unwanted = slot.use.worn or roster.stopping or roster.closed or roster.excess()
         if unwanted or not self._generations.is_current(slot.generation):
             roster.dismiss(slot, now_ns=now.ns)
             self.roster.shrinking = self.roster.excess() > 0
@@ -153,6 +166,7 @@ class Workers:
         back = [job for job in slot.in_flight if job.attempt in fact.attempts]
         for job in back:
             slot.in_flight.remove(job)
+        slot.use.taken -= len(back)
         if slot.forgotten:  # it is somebody else's: nobody here is to run it, nor to give it back
             back = [job for job in back if job is not head]
         if self.roster.stopping:

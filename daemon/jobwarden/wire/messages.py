@@ -191,6 +191,8 @@ class Hello(_Message, frozen=True):
     """`on_worker_start` may have printed: the end mark of HOOKS_FENCE stands in the capture pipe."""
     takes_leave: bool = False
     """There is an `on_worker_stop` to call: where there is time, `Retire` comes before the kill."""
+    memory_kb: _Count = 0
+    """What it has in memory, nearly all of it the template's; 0 where the bounds do not ask for it."""
 
 
 class Unready(_Message, frozen=True):
@@ -241,6 +243,8 @@ INVALID_PAYLOAD = "invalid_payload"
 NO_HANDLER = "no_handler"
 TIMEOUT = "timeout"
 CANCELLED = "cancelled"
+MEMORY = "memory_limit"
+"""A MemoryError under a memory limit."""
 
 
 class Done(_Message, frozen=True):
@@ -260,7 +264,9 @@ class Done(_Message, frozen=True):
     left_behind: list[str] = []
     """`name (pid)` of child processes that were still alive; the worker waits to be killed with them."""
     retire: bool = False
-    """The worker must not run another job (it was stopped softly, or left children behind)."""
+    """The worker must not run another job (it was stopped softly, ran out of memory, or left children behind)."""
+    memory_kb: _Count = 0
+    """What it has in memory after the job; 0 where the bounds do not ask for it."""
 
 
 FromWorker = Hello | Unready | Progress | Heartbeat | Ask | Done

@@ -12,16 +12,13 @@ class WorkerBounds(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """What a worker and its jobs may use; None sets no bound."""
 
     memory_limit_bytes: int | None = None
-    """All processes of a job together."""
-    cpu_limit_seconds: float | None = None
-    """Of one attempt."""
+    """Of all processes of a job together, beyond what the template shares with them."""
     max_open_files: int | None = None
     """Of each process."""
-    max_processes: int | None = None
-    """Of one job at a time, its worker included."""
-    nice: int | None = None
-    io_priority: str | None = None
-    """`idle`, or a level from `0` to `7`."""
+    user_processes: int | None = None
+    """Of all workers and jobs of the pool's user together, where it has one of its own; threads count as well."""
+    measured: bool = False
+    """The pool wants to know what a worker has in memory at its birth and after each job."""
 
 
 NO_BOUNDS = WorkerBounds()

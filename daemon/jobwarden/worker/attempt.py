@@ -19,6 +19,7 @@ from jobwarden.wire.messages import (
     CANCELLED,
     HANDLER_ERROR,
     INVALID_PAYLOAD,
+    MEMORY,
     NO_HANDLER,
     PERMANENT,
     TIMEOUT,
@@ -34,6 +35,7 @@ from jobwarden.worker.rules import LONGEST_DELAY_SECONDS, NO_RULES
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
+    from jobwarden.worker.bounds import Bounds
     from jobwarden.worker.context import JobContext
     from jobwarden.worker.event_loop import EventLoop
     from jobwarden.worker.loader import LoadedHandler
@@ -46,9 +48,12 @@ _OUR_FOLDER = str(Path(__file__).parent)
 class Attempts:
     """Calls the handlers of one worker, one at a time."""
 
-    def __init__(self, handlers: Mapping[str, LoadedHandler], *, stop: SoftStop, max_output_bytes: int) -> None:
+    def __init__(
+        self, handlers: Mapping[str, LoadedHandler], *, stop: SoftStop, bounds: Bounds, max_output_bytes: int
+    ) -> None:
         self._handlers = handlers
         self._stop = stop
+        self._bounds = bounds
         self._max_output_bytes = max_output_bytes
         self._loop: EventLoop | None = None
         stop.install(Attempts._enter.__code__)
@@ -94,9 +99,12 @@ class Attempts:
         if isinstance(error, ExecutableFailedError):
             return error.failure
         try:
+            out_of_memory = self._bounds.ran_out(error)
             failure = _classify(error, stopped=self._stop.talk.ever_stopped((run.job_id, run.fence)))
             if failure.kind != INVALID_PAYLOAD:
                 print_traceback(error)
+            if out_of_memory:
+                return Failure(MEMORY, f"{failure.message}; {self._bounds.memory_limit}")
             if failure.kind == HANDLER_ERROR and failure.retry_after is None and rules is not NO_RULES:
                 failure = _by_rules(failure, error, rules, run)
         except BaseException as second:  # noqa: BLE001 - an error's own code, such as its __class__

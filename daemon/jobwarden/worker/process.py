@@ -21,6 +21,7 @@ from jobwarden.errors import FrameError
 from jobwarden.wire.exits import EXIT_BROKEN_WIRE, EXIT_UNREADY, EXIT_UNTRUSTED
 from jobwarden.wire.messages import (
     LARGEST_QUEUED,
+    MEMORY,
     Done,
     Hello,
     Run,
@@ -30,10 +31,12 @@ from jobwarden.wire.messages import (
 )
 from jobwarden.wire.page import TRUSTED_UNTIL
 from jobwarden.worker.attempt import Attempts
+from jobwarden.worker.bounds import Bounds
 from jobwarden.worker.capture import Capture
 from jobwarden.worker.children import Children
 from jobwarden.worker.context import JobContext
 from jobwarden.worker.control import Control
+from jobwarden.worker.descriptors import are_scarce
 from jobwarden.worker.exchange import Exchange
 from jobwarden.worker.readiness import Readiness
 from jobwarden.worker.settling import settle
@@ -41,6 +44,7 @@ from jobwarden.worker.stop import SoftStop
 from jobwarden.worker.talk import Talk
 
 if TYPE_CHECKING:
+    from jobwarden.wire.messages import Failure
     from jobwarden.wire.page import SharedPage
     from jobwarden.worker.loader import LoadedCode
     from jobwarden.worker.settling import Birth
@@ -57,14 +61,16 @@ def live(birth: Birth, *, code: LoadedCode, page: SharedPage) -> NoReturn:
     control = socket.socket(fileno=own["control"])
     control.settimeout(None)
     stop = SoftStop(Talk(socket.socket(fileno=own["talk"])))
-    attempts = Attempts(code.handlers, stop=stop, max_output_bytes=birth.max_output_bytes)
+    bounds = Bounds(birth.bounds)
+    attempts = Attempts(code.handlers, stop=stop, bounds=bounds, max_output_bytes=birth.max_output_bytes)
     exchange = Exchange(Control(control), stop=stop)
     title = f"jobwarden: worker g{birth.generation}"
     readiness = Readiness(code, attempts=attempts, capture=capture, title=title)
     try:
         _make_ready(readiness, exchange.control)
+        bounds.set()
         worker = Worker(birth, exchange=exchange, queue=socket.socket(fileno=own["queue"]), page=page)
-        worker.serve(attempts, capture=capture, readiness=readiness)
+        worker.serve(attempts, capture=capture, readiness=readiness, bounds=bounds)
     except (BrokenPipeError, ConnectionResetError):  # the supervisor is gone or has given us up
         os._exit(0)
     except (OSError, FrameError, msgspec.MsgspecError):  # garbage, or a handler closed our descriptors
@@ -97,11 +103,10 @@ class Worker:
         self._children = Children()
         self._cpu_seconds = 0.0
 
-    def serve(self, attempts: Attempts, *, capture: Capture, readiness: Readiness) -> NoReturn:
+    def serve(self, attempts: Attempts, *, capture: Capture, readiness: Readiness, bounds: Bounds) -> NoReturn:
         """Say hello, then one job after the other until the control socket ends, or until it is not needed any more."""
         setproctitle(self._idle_title)
-        hello = Hello(self._birth.slot, self._pid, marked=readiness.marked, takes_leave=readiness.takes_leave)
-        self._control.send(encode(hello))
+        self._control.send(encode(self._hello(readiness, bounds)))
         self._usage()
         retire = False
         while not retire:
@@ -111,10 +116,19 @@ class Worker:
                 os._exit(0)
             if self._page[TRUSTED_UNTIL] <= SYSTEM_CLOCK.boottime_ns():
                 os._exit(EXIT_UNTRUSTED)
-            done = self._perform(run, attempts=attempts, capture=capture)
+            done = self._perform(run, attempts=attempts, capture=capture, bounds=bounds)
             self._control.send(encode(done))
             retire = done.retire
         self._await_death()
+
+    def _hello(self, readiness: Readiness, bounds: Bounds) -> Hello:
+        return Hello(
+            self._birth.slot,
+            self._pid,
+            marked=readiness.marked,
+            takes_leave=readiness.takes_leave,
+            memory_kb=bounds.memory_kb(),
+        )
 
     def _take(self) -> Run | None:
         """The next job; None once there will be none."""
@@ -139,7 +153,7 @@ class Worker:
         ready = [descriptor for descriptor, _ in self._poll.poll()]
         return self._control.next_run() if self._control.fileno() in ready else None
 
-    def _perform(self, run: Run, *, attempts: Attempts, capture: Capture) -> Done:
+    def _perform(self, run: Run, *, attempts: Attempts, capture: Capture, bounds: Bounds) -> Done:
         setproctitle(f"jobwarden: worker g{self._birth.generation} {run.job_type} #{run.job_id}")
         context = self._context_of(run)
         started_ns = self._exchange.since_ns
@@ -163,8 +177,18 @@ class Worker:
             output=output,
             failure=failure,
             left_behind=children,
-            retire=bool(children) or self._stop.talk.ever_stopped((run.job_id, run.fence)),
+            retire=bool(children) or self._is_ruined(run, failure),
+            memory_kb=bounds.memory_kb(),
         )
+
+    def _is_ruined(self, run: Run, failure: Failure | None) -> bool:
+        """A soft stop or a failed allocation may have struck anywhere: nobody knows in which state things are.
+
+        Nor may a job that has kept all descriptors leave the next one without.
+        """
+        if (failure is not None and failure.kind == MEMORY) or are_scarce():
+            return True
+        return self._stop.talk.ever_stopped((run.job_id, run.fence))
 
     def _context_of(self, run: Run) -> JobContext:
         return JobContext(
@@ -172,6 +196,7 @@ class Worker:
             job_type=run.job_type,
             attempt=run.attempt,
             max_attempts=run.max_attempts,
+            fence=run.fence,
             timeout_ms=run.timeout_ms,
             max_output_bytes=self._birth.max_output_bytes,
             heartbeat_timeout_ms=run.heartbeat_timeout_ms,
