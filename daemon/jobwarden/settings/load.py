@@ -7,19 +7,24 @@ is started and by the supervisor when it is told to read its configuration again
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
 
 from jobwarden.errors import InvalidSettingsError
 from jobwarden.settings.describe import did_you_mean, explain
+from jobwarden.settings.file import Contents, Found, read_file
 from jobwarden.settings.model import ENVIRONMENT_PREFIX, OPTIONS, Settings
+from jobwarden.settings.pool import PoolOptions, PoolSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from pydantic.fields import FieldInfo
+
+    from jobwarden.settings.file import Table
 
 CONFIG_VARIABLE = "JOBWARDEN_CONFIG"
 
@@ -28,22 +33,19 @@ RESERVED_VARIABLES = frozenset({CONFIG_VARIABLE, "JOBWARDEN_NODE"})
 
 RESERVED_PREFIX = "JOBWARDEN_TEST_"
 
+POOLS_FLAG = "pool"
+"""Among the flags, this one is no option: the names of the pools that are meant, all if it is missing."""
+
 _JUDGED_TOGETHER = {"handlers", "state_dir"}
 """Without the one, a contradiction with the other's default would be nobody's mistake."""
-
-
-class Found(NamedTuple):
-    """One value and the place where it was found, in words."""
-
-    value: object
-    place: str
 
 
 def load_settings(*, config: Path | None, flags: Mapping[str, object]) -> Settings:
     """Settings from `flags` (option name to value; None means not given), environment, file and defaults.
 
-    `config` is the TOML file; without it JOBWARDEN_CONFIG names one, else none is read. Raises
-    InvalidSettingsError with one sentence per problem, all of them; no sentence repeats the database URL.
+    `config` is the TOML file; without it JOBWARDEN_CONFIG names one, else none is read. The flag `pool` is a list of
+    names: the settings then have only those pools. Raises InvalidSettingsError with one sentence per problem, all of
+    them; no sentence repeats the database URL.
     """
     settings, problems = examine_settings(config=config, flags=flags)
     if problems:
@@ -52,14 +54,16 @@ def load_settings(*, config: Path | None, flags: Mapping[str, object]) -> Settin
 
 
 def examine_settings(*, config: Path | None, flags: Mapping[str, object]) -> tuple[Settings, list[str]]:
-    """As `load_settings`, but what is wrong is left at its default and told beside it."""
+    """As `load_settings`, but what is wrong is left at its default (a pool: left out) and told beside it."""
     problems: list[str] = []
-    found = (
-        _from_file(find_config(config), problems)
-        | _from_environment(problems)
-        | {name: Found(value, _flag(name)) for name, value in flags.items() if value is not None}
-    )
-    return _validate(found, problems), problems
+    path = find_config(config)
+    in_file, tables = read_file(path, problems) if path else Contents({}, [])
+    said = _from_environment(problems) | {
+        name: Found(value, _flag(name)) for name, value in flags.items() if value is not None and name != POOLS_FLAG
+    }
+    pools = [judged for table in tables if (judged := _judge(table, in_file, said, problems)) is not None]
+    settings = _validate(in_file | said, pools, said, problems)
+    return _chosen(settings, flags.get(POOLS_FLAG), tables, problems), problems
 
 
 def find_config(config: Path | None) -> Path | None:
@@ -68,49 +72,29 @@ def find_config(config: Path | None) -> Path | None:
     return config or (Path(named) if named else None)
 
 
-def _from_file(path: Path | None, problems: list[str]) -> dict[str, Found]:
-    table = _flattened(_read(path, problems)) if path else {}
-    options = {name: value for name, value in table.items() if name in Settings.model_fields}
-    problems.extend(
-        f"{path}, key {key}: there is no such option; {did_you_mean(key, options=OPTIONS)}"
-        for key in table
-        if key not in options
-    )
-    return {name: Found(value, f"{path}, key {name}") for name, value in options.items()}
+# the environment
 
 
-def _flattened(table: dict[str, object]) -> dict[str, object]:
-    """`[handlers]` with `directory`, `python` and so on is another spelling of the options at the top."""
-    section = table.get("handlers")
-    if not isinstance(section, dict):
-        return table
-    named = {"handlers" if name == "directory" else name: value for name, value in section.items()}
-    return {**{name: value for name, value in table.items() if name != "handlers"}, **named}
+class _Variables(EnvSettingsSource):
+    """The variables of options; there is none for the tables of pools."""
 
-
-def _read(path: Path, problems: list[str]) -> dict[str, object]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        problems.append(f"{path}: there is no such file; give the path of a TOML file, or leave out --config")
-    except OSError as error:
-        problems.append(f"{path}: cannot be read ({error.strerror}); give a readable TOML file")
-    except UnicodeDecodeError as error:
-        problems.append(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8")
-    except tomllib.TOMLDecodeError as error:
-        problems.append(f"{path}: is not valid TOML: {error}; correct that line")
-    return {}
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Value, key, and whether it has parts."""
+        return super().get_field_value(field, field_name) if field_name in OPTIONS else (None, field_name, False)
 
 
 def _from_environment(problems: list[str]) -> dict[str, Found]:
     problems.extend(
-        f"environment variable {variable}: there is no such option; "
-        + did_you_mean(variable, options=map(_variable, OPTIONS))
+        f"environment variable {variable}: {_no_such_variable(variable)}"
         for variable in sorted(os.environ)
         if variable.startswith(ENVIRONMENT_PREFIX) and not _known_variable(variable)
     )
-    values = EnvSettingsSource(Settings, env_ignore_empty=True)()
-    return {name: Found(value, f"environment variable {_variable(name)}") for name, value in _options(values).items()}
+    values = _Variables(Settings, env_ignore_empty=True)()
+    return {
+        name: Found(value, f"environment variable {_variable(name)}")
+        for name, value in values.items()
+        if name in OPTIONS
+    }
 
 
 def _known_variable(variable: str) -> bool:
@@ -118,8 +102,10 @@ def _known_variable(variable: str) -> bool:
     return name in OPTIONS or variable in RESERVED_VARIABLES or variable.startswith(RESERVED_PREFIX)
 
 
-def _options(values: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in values.items() if name in OPTIONS}
+def _no_such_variable(variable: str) -> str:
+    if variable == _variable(POOLS_FLAG):
+        return "pools are not described in the environment; write them as tables [[pool]] into the file"
+    return f"there is no such option; {did_you_mean(variable, options=map(_variable, OPTIONS))}"
 
 
 def _variable(name: str) -> str:
@@ -130,13 +116,65 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _validate(found: Mapping[str, Found], problems: list[str]) -> Settings:
-    """Check all values; those that are wrong are named and left out of a second look for contradictions."""
+# judging
+
+
+class _Judged:
+    """A pool whose values are right, and where it stands."""
+
+    def __init__(self, table: Table, settings: PoolSettings) -> None:
+        self.table = table
+        self.settings = settings
+
+
+def _judge(
+    table: Table, in_file: Mapping[str, Found], said: Mapping[str, Found], problems: list[str]
+) -> _Judged | None:
+    """The pool, or None if something about it is wrong; what its table leaves out it takes from the top."""
+    found = {
+        name: each for name, each in {**in_file, **table.options, **said}.items() if name in PoolOptions.model_fields
+    }
     try:
-        return Settings.model_validate({name: value for name, (value, _) in found.items()})
+        named = {} if table.name is None else {"name": table.name}
+        settings = PoolSettings.model_validate({**named, **{name: value for name, (value, _) in found.items()}})
     except ValidationError as error:
+        _report(error, found, problems)
+        return None
+    return None if table.name is None else _Judged(table, settings)
+
+
+def _validate(
+    found: Mapping[str, Found], pools: list[_Judged], said: Mapping[str, Found], problems: list[str]
+) -> Settings:
+    """Check all values; those that are wrong are named and left out of a second look for contradictions."""
+    values: dict[str, object] = {name: value for name, (value, _) in found.items()}
+    try:
+        return Settings.model_validate({**values, "pool": [each.settings for each in pools]})
+    except ValidationError as error:
+        clash = _clash(error)
+        if clash is not None:
+            field, place, sentence = clash
+            problems.append(f"{_place(field, pools[place].table, said)}: {sentence}")
+            return _validate(found, pools[:place] + pools[place + 1 :], said, problems)
         wrong = _report(error, found, problems)
-    return _validate({name: each for name, each in found.items() if name not in wrong}, problems)
+    if wrong & _JUDGED_TOGETHER:
+        pools = []
+    return _validate({name: each for name, each in found.items() if name not in wrong}, pools, said, problems)
+
+
+def _clash(error: ValidationError) -> tuple[str, int, str] | None:
+    """Which option of which pool is in the way of another pool's."""
+    for detail in error.errors(include_url=False):
+        context = detail.get("ctx", {})
+        if context.get("pool") is not None:
+            return str(context["field"]), int(context["pool"]), str(context["sentence"])
+    return None
+
+
+def _place(field: str, table: Table, said: Mapping[str, Found]) -> str:
+    if field in said:
+        return said[field].place
+    return table.options[field].place if field in table.options else f"{table.place}, key {field}"
 
 
 def _report(error: ValidationError, found: Mapping[str, Found], problems: list[str]) -> set[str]:
@@ -145,5 +183,22 @@ def _report(error: ValidationError, found: Mapping[str, Found], problems: list[s
         name = str(detail["loc"][0]) if detail["loc"] else str(detail.get("ctx", {}).get("field", ""))
         place = found[name].place if name in found else name
         wrong.setdefault(name, f"{place}: {explain(name, detail)}")
-    problems.extend(wrong.values())
+    problems.extend(each for each in wrong.values() if each not in problems)  # pools take over the top's mistakes
     return set(wrong) | (_JUDGED_TOGETHER if _JUDGED_TOGETHER & set(wrong) else set())
+
+
+# choosing
+
+
+def _chosen(settings: Settings, names: object, tables: Iterable[Table], problems: list[str]) -> Settings:
+    """Only the pools that are wanted; all if none is named."""
+    if not isinstance(names, list | tuple) or not names:
+        return settings
+    there = [each.name for each in settings.pools]
+    known = {*there, *(table.name for table in tables)}
+    problems.extend(
+        f"{_flag(POOLS_FLAG)}: there is no pool {name!r} in the configuration, which has {', '.join(there)}"
+        for name in dict.fromkeys(names)
+        if name not in known
+    )
+    return settings.model_copy(update={"pool": [each for each in settings.pool if each.name in names] or settings.pool})

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_va
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from jobwarden.settings.address import address_problem, mask_password
+from jobwarden.settings.apart import contradictions
 from jobwarden.settings.pool import ENVIRONMENT_PREFIX, HANDLER_ENVIRONMENT, PoolOptions, PoolSettings, refuse
 
 __all__ = ["ENVIRONMENT_PREFIX", "HANDLER_ENVIRONMENT", "OPTIONS", "Settings"]
@@ -168,14 +169,9 @@ class Settings(PoolOptions, _StoreOptions, BaseSettings):
         return [{**above, **table} if isinstance(table, dict) else table for table in tables]
 
     @model_validator(mode="after")
-    def _state_outside_handlers(self) -> Self:
-        state = self.state_dir.absolute()
-        if any(state.is_relative_to(each.handlers.absolute()) for each in self.pools):
-            refuse(
-                "lies inside the folder `handlers`, where each write would look like new handler code; "
-                "put it somewhere else",
-                field="state_dir",
-            )
+    def _without_contradictions(self) -> Self:
+        for found in contradictions(self.state_dir, self.pools, named=bool(self.pool)):
+            refuse(found.sentence, field=found.field, pool=found.pool)
         return self
 
 

@@ -205,14 +205,26 @@ class PoolSettings(PoolOptions):
 
     name: str = DEFAULT_POOL
 
-    @field_validator("name")
+    @field_validator("name", mode="before")
     @classmethod
-    def _plain_name(cls, name: str) -> str:
-        if not _POOL_NAME.fullmatch(name):
-            refuse("is no name of a pool; give letters, digits, `-`, `_` and `.`, at most 63")
+    def _plain_name(cls, name: Any) -> Any:
+        if problem := naming_problem(name):
+            refuse(problem)
         return name
 
 
-def refuse(sentence: str, *, field: str = "") -> NoReturn:
-    """Raise an error whose text is ours; `field` names the option where the error is about several."""
-    raise PydanticCustomError("setting", "{sentence}", {"sentence": sentence, "field": field})
+def naming_problem(name: object) -> str | None:
+    """Why this is no name of a pool, and the way out; None: it is one. A missing name is None."""
+    if name is None:
+        return "is missing; give the pool a name that no other pool has"
+    if not isinstance(name, str) or not _POOL_NAME.fullmatch(name):
+        return (
+            "is no name of a pool; give one of letters, digits, `-`, `_` and `.`, beginning with a letter or digit, "
+            "63 at most"
+        )
+    return None
+
+
+def refuse(sentence: str, *, field: str = "", pool: int | None = None) -> NoReturn:
+    """Raise an error with our sentence; about several options it says which `field`, of the pool at which place."""
+    raise PydanticCustomError("setting", "{sentence}", {"sentence": sentence, "field": field, "pool": pool})
