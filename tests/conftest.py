@@ -14,8 +14,8 @@ from tests.support import grounds
 from tests.support.processes import subreaper
 from tests.support.site import Site
 
-PROCESS_HEAVY = ("tests/integration/", "tests/faults/")
-"""Folders whose tests fill the machine with processes: of each, one test at a time."""
+PROCESS_HEAVY = ("tests/faults/", "tests/integration/test_c", "tests/integration/test_d", "tests/integration/")
+"""Pieces whose tests fill the machine with processes: of each, one test at a time. The first that fits counts."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,16 +26,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """With xdist, each folder that starts daemons stays in one worker, its tests one after the other."""
+    """With xdist, each piece that starts daemons stays in one worker, its tests one after the other."""
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # noqa: PLC0415 - if it is used
 
-    class FoldersInOneWorker(LoadScopeScheduling):  # type: ignore[misc]
-        """These folders come first, being the largest; all other tests are dealt out one by one."""
+    class PiecesInOneWorker(LoadScopeScheduling):  # type: ignore[misc]
+        """These pieces come first, being the largest; all other tests are dealt out one by one."""
 
         def _split_scope(self, nodeid: str) -> str:
-            return next((folder for folder in PROCESS_HEAVY if nodeid.startswith(folder)), nodeid)
+            return next((piece for piece in PROCESS_HEAVY if nodeid.startswith(piece)), nodeid)
 
-    return FoldersInOneWorker(config, log)
+    return PiecesInOneWorker(config, log)
 
 
 @pytest.fixture
