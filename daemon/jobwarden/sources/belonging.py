@@ -54,10 +54,11 @@ def belonging(candidates: Iterable[str], *, executables: AbstractSet[str]) -> se
     return {each for each in found if not each.endswith(SIDE_SUFFIX)} | sides
 
 
-def side_files_of(relative: str) -> tuple[str, str]:
+def side_files_of(relative: str) -> list[str]:
     """Where the options of this executable may stand: `NAME.toml`, or the whole file name with `.toml`."""
     path = PurePosixPath(relative)
-    return str(path.with_name(f"{job_type_of(relative)}{SIDE_SUFFIX}")), f"{relative}{SIDE_SUFFIX}"
+    names = {job_type_of(relative), path.name}
+    return [str(path.with_name(f"{name}{SIDE_SUFFIX}")) for name in sorted(names, key=len)]
 
 
 def job_type_of(relative: str) -> str:
