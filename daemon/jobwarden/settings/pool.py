@@ -36,7 +36,7 @@ class PoolOptions(BaseModel):
     python: Path | None = Field(
         default=None,
         description="Python interpreter that loads the handlers, as in `.venv/bin/python`; it must have the same "
-        "version of jobwarden installed. By default the daemon's own.",
+        "version of jobwarden installed, and does not see the daemon's PYTHONPATH. By default the daemon's own.",
         examples=[".venv/bin/python"],
     )
     watch: Literal["auto", "poll", "off"] = Field(
@@ -52,13 +52,14 @@ class PoolOptions(BaseModel):
     )
     user: str | None = Field(
         default=None,
-        description="Name of the user as whom handlers run, from the first line of their code on; needs a daemon that "
-        "may change users. By default the daemon's own.",
+        description="Name or number of the user as whom handlers run, from the first line of their code on; needs a "
+        "daemon that may change users: root's, or one with CAP_SETUID, CAP_SETGID and CAP_KILL. By default the "
+        "daemon's own.",
         examples=["jobs"],
     )
     group: str | None = Field(
         default=None,
-        description="Name of the group as which handlers run; by default that of `user`.",
+        description="Name or number of the group as which handlers run; by default that of `user`.",
         examples=["jobs"],
     )
     worker_environment: Annotated[list[str], NoDecode] = Field(

@@ -37,11 +37,9 @@ if __name__ == "__main__":
     if sys.version_info < OLDEST_PYTHON:
         refuse("python", ".".join(map(str, sys.version_info[:3])))
     try:
-        from jobwarden.version import __version__
-        from jobwarden.wire.messages import WIRE_VERSION
-
-        if int(sys.argv[2]) != WIRE_VERSION:
-            refuse("version", __version__)
+        theirs = importlib.import_module("jobwarden.wire.messages").WIRE_VERSION
+        if int(sys.argv[2]) != theirs:
+            refuse("version", importlib.import_module("jobwarden.version").__version__)
         template = importlib.import_module("jobwarden.worker.template")
     except ModuleNotFoundError as error:
         refuse("missing" if error.name == "jobwarden" else "broken", str(error))

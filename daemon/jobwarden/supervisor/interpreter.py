@@ -21,11 +21,13 @@ from jobwarden.version import __version__
 from jobwarden.wire.messages import WIRE_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from jobwarden.supervisor.identity import Identity
     from jobwarden.wire.messages import Unfit
 
+_OURS = ("PYTHONPATH", "VIRTUAL_ENV")
+"""Variables that describe the daemon's own Python."""
 _OLDEST = ".".join(map(str, entrance.OLDEST_PYTHON))
 
 
@@ -48,10 +50,15 @@ class Interpreter:
     def _threshold(self, control: int) -> list[str]:
         return [] if self._identity is None else [*run_as("exec", self._identity), str(control)]
 
-    def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
-        """These variables, as this interpreter and this user would have them."""
+    def environment(self, inherited: Mapping[str, str], *, asked: Sequence[str] = ()) -> dict[str, str]:
+        """These variables, as this interpreter and this user would have them.
+
+        A named interpreter has packages of its own: the daemon's PYTHONPATH would put packages in front of them that
+        were made for the daemon's Python. It is passed on only if somebody `asked` for it by name.
+        """
         own = {} if self._identity is None else self._identity.environment
-        return {**inherited, **self._activation(inherited), **own}
+        kept = {name: value for name, value in inherited.items() if self._is_ours or name not in {*_OURS} - {*asked}}
+        return {**kept, **self._activation(kept), **own}
 
     def _activation(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """What the `activate` of a virtual environment sets, if the interpreter was named and lies in one."""
@@ -68,9 +75,9 @@ class Interpreter:
             case "identity":
                 return f"the daemon cannot become the user {name} ({unfit.detail}); see `user` in the configuration"
             case "interpreter":
-                return f"{self.why_not_started(unfit.detail)}"
+                return self.why_not_started(unfit.detail)
             case "python":
-                return f"{self.path} is Python {unfit.detail}, and jobwarden needs {_OLDEST} or newer; name another `python`"
+                return f"{self.path} is Python {unfit.detail}, too old for jobwarden; name one from {_OLDEST} on"
             case "version":
                 theirs = f"has jobwarden {unfit.detail}, with which this one ({__version__}) cannot talk"
                 return f"{self.path} {theirs}; install the same one there: {self.pip_command}"

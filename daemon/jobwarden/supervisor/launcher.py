@@ -125,7 +125,7 @@ class Launcher:
         self._page = page
         self._copies = prepare_copies(state_dir, pool=pool.name, identity=self._identity) if serves else None
         inherited = template_environment(pool, state_dir=state_dir, node_id=node_id, environment=os.environ)
-        self._environment = self._interpreter.environment(inherited)
+        self._environment = self._interpreter.environment(inherited, asked=pool.worker_environment)
 
     def command(self, generation: int, *, restore: bool) -> list[str]:
         """The template's command line."""
