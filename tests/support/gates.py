@@ -30,6 +30,7 @@ class Gate:
 
     def _make(self, suffix: str) -> int:
         os.mkfifo(f"{self.path}.{suffix}")
+        Path(f"{self.path}.{suffix}").chmod(0o666)  # whoever the handler runs as
         return os.open(f"{self.path}.{suffix}", os.O_RDWR | os.O_CLOEXEC)
 
     def await_arrival(self, *, seconds: float = LIMIT_SECONDS) -> Arrival:

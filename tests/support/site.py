@@ -35,6 +35,7 @@ class Site:
         """The file; there is none where the database is on a server."""
         self.place = folder / "place"
         self.place.mkdir()
+        self.place.chmod(0o777)  # whoever the handlers run as
         self.url = url or f"sqlite:///{self.database}"
         if url is not None:
             open_store(url, migrate=True).close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -58,7 +57,7 @@ def leave_behind(payload: dict[str, Any], ctx: JobContext) -> str:
 @handler("close_everything")
 def close_everything(payload: dict[str, Any], ctx: JobContext) -> str:
     with alone(payload, ctx):
-        os.closerange(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        os.closerange(0, 65_536)  # some may lie above the limit of today
         return "done"
 
 
