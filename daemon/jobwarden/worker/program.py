@@ -30,8 +30,8 @@ _LOWEST = ASIDE + 1
 _READ_BYTES = 65_536
 _MOST_LAST_READS = 64
 """At its end, of each pipe: what it wrote is in there; what others still write may have no end."""
-_NOT_FROM_US = (signal.SIGPIPE, signal.SIGXFSZ)
-"""Python ignores these, and what is ignored stays so through exec."""
+_ALL_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+"""What is ignored stays so through exec: SIGPIPE is by Python, others perhaps by a handler of before."""
 
 
 class Program:
@@ -108,7 +108,7 @@ class Program:
             file_actions=actions,
             setpgroup=0,
             setsigmask=[],
-            setsigdef=_NOT_FROM_US,
+            setsigdef=_ALL_SIGNALS,
         )
 
     def _serve(self, descriptor: int) -> None:
