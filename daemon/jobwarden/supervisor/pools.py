@@ -142,12 +142,14 @@ class Pools:
             fact = msgspec.structs.replace(
                 fact,
                 handlers=tuple(info for info in fact.handlers if info.job_type not in taken),
-                problems=(*fact.problems, *(_claimed_twice(info, own.name, *taken[info.job_type]) for info in double)),
+                problems=(*fact.problems, *(claimed_twice(info, own.name, *taken[info.job_type]) for info in double)),
+                broken=(*fact.broken, *(info.file for info in double)),
             )
         return self._ask(own, fact, now)
 
 
-def _claimed_twice(info: HandlerInfo, pool: str, other: str, file: str) -> str:
+def claimed_twice(info: HandlerInfo, pool: str, other: str, file: str) -> str:
+    """The sentence about a job type that two pools claim; `info` is what came second."""
     return (
         f"{info.file} (pool {pool}): the job type {info.job_type!r} is served by {file} of the pool {other} already; "
         "rename one of the two job types, or remove it from one of the files"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from jobwarden.supervisor.pools import claimed_twice
 from jobwarden.wire import desk as wire
 
 if TYPE_CHECKING:
@@ -193,9 +194,4 @@ class TrialVisit:
             if other != name
             for each in pool.generations.handlers
         }
-        return [
-            f"{each.file}: the job type {each.job_type!r} is served by {others[each.job_type][1]} "
-            f"of pool {others[each.job_type][0]} already; rename one of the two"
-            for each in found.handlers
-            if each.job_type in others
-        ]
+        return [claimed_twice(each, name, *others[each.job_type]) for each in found.handlers if each.job_type in others]
