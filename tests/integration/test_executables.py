@@ -182,7 +182,8 @@ def test_only_four_descriptors_are_open_in_it(tmp_path: Path, write: Write) -> N
         os.close(leak)
     descriptors, *masks = printed.splitlines()
     assert descriptors.split() == ["0", "1", "2", "3"]  # and 10, which is dash's own, on its script
-    assert all(int(mask.split()[1], 16) == 0 for mask in masks)
+    own_of_glibc = 0b11 << 31  # 32 and 33, which posix_spawn(3) leaves ignored
+    assert all(int(mask.split()[1], 16) & ~own_of_glibc == 0 for mask in masks)
 
 
 # its end
