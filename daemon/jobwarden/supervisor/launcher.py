@@ -12,6 +12,7 @@ import signal
 import socket
 from collections import deque
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING
 
 from jobwarden.errors import FrameError
@@ -108,6 +109,38 @@ class Template:
             os.close(descriptor)
 
 
+class _Setup:
+    """How templates are started under one configuration."""
+
+    def __init__(self, pool: PoolSettings, *, state_dir: Path, node_id: str, serves: bool) -> None:
+        """Raises InvalidSettingsError for an unknown user or group."""
+        self.pool = pool
+        self.identity = identity_of(pool) or (own_identity() if holds_passed_on_rights() else None)
+        self.interpreter = Interpreter(pool.python, identity=self.identity)
+        self.copies = prepare_copies(state_dir, pool=pool.name, identity=self.identity) if serves else None
+        inherited = template_environment(pool, state_dir=state_dir, node_id=node_id, environment=os.environ)
+        self.environment = self.interpreter.environment(inherited, asked=pool.worker_environment)
+
+    def command(self, generation: int, *, restore: bool) -> list[str]:
+        """The template's command line."""
+        pool = self.pool
+        terms = TemplateTerms(
+            control_fd=_CONTROL,
+            page_fd=_PAGE,
+            snapshot_fd=_SNAPSHOT,
+            # Absolute for another user, who may not be able to stand in the daemon's working directory.
+            handlers=str(pool.handlers if self.identity is None else pool.handlers.absolute()),
+            generation=generation,
+            supervisor_pid=os.getpid(),
+            max_output_bytes=pool.max_output_bytes,
+            pool=pool.name,
+            copies=None if self.copies is None else str(self.copies),
+            restore=restore,
+            bounds=bounds_of(pool),
+        )
+        return self.interpreter.command(write_terms(terms), control=_CONTROL)
+
+
 class Launcher:
     """Makes the templates and workers of one pool, and enters them in the census."""
 
@@ -118,59 +151,54 @@ class Launcher:
 
         Raises InvalidSettingsError for an unknown user or group.
         """
-        self._identity = identity_of(pool) or (own_identity() if holds_passed_on_rights() else None)
-        self._interpreter = Interpreter(pool.python, identity=self._identity)
-        self.pool = pool
         self.census = census
         self._page = page
-        self._copies = prepare_copies(state_dir, pool=pool.name, identity=self._identity) if serves else None
-        inherited = template_environment(pool, state_dir=state_dir, node_id=node_id, environment=os.environ)
-        self._environment = self._interpreter.environment(inherited, asked=pool.worker_environment)
+        self._set_up = partial(_Setup, state_dir=state_dir, node_id=node_id, serves=serves)
+        self._now = self._served = self._set_up(pool)
+        self._started: dict[int, _Setup] = {}
+        """By generation: with what a template was started that may serve yet."""
 
-    def command(self, generation: int, *, restore: bool) -> list[str]:
-        """The template's command line."""
-        pool = self.pool
-        terms = TemplateTerms(
-            control_fd=_CONTROL,
-            page_fd=_PAGE,
-            snapshot_fd=_SNAPSHOT,
-            # Absolute for another user, who may not be able to stand in the daemon's working directory.
-            handlers=str(pool.handlers if self._identity is None else pool.handlers.absolute()),
-            generation=generation,
-            supervisor_pid=os.getpid(),
-            max_output_bytes=pool.max_output_bytes,
-            pool=pool.name,
-            copies=None if self._copies is None else str(self._copies),
-            restore=restore,
-            bounds=bounds_of(pool),
-        )
-        return self._interpreter.command(write_terms(terms), control=_CONTROL)
+    @property
+    def pool(self) -> PoolSettings:
+        """The settings with which the next generation is loaded."""
+        return self._now.pool
+
+    def change(self, pool: PoolSettings) -> None:
+        """The configuration was read again; what serves stays as it is. Raises InvalidSettingsError."""
+        self._now = self._set_up(pool)
+
+    def serve(self, generation: int) -> None:
+        """It became current: when it is restored, it is started as it was, whatever the configuration says by then."""
+        self._served = self._started.get(generation, self._served)
+        self._started = {generation: self._served}
 
     def why_unfit(self, unfit: messages.Unfit) -> str:
         """One sentence: what is wrong with the pool's interpreter or user, and the way out."""
-        return self._interpreter.why_unfit(unfit)
+        return self._now.interpreter.why_unfit(unfit)
 
     def why_not_started(self, error: OSError) -> str:
         """One sentence for an error of `start_template`."""
         if isinstance(error, FileNotFoundError | PermissionError):
-            return self._interpreter.why_not_started(str(error.strerror))
+            return self._now.interpreter.why_not_started(str(error.strerror))
         return f"its template was not started: {error.strerror}"
 
     def start_template(self, generation: int, *, snapshot: int, restore: bool = False) -> Template:
         """Start a template by posix_spawn. Main thread only.
 
-        It keeps the bytes that it loads in the memfd `snapshot`; with `restore` it loads those that are there.
+        It keeps the bytes that it loads in the memfd `snapshot`; with `restore` it loads those that are there, with the
+        settings with which they have served.
         """
+        setup = self._started[generation] = self._served if restore else self._now
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         given = {theirs.fileno(): _CONTROL, self._page: _PAGE, snapshot: _SNAPSHOT}
         sources = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, _ABOVE_TARGETS) for each in given]
-        command = self.command(generation, restore=restore)
+        command = setup.command(generation, restore=restore)
         self.census.asked += 1
         try:
             pid = os.posix_spawn(
                 command[0],
                 command,
-                self._environment,
+                setup.environment,
                 file_actions=[
                     _NO_STDIN,
                     *((os.POSIX_SPAWN_DUP2, *pair) for pair in zip(sources, given.values(), strict=True)),
@@ -179,7 +207,7 @@ class Launcher:
                 setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGPIPE],
             )
             self.census.known.add(pid)
-            set_priority(pid, pool=self.pool)
+            set_priority(pid, pool=setup.pool)
         except OSError:
             ours.close()
             raise

@@ -80,8 +80,9 @@ class Nursery:
                 template.kill()
 
     def serve_generation(self, generation: int, *, pool: str) -> None:
-        """It became current: its bytes are those to restore."""
+        """It became current: its bytes, and its settings, are those to restore."""
         self._snapshots.keep_only(generation, pool=pool)
+        self._launchers[pool].serve(generation)
 
     def _hear_template(self, template: Template) -> bool:
         try:
