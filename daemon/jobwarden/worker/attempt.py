@@ -94,6 +94,11 @@ class Attempts:
             self._loop = EventLoop()
         return self._loop.run(coroutine, stop=self._stop)
 
+    def close(self) -> None:
+        """Give the event loop back, where a process lives on: in a test. A worker never does."""
+        if self._loop is not None:
+            self._loop.close()
+
     def _failure(self, error: BaseException, run: Run, rules: RetryRules) -> Failure:
         """Print the traceback where the attempt's output goes, name the error, and say what follows from it."""
         if isinstance(error, ExecutableFailedError):

@@ -44,6 +44,14 @@ class EventLoop:
             finally:
                 stop.task = None
 
+    def close(self) -> None:
+        """As `asyncio.run` does at its end."""
+        if not self._loop.is_closed():
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            self._loop.close()
+        asyncio.set_event_loop(None)
+
     def _cancel_leftovers(self) -> None:
         """Tasks that the handler started and did not await end with it."""
         leftovers = asyncio.all_tasks(self._loop)
