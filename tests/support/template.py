@@ -290,7 +290,8 @@ class PlayedSupervisor:
         answer = self.read_answer()
         assert isinstance(answer, Forked), answer
         hello = worker.next_message()
-        assert hello == Hello(slot=worker.slot, pid=worker.pid)
+        assert isinstance(hello, Hello)
+        assert (hello.slot, hello.pid) == (worker.slot, worker.pid)
         return worker
 
     def _next(self) -> Loaded | Forked | ForkFailed:
