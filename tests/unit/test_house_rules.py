@@ -175,10 +175,11 @@ def test_clocks_are_read_in_one_place() -> None:
     assert _breaches(clock_reading_lines, (p for p in _python(PACKAGE) if p not in CLOCK_READERS)) == []
 
 
-def test_the_keeper_needs_the_standard_library_only() -> None:
-    """The keeper is a script for `python -I -S -E` that finds no package, not even ours."""
-    keeper = PACKAGE / "supervisor" / "keeper.py"
-    assert _breaches(foreign_import_lines, (p for p in _python(PACKAGE) if p == keeper)) == []
+@pytest.mark.parametrize("name", ["keeper", "runas", "entrance"])
+def test_what_runs_without_packages_needs_the_standard_library_only(name: str) -> None:
+    """Keeper and threshold are scripts for `python -I -S -E`; the entrance is for a Python that may have no package."""
+    script = PACKAGE / "supervisor" / f"{name}.py"
+    assert _breaches(foreign_import_lines, (p for p in _python(PACKAGE) if p == script)) == []
 
 
 def test_no_file_knows_the_machine_that_it_was_written_on() -> None:
