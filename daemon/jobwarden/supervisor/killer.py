@@ -63,6 +63,10 @@ class Killer(threading.Thread):
         self._new: queue.SimpleQueue[Removal] = queue.SimpleQueue()
         self._active: list[Removal] = []
 
+    def change(self, *, stuck_ns: int) -> None:
+        """From any thread: from now on people are told after so long."""
+        self._stuck_ns = stuck_ns
+
     def remove(self, removal: Removal) -> None:
         """From the loop: begin."""
         self._new.put(removal)

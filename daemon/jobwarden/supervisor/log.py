@@ -29,6 +29,10 @@ class LogLines:
         """`stream` is standard error unless a test says otherwise."""
         self._stream = stream or sys.stderr
         self._clock = clock
+        self.change(settings)
+
+    def change(self, settings: Settings) -> None:
+        """From now on: another level, another form."""
         self._least = _LEVELS[settings.log_level]
         human = settings.log_format == "human" or (settings.log_format == "auto" and self._stream.isatty())
         self._render = _human if human else _json

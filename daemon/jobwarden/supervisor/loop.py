@@ -82,6 +82,8 @@ class Loop:
         self.busy_ns = 0
         """CPU time of the loop's thread, for the benchmark."""
         self.after_turn: Callable[[], None] = lambda: None
+        self.remarks: Callable[[], list[str]] = list
+        """What else people are told as long as it is so."""
         self.report = "{}"
         """What people see of this node, renewed once a second; other threads read it."""
         self._report_at_ns = 0
@@ -172,6 +174,7 @@ class Loop:
             "ledger_cpu_ms": self._ledger.busy_ns // MILLISECOND_NS,
             "commits": self._ledger.commits,
             "maintenance": self._ledger.maintained,
+            "problems": self.remarks(),
         }
         self.report = msgspec.json.encode(report).decode()
         if self._report_is_news:  # people who have just reloaded look at once; the next beat may be seconds away

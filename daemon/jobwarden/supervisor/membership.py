@@ -61,7 +61,7 @@ class Membership:
         self._clock = clock
         self._jitter = jitter
         self._node_lock = None if node_lock is None else Path(node_lock)
-        self._users = users
+        self.users = users
         self._guard = threading.Lock()
         self._missed = False
         self._leaving = False
@@ -119,7 +119,7 @@ class Membership:
         """
         for node_id, beat in dead:
             if beat is None:
-                sweep_node(marker_of(node_id), users=self._users)
+                sweep_node(marker_of(node_id), users=self.users)
             self.free(writer, node_id, beat=beat)
 
     def renewed(self, node_id: str, *, since_ns: int) -> None:

@@ -8,6 +8,7 @@ from jobwarden import events
 from jobwarden.errors import InvalidSettingsError
 from jobwarden.settings import load_settings
 from jobwarden.supervisor.desk import Desk
+from jobwarden.supervisor.reconfiguring import CONFIGURATION_STAYS
 from jobwarden.supervisor.slot import SlotState
 from jobwarden.supervisor.trial import Trials
 from jobwarden.supervisor.visits import Configuration, Office
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from jobwarden.supervisor.launcher import Launcher
     from jobwarden.supervisor.loop import Loop
     from jobwarden.supervisor.pool import Pool
-
-CONFIGURATION_STAYS = "the configuration stays as it was: "
-"""How the alerts about a broken configuration begin."""
 
 
 def open_desk(

@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING
 
 from jobwarden import events
 from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
-from jobwarden.errors import InvalidSettingsError
 from jobwarden.kernel import adopt_orphans, die_with_parent, hide_memory
 from jobwarden.settings import Settings, load_settings
 from jobwarden.store.deaths import DeathWatch, predecessors
 from jobwarden.store.work import NodeStart
-from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.answer import Answer
 from jobwarden.supervisor.census import Census
 from jobwarden.supervisor.clerk import Clerk
@@ -41,6 +39,7 @@ from jobwarden.supervisor.membership import Membership
 from jobwarden.supervisor.meter import Meter
 from jobwarden.supervisor.office import open_desk
 from jobwarden.supervisor.pools import Pools
+from jobwarden.supervisor.reconfiguring import Reconfiguring
 from jobwarden.supervisor.renewal import BEATS_PER_LEASE
 from jobwarden.supervisor.renewing import renewing_threads
 from jobwarden.supervisor.signals import KEEPER_LOST
@@ -83,9 +82,9 @@ def serve(descriptor: int) -> int:
     _raise_descriptor_limit()
     settings = load_settings(config=handover.config_path, flags=handover.flags)
     (log := LogStream(sys.stderr)).start()
-    events.listen(LogLines(settings, clock=SYSTEM_CLOCK, stream=log))
+    events.listen(lines := LogLines(settings, clock=SYSTEM_CLOCK, stream=log))
     threading.excepthook = partial(_die_of, log)
-    service = Service(settings, handover)
+    service = Service(settings, handover, lines=lines)
     try:
         code = service.run()
     finally:
@@ -123,7 +122,7 @@ def _raise_descriptor_limit() -> None:
 class Service:
     """All parts of one supervisor, composed."""
 
-    def __init__(self, settings: Settings, handover: Handover) -> None:
+    def __init__(self, settings: Settings, handover: Handover, *, lines: LogLines) -> None:
         """Make every part; nothing runs yet."""
         self._settings = settings
         self._handover = handover
@@ -173,6 +172,9 @@ class Service:
             watch_seconds=lambda: self._store.watch_seconds,
             maintenance=self._maintenance,
         )
+        self._reconfiguring = Reconfiguring(
+            settings, handover, launchers=launchers, followers=(lines.change, self._reconfigure)
+        )
         self._clerk = Clerk(self._store, mailbox, clock=SYSTEM_CLOCK, patience_seconds=settings.lock_timeout_seconds)
         self._loop = Loop(
             pools,
@@ -185,9 +187,10 @@ class Service:
             page=page,
             clock=SYSTEM_CLOCK,
             doorbell=self._ears,
-            reload_terms=self._reload_terms,
+            reload_terms=self._reconfiguring.read_again,
             connection_mode=lambda: self._store.connection_mode,
         )
+        self._loop.remarks = lambda: self._reconfiguring.remarks
         self._deaths = DeathWatch(self._store, lease_seconds=settings.lease_seconds, clock=SYSTEM_CLOCK)
         self._renewing = renewing_threads(
             self._store,
@@ -279,15 +282,11 @@ class Service:
         self._store.close()
         return code
 
-    def _reload_terms(self) -> list[seen.TermsChanged]:
-        try:
-            settings = load_settings(config=self._handover.config_path, flags=self._handover.flags)
-        except InvalidSettingsError as error:
-            for problem in error.problems:
-                events.emit(events.Alerted(text=f"the configuration stays as it was: {problem}"))
-            return []
+    def _reconfigure(self, settings: Settings) -> None:
+        """What is live beside the pools and the log."""
         self._maintenance.change(rules_of(settings))
-        return [seen.TermsChanged(each) for each in terms_of(settings)]
+        self._killer.change(stuck_ns=int(settings.kill_stuck_seconds * SECOND_NS))
+        self._membership.users = (*self._users, *other_users(settings.pools))
 
 
 def _listen(bell: Bell | None) -> socket.socket | None:
