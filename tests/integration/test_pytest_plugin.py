@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 
 from tests.support.daemon import clean_environment
+from tests.support.installed import with_entry_points
 
-PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 LIMIT_SECONDS = 60
 
 HANDLERS = """\
@@ -173,15 +172,10 @@ def project(tmp_path: Path) -> Path:
 
 def run_pytest(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Pytest as its owner calls it: nothing of ours is named."""
-    installed = project.parent / "installed"
-    info = installed / "jobwarden_as_installed-0.1.dist-info"
-    info.mkdir(parents=True, exist_ok=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: jobwarden-as-installed\nVersion: 0.1\n")
-    points = tomllib.loads(PROJECT.read_text())["project"]["entry-points"]["pytest11"]
-    lines = [f"{name} = {where}" for name, where in points.items()]
-    (info / "entry_points.txt").write_text("\n".join(["[pytest11]", *lines, ""]))
     environment = clean_environment()
-    environment["PYTHONPATH"] = os.pathsep.join([str(installed), environment["PYTHONPATH"]])
+    environment["PYTHONPATH"] = os.pathsep.join(
+        [str(with_entry_points(project.parent / "installed")), environment["PYTHONPATH"]]
+    )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", *words]
     return subprocess.run(
         command, cwd=project, env=environment, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
