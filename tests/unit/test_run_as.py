@@ -22,7 +22,7 @@ from jobwarden.wire.exits import EXIT_UNFIT
 from jobwarden.wire.frames import FrameReader
 from jobwarden.wire.messages import Unfit, decode_from_template
 
-SOMEBODY = Identity(uid=4711, gid=12, groups=(12, 13), name="ada", environment={"HOME": "/home/ada", "USER": "ada"})
+SOMEBODY = Identity(uid=4711, gid=12, groups=(12, 13), name="ada", environment={"HOME": "/srv/ada", "USER": "ada"})
 SAME, ANOTHER = "install the same one there: ", "name a Python that it can run as `python` of this pool"
 PIP = f"/venv/bin/python -m pip install jobwarden=={__version__}"
 
@@ -144,7 +144,7 @@ def test_where_rights_may_be_the_reason_the_user_is_named(kind: str) -> None:
 def test_handlers_find_themselves_at_home() -> None:
     """The daemon's HOME and USER belong to somebody else."""
     found = Interpreter(None, identity=SOMEBODY).environment({"HOME": "/root", "USER": "root", "LANG": "C"})
-    assert found == {"HOME": "/home/ada", "USER": "ada", "LANG": "C"}
+    assert found == {"HOME": "/srv/ada", "USER": "ada", "LANG": "C"}
 
 
 def test_a_named_interpreter_brings_its_own_environment(tmp_path: Path) -> None:

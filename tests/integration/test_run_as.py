@@ -1,0 +1,297 @@
+"""P5, P6: a pool with a `user` runs as that user from its first line of code on, and as nobody else ever after."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobwarden.jobs import JobStatus, Outcome
+from jobwarden.supervisor import runas
+from jobwarden.supervisor.launcher import NODE_MARKER, PLACE_MARKER
+from tests.support import processes
+from tests.support.daemon import clean_environment
+from tests.support.site import Site
+from tests.support.strangers import Stranger, stranger
+
+WHO = """
+import ctypes, mmap, os, signal, subprocess, sys
+from pathlib import Path
+from jobwarden import handler
+
+def rights():
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    capabilities = [status[name].strip() for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")]
+    return [list(os.getresuid()), list(os.getresgid()), os.getgroups(), [int(each, 16) for each in capabilities]]
+
+AT_IMPORT = rights()
+PARENT = os.getppid()
+
+@handler("who")
+def who(payload):
+    os.getcwd()
+    dumpable, stdin = ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), os.readlink("/proc/self/fd/0")
+    return {"at import": AT_IMPORT, "now": rights(), "environment": dict(os.environ), "stdin": stdin,
+            "python": sys.executable, "dumpable": dumpable}
+
+def become_root():
+    os.setuid(0)
+
+def kill_the_supervisor():
+    os.kill(os.getppid(), signal.SIGKILL)
+
+def kill_the_keeper():
+    for line in Path(f"/proc/{os.getppid()}/status").read_text().splitlines():
+        if line.startswith("PPid:"):
+            os.kill(int(line.split()[1]), signal.SIGKILL)
+
+def read_its_environment():
+    return Path(f"/proc/{os.getppid()}/environ").read_bytes()
+
+def read_its_memory():
+    return Path(f"/proc/{os.getppid()}/mem").open("rb")
+
+def list_its_descriptors():
+    return os.listdir(f"/proc/{os.getppid()}/fd")
+
+def trace_it():
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.ptrace(16, os.getppid(), 0, 0):
+        raise OSError(ctypes.get_errno(), "ptrace")
+
+def write_the_page():
+    folder = Path(f"/proc/{os.getpid()}/map_files")
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        if "jobwarden-page" in line:
+            start = int(line.split("-")[0], 16)
+            if ctypes.CDLL(None, use_errno=True).mprotect(ctypes.c_void_p(start), 4096, 3) == 0:
+                ctypes.memset(start, 0, 8)
+                return "written"
+            raise PermissionError
+    raise LookupError
+
+ACTS = [become_root, kill_the_supervisor, kill_the_keeper, read_its_environment, read_its_memory, list_its_descriptors,
+        trace_it, write_the_page]
+
+@handler("reach")
+def reach(payload):
+    said = {}
+    for act in ACTS:
+        try:
+            act()
+            said[act.__name__] = "done"
+        except Exception as error:
+            said[act.__name__] = type(error).__name__
+    return said
+
+@handler("say_by_name")
+def say_by_name(payload):
+    subprocess.run("echo by number >&2; echo by name > /dev/stderr", shell=True, check=True)
+    with open("/dev/stdout", "w") as out:
+        out.write("by Python" + chr(10))
+    print("and as ever")
+"""
+
+
+@pytest.fixture(scope="module")
+def somebody() -> Iterator[Stranger]:
+    """As whom handlers run here."""
+    with stranger() as found:
+        (found.handlers / "who.py").write_text(WHO)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def shared_site(somebody: Stranger) -> Iterator[Site]:
+    """A daemon whose handlers are another user's."""
+    with processes.subreaper():
+        made = Site(somebody.folder)
+        try:
+            made.start(**somebody.flags, worker_environment="SHELL")
+            yield made
+        finally:
+            made.close()
+
+
+def run(site: Site, job_type: str) -> Any:
+    """The output of a job of this type."""
+    record = site.await_end(site.add(job_type, max_attempts=1))
+    assert record.status is JobStatus.COMPLETED, record.error_history
+    return record.output
+
+
+def test_no_line_of_a_pool_runs_with_a_right_of_the_daemons(served: Site, somebody: Stranger) -> None:
+    """At import and in a job: all three ids of both kinds, no foreign group, no capability in any set."""
+    person = pwd.getpwnam(somebody.user)
+    said = run(served, "who")
+
+    own = [[person.pw_uid] * 3, [person.pw_gid] * 3, sorted(os.getgrouplist(person.pw_name, person.pw_gid)), [0] * 4]
+    assert [said["at import"][0], said["at import"][1], sorted(said["at import"][2]), said["at import"][3]] == own
+    assert said["now"] == said["at import"]
+    assert (said["stdin"], said["dumpable"]) == (os.devnull, 1)
+
+
+def test_handlers_of_another_user_have_his_environment_and_his_interpreter(served: Site, somebody: Stranger) -> None:
+    """HOME and USER are his; the interpreter's virtual environment is active."""
+    said = run(served, "who")
+    person = pwd.getpwnam(somebody.user)
+    found = said["environment"]
+    assert (found["HOME"], found["USER"], found["LOGNAME"]) == (person.pw_dir, person.pw_name, person.pw_name)
+    assert said["python"] == str(somebody.python)
+    assert found["VIRTUAL_ENV"] == str(somebody.python.parents[1])
+    assert found["PATH"].startswith(f"{somebody.python.parent}:")
+    assert "PYTHONPATH" not in found
+
+
+def test_the_daemon_is_out_of_the_reach_of_handlers_of_another_user(served: Site) -> None:
+    """The kernel refuses what would end, read or trace the supervisor, and nobody lengthens the trust in himself."""
+    (daemon,) = served.daemons
+    before = (daemon.keeper.pid, daemon.supervisor)
+
+    said = run(served, "reach")
+
+    assert set(said.values()) == {"PermissionError"}, said
+    assert all(processes.lives(pid) for pid in before)
+
+
+def test_a_handler_of_another_user_opens_its_standard_streams_by_name(served: Site) -> None:
+    """Shell scripts write to /dev/stderr: the pipe behind it was made by the daemon's user."""
+    job_id = served.add("say_by_name", max_attempts=1)
+
+    assert served.await_end(job_id).status is JobStatus.COMPLETED
+    assert (served.attempts(job_id)[0].captured or "").splitlines() == [
+        "by number",
+        "by name",
+        "by Python",
+        "and as ever",
+    ]
+
+
+def test_the_tree_of_a_job_of_another_user_is_killed_at_its_limit(served: Site) -> None:
+    """Grandchildren that ran away, one of them with an empty environment, belong to him and go with the job."""
+    job_id = served.add("run_away", max_attempts=1, timeout_ms=1_000)
+
+    record = served.await_end(job_id)
+
+    assert [each.outcome for each in served.attempts(job_id)] == [Outcome.TIMED_OUT], record.error_history
+    assert not served.is_held(job_id)
+    assert not any(processes.lives(int(pid)) for pid in served.lines(f"{job_id}.pids"))
+
+
+def test_workers_of_another_user_die_with_a_killed_supervisor_and_their_jobs_run_again(
+    served: Site, somebody: Stranger
+) -> None:
+    """The parent's death is a signal of the kernel's, and the keeper may kill whoever is below; the job is Lost."""
+    gate = served.gate()
+    job_id = served.add("gated_with_children", gate, max_attempts=1)
+    gate.await_arrival()
+    daemon = served.daemons[-1]
+
+    os.kill(daemon.supervisor, signal.SIGKILL)
+
+    assert daemon.wait() == 128 + signal.SIGKILL
+    assert not served.is_held(job_id)
+    served.daemons.remove(daemon)
+    served.start(**somebody.flags)
+    assert gate.await_arrival().attempt == 1
+    gate.let_go()
+    assert served.await_end(job_id).status is JobStatus.COMPLETED
+    assert [each.outcome for each in served.attempts(job_id)] == [Outcome.LOST, Outcome.SUCCEEDED]
+
+
+SWEEP = """
+import sys
+from pathlib import Path
+from jobwarden.settings.pool import PoolSettings
+from jobwarden.supervisor.identity import other_users
+from jobwarden.supervisor.sweep import sweep_leftovers
+print(sweep_leftovers(Path(sys.argv[1]), own_node="new", users=other_users([PoolSettings(user=sys.argv[2])])))
+"""
+
+
+@pytest.mark.parametrize("node", ["old", "new"])
+def test_a_daemon_that_may_not_read_other_users_processes_sweeps_them_too(
+    somebody: Stranger, tmp_path: Path, node: str
+) -> None:
+    """Root in a container has no CAP_SYS_PTRACE: somebody who becomes that user reads whose each process is."""
+    person = pwd.getpwnam(somebody.user)
+    markers = {PLACE_MARKER: str(tmp_path.resolve()), NODE_MARKER: node}
+    with subprocess.Popen(
+        ["sleep", "60"], env=markers, user=person.pw_uid, group=person.pw_gid, extra_groups=[]
+    ) as left:
+        try:
+            command = [sys.executable, "-c", SWEEP, str(tmp_path), somebody.user]
+            said = without("sys_ptrace", command)
+            assert said.stdout.strip() == (f"[{left.pid}]" if node == "old" else "[]"), said.stderr
+        finally:
+            left.kill()
+
+
+def without(capabilities: str, command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run it as root without some capabilities (setpriv(1))."""
+    gone = ",".join(f"-{each}" for each in capabilities.split(","))
+    drop = ["setpriv", f"--inh-caps={gone}", f"--bounding-set={gone}"]
+    return subprocess.run([*drop, *command], capture_output=True, text=True, check=False, env=clean_environment())
+
+
+@pytest.mark.parametrize(
+    ("verb", "capabilities", "named"),
+    [("check", "setuid,setgid,kill", "CAP_SETUID, CAP_SETGID and CAP_KILL"), ("run", "kill", "CAP_KILL")],
+)
+def test_a_daemon_that_cannot_change_users_says_so_before_it_starts(
+    somebody: Stranger, tmp_path: Path, verb: str, capabilities: str, named: str
+) -> None:
+    """One sentence with what is lacking; a user whom nobody could kill is refused as well."""
+    (tmp_path / "handlers").mkdir()
+    flags = [f"--user={somebody.user}", f"--handlers={tmp_path}/handlers", f"--state-dir={tmp_path}/state"]
+    flags.append(f"--database-url=sqlite:///{tmp_path}/jobs.db")
+    said = without(capabilities, [sys.executable, "-m", "jobwarden", verb, *flags])
+
+    assert said.returncode != 0
+    why = f"pool default, key user: this daemon cannot run handlers as somebody else, because it lacks {named};"
+    assert sum(why in line for line in (said.stdout + said.stderr).splitlines()) == 1
+    assert "Traceback" not in said.stderr
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_user_who_is_not_in_this_user_namespace_is_refused(somebody: Stranger, tmp_path: Path) -> None:
+    """As under systemd's PrivateUsers=: the daemon seems to be root, but can become nobody else."""
+    command = ["unshare", "--user", "--map-root-user", sys.executable, "-m", "jobwarden", "check"]
+    command += [f"--user={somebody.user}", f"--handlers={tmp_path}"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False, env=clean_environment(), cwd="/")
+    if said.stderr.startswith("unshare:"):
+        pytest.skip("this system lets nobody have a user namespace of his own")
+    assert f"{somebody.user} has no id in this user namespace; map it (systemd: PrivateUsers=no)" in said.stdout
+
+
+REPORT = """
+import os
+with open("/proc/self/status") as file:
+    held = [line for line in file if line.startswith(("CapInh", "CapPrm", "CapEff", "CapAmb"))]
+print(os.getresuid(), [line for line in held if int(line.split()[1], 16)])
+"""
+
+
+@pytest.mark.parametrize("becomes", ["somebody", "itself"])
+def test_capabilities_that_a_daemon_passes_on_end_at_the_threshold(somebody: Stranger, becomes: str) -> None:
+    """Under systemd's AmbientCapabilities= all that the daemon starts would inherit them, whoever it runs as."""
+    person, daemon = pwd.getpwnam(somebody.user), pwd.getpwnam("daemon")
+    target = person if becomes == "somebody" else daemon
+    threshold = somebody.folder / "runas.py"
+    threshold.write_bytes(Path(runas.__file__).read_bytes())
+    passed_on = "+setuid,+setgid,+kill"
+    command = [
+        *("setpriv", f"--reuid={daemon.pw_uid}", f"--regid={daemon.pw_gid}", "--clear-groups"),
+        *(f"--inh-caps={passed_on}", f"--ambient-caps={passed_on}"),
+        *(str(somebody.python), "-I", "-S", "-E", str(threshold), "exec", str(target.pw_uid), str(target.pw_gid), ""),
+        *("2", str(somebody.python), "-c", REPORT),
+    ]
+    said = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    assert said.stdout.strip() == f"{(target.pw_uid,) * 3} []", said.stderr
