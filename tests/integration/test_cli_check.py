@@ -131,3 +131,26 @@ def test_every_setting_is_a_flag(command: str, capsys: pytest.CaptureFixture[str
     text = capsys.readouterr().out
     flags = set(re.findall(r"^ +(--[a-z-]+)", text, re.MULTILINE))
     assert {"--" + name.replace("_", "-") for name in OPTIONS} | {"--config"} <= flags
+
+
+def test_each_pool_is_checked_with_its_own_handlers(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each gets its line; a job type that two of them claim names both files, as the daemon would."""
+    for pool in ("quick", "heavy"):
+        Path(pool).mkdir()
+        write(f"{pool}/own.py", GOOD.replace("greet", f"{pool}_greet"))
+    pools = '[[pool]]\nname = "quick"\nhandlers = "quick"\n[[pool]]\nname = "heavy"\nhandlers = "heavy"\n'
+    write("pools.toml", pools)
+    assert enter(["check", "--config", "pools.toml"]) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "pool quick: handlers in quick: quick_greet",
+        "pool heavy: handlers in heavy: heavy_greet",
+    ]
+
+    write("heavy/more.py", GOOD.replace("greet", "quick_greet"))
+    write("heavy/threads.py", "import threading, time\nthreading.Thread(target=time.sleep, args=(9,)).start()\n")
+    assert enter(["check", "--config", "pools.toml", "--json"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert {each["pool"] for each in answer["handlers"]} == {"quick", "heavy"}
+    started, claimed = answer["problems"]
+    assert "heavy: handler modules started threads at import" in started
+    assert "more.py (pool heavy): the job type 'quick_greet' is served by own.py of the pool quick already" in claimed

@@ -49,7 +49,7 @@ COMMANDS = {
     "events": "jobwarden.cli.events",
     "cleanup": "jobwarden.cli.upkeep",
     "reclaim": "jobwarden.cli.upkeep",
-    "check": "jobwarden.cli.daemon",
+    "check": "jobwarden.cli.check",
     "reload": "jobwarden.cli.reload",
     "migrate": "jobwarden.cli.daemon",
     "doctor": "jobwarden.cli.doctor",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
+from pydantic.alias_generators import to_camel
 
 from jobwarden.cli.printing import printable
 
@@ -39,7 +40,7 @@ class TypesDiff:
             "added": [{"jobType": each.job_type, "file": each.file} for each in self.added],
             "removed": [{"jobType": each.job_type, "file": each.file} for each in self.removed],
             "changed": {
-                name: {_camel(option): {"before": before, "after": after} for option, (before, after) in each.items()}
+                name: {to_camel(option): {"before": before, "after": after} for option, (before, after) in each.items()}
                 for name, each in self.changed.items()
             },
         }
@@ -76,8 +77,3 @@ def _told(option: str, before: object, after: object) -> str:
         return _NOT_SHOWN[option]
     old, new = ("none" if each is None else each for each in (before, after))
     return f"{option} {old} -> {new}"
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(each.capitalize() for each in rest)

@@ -1,0 +1,33 @@
+"""One flag for each setting, made from `Settings`, so that each default and each explanation exists once.
+
+Used by `run` and `check`. It must never judge a value: that is for `Settings`, which names the flag.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobwarden.cli.signatures import extended, option
+from jobwarden.settings.describe import default_text
+from jobwarden.settings.model import OPTIONS
+
+if TYPE_CHECKING:
+    import inspect
+    from collections.abc import Callable
+
+_METAVARS = {"database_url": "URL", "handlers": "DIR", "state_dir": "DIR", "worker_environment": "NAMES"}
+
+
+def with_a_flag_per_setting(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that takes `**flags` one option per setting; all are text, judged by `Settings`."""
+    return extended(command, map(_flag, OPTIONS))
+
+
+def _flag(name: str) -> inspect.Parameter:
+    return option(
+        name,
+        str | None,
+        "--" + name.replace("_", "-"),
+        metavar=_METAVARS.get(name, "VALUE"),
+        about=f"{OPTIONS[name].description} Default: {default_text(name) or 'none'}.",
+    )
