@@ -59,18 +59,20 @@ def test_a_worker_for_one_job_gets_no_second_one() -> None:
 def test_what_a_worker_may_still_do_bounds_its_queue() -> None:
     """Nothing is queued that would have to be taken back from it."""
     world = serving(workers=1, quick=True, worker_max_jobs=25)
-    used = world.pool.workers.slots[1].use
+    slot = world.pool.workers.slots[1]
+    left = slot.may_take
+    assert left == 8
     for _ in range(50):
         world.add("quick")
     world.sync()
-    assert held(world) == [min(DEPTH, used.most_jobs - 20)]
-    assert used.taken == used.most_jobs
+    assert held(world) == [left]
+    assert slot.worn
 
 
 def test_no_more_is_claimed_than_the_workers_may_still_do() -> None:
     """What is claimed beyond that would lie with this node while another one could run it."""
     world = serving(workers=1, quick=True, worker_max_jobs=1_000)
-    world.pool.workers.slots[1].use.most_jobs = 22
+    world.pool.workers.slots[1].may_take = 2
     for _ in range(50):
         world.add("quick")
     effects = world.tell(seen.Rang())
@@ -88,7 +90,7 @@ def test_workers_that_were_born_together_do_not_go_together() -> None:
     for slot in slots:
         slot.born = True
         pool.handle(seen.Ready(slot.id), seen.Moment(0, 0))
-    assert [slot.use.most_jobs for slot in slots] == [900, 1_000, 1_100]
+    assert [slot.may_take for slot in slots] == [900, 1_000, 1_100]
 
 
 def test_a_worker_that_has_grown_is_replaced() -> None:

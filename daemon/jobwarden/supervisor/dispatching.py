@@ -89,7 +89,7 @@ class Dispatching:
             and now.ns - slot.head_since_ns <= _IDLE_PATIENCE_NS
             and len(head.payload) <= LARGEST_QUEUED_BEHIND
             and self._generations.is_current(slot.generation)
-            and not slot.use.worn
+            and slot.may_take > 0
         )
 
     def rebalance(self, now: Moment) -> None:
@@ -118,7 +118,7 @@ class Dispatching:
         for slot in self._workers.slots.values():
             if slot.idle or (slot.state is SlotState.READY and self._takes_more(slot, now)):
                 held += len(slot.in_flight)
-                wanted += min(DEPTH, len(slot.in_flight) + slot.use.most_jobs - slot.use.taken)
+                wanted += DEPTH if slot.may_take >= DEPTH else min(DEPTH, len(slot.in_flight) + slot.may_take)
         if not wanted:
             return 0  # what nobody can begin would be claimed and given back again each second
         room = wanted + self._intake.ahead() - held - len(self._intake.backlog)

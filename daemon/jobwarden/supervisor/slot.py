@@ -57,27 +57,18 @@ class IllegalMoveError(JobwardenError):
 
 
 class Use:
-    """What a worker has served, and what it and its running attempt have used of the machine."""
+    """What a worker and its running attempt have used of the machine."""
 
-    __slots__ = ("born_kb", "cpu_from", "left_kb", "most_jobs", "spent", "taken")
+    __slots__ = ("born_kb", "cpu_from", "left_kb", "spent")
 
     def __init__(self) -> None:
         """Nothing yet."""
-        self.taken = 0
-        """Jobs that were sent to it and not taken back."""
-        self.most_jobs = UNWORN
-        """After so many of them it is worn: it gets no further one and is replaced."""
         self.born_kb = self.left_kb = 0
         """Memory of the worker at its birth, and what its jobs have left on top of that; 0 where nobody measures."""
         self.cpu_from: tuple[tuple[int, int], int] | None = None
         """The attempt that was measured last, and the CPU time (ms) of its tree at the first look."""
         self.spent = False
         """The running attempt is to end because of what it uses; `Slot.told` says what that is."""
-
-    @property
-    def worn(self) -> bool:
-        """Whether it has served for long enough."""
-        return self.taken >= self.most_jobs
 
 
 class Slot:
@@ -96,6 +87,7 @@ class Slot:
         "in_flight",
         "kill_due_ns",
         "limit_ns",
+        "may_take",
         "pid",
         "progress",
         "progress_ns",
@@ -150,9 +142,9 @@ class Slot:
         self.died: Died | None = None
         self.forgotten = False
         """The running attempt belongs to somebody else: nothing is recorded about it."""
-        self.stuck = False
-        self.takes_leave = False
-        """It has hooks to call before it ends, if there is time."""
+        self.stuck = self.takes_leave = False
+        """The second: it has hooks to call before it ends, if there is time."""
+        self.may_take = UNWORN  # further jobs; with none left it is worn
         self.use = Use()
         self.progress: float | None = None
 
@@ -173,6 +165,11 @@ class Slot:
     def head(self) -> ClaimedJob | None:
         """The job that the worker runs or is about to take."""
         return self.in_flight[0] if self.in_flight else None
+
+    @property
+    def worn(self) -> bool:
+        """Whether it has served for long enough."""
+        return self.may_take <= 0
 
     @property
     def idle(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobwarden.supervisor import effects as do
+from jobwarden.supervisor.slot import UNWORN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,15 +35,15 @@ class Wear:
         slot.use.born_kb = memory_kb
         most = self._roster.terms.worker_max_jobs
         if most is not None:  # from 90 to 110 % of it, so that not all go at once
-            slot.use.most_jobs = max(1, round(most * (0.7 + 0.4 * self._jitter())))
+            slot.may_take = max(1, round(most * (0.7 + 0.4 * self._jitter())))
 
     def note(self, slot: Slot, done: Done) -> None:
-        """A job has ended; where anybody wants to know, the worker says what it has in memory now."""
+        """A job has ended, of a worker that is worn or says what it has in memory now: somebody wants to know."""
         if done.memory_kb:
             slot.use.left_kb = max(0, done.memory_kb - slot.use.born_kb)
             if self._has_grown(slot.use.left_kb):
-                slot.use.most_jobs = 0
-        if slot.use.worn and len(slot.in_flight) > 1:
+                slot.may_take = -UNWORN
+        if slot.worn and len(slot.in_flight) > 1:
             self._roster.out.append(do.TakeBack(slot.id))
 
     def _has_grown(self, grown_kb: int) -> bool:

@@ -91,16 +91,13 @@ class Workers:
     def start(self, slot: Slot, job: ClaimedJob, now: seen.Moment) -> None:
         """Send this job to this worker."""
         slot.in_flight.append(job)
-        slot.use.taken += 1
+        slot.may_take -= 1
         if len(slot.in_flight) == 1:
             self.idle.pop(slot.id, None)
-            self._begin(slot, now)
+            self.limits.begin(slot, now)
+            if self._measures:
+                self.usage.begin(now)
         self._out.append(do.Dispatch(slot.id, job))
-
-    def _begin(self, slot: Slot, now: seen.Moment) -> None:
-        self.limits.begin(slot, now)
-        if self._measures:
-            self.usage.begin(now)
 
     def reported(self, fact: seen.Reported, now: seen.Moment) -> None:
         """The worker's first job has ended: record it, or hold the report until the tree is gone."""
@@ -118,7 +115,8 @@ class Workers:
             slot.done = done
             self.kill(slot)
             return
-        self._wear.note(slot, done)
+        if done.memory_kb or slot.may_take <= 0:
+            self._wear.note(slot, done)
         self._finish_head(slot, judge_report(job, done, slot, now=now, jitter=self._jitter()), now)
         self._quickness.note(job.job_type, done.ended_ns - done.started_ns)
 
@@ -143,14 +141,16 @@ class Workers:
         slot.absolve_successor_of(job)
         slot.forgotten = False
         if slot.in_flight:
-            self._begin(slot, now)
+            self.limits.begin(slot, now)
+            if self._measures:
+                self.usage.begin(now)
         elif slot.state is SlotState.READY:
             self.roster.set_until(slot, None)
             self._rest(slot, now)
 
     def _rest(self, slot: Slot, now: seen.Moment) -> None:
         roster = self.roster
-        unwanted = slot.use.worn or roster.stopping or roster.closed or roster.excess()
+        unwanted = slot.worn or roster.stopping or roster.closed or roster.excess()
         if unwanted or not self._generations.is_current(slot.generation):
             roster.dismiss(slot, now_ns=now.ns)
             self.roster.shrinking = self.roster.excess() > 0
@@ -166,7 +166,7 @@ class Workers:
         back = [job for job in slot.in_flight if job.attempt in fact.attempts]
         for job in back:
             slot.in_flight.remove(job)
-        slot.use.taken -= len(back)
+        slot.may_take += len(back)
         if slot.forgotten:  # it is somebody else's: nobody here is to run it, nor to give it back
             back = [job for job in back if job is not head]
         if self.roster.stopping:
