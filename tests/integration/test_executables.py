@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import subprocess
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +14,7 @@ from jobwarden.wire.messages import HANDLER_ERROR, PERMANENT, Failure
 from jobwarden.worker.context import JobContext
 from jobwarden.worker.executable import ExecutableFailedError
 from jobwarden.worker.loader import LoadedHandler, load
+from tests.support.programs import compile_c, need
 
 Write = Callable[..., Path]
 
@@ -317,17 +316,3 @@ def test_two_files_with_one_job_type_are_named_both(tmp_path: Path, write: Write
     write("greet.js", "#!/bin/sh\n")
     errors = [error for _file, _line, error in problems(tmp_path)]
     assert errors == ["the job type 'greet' is served by greet.py (line 3) already"] * 2
-
-
-def need(program: str) -> str:
-    """Where the program is. Without it the test is skipped, except in CI, which installs it."""
-    found = shutil.which(program)
-    if found is None and os.environ.get("CI") != "true":
-        pytest.skip(f"{program} is not there")
-    assert found is not None, f"{program} is not there"
-    return found
-
-
-def compile_c(text: str, target: Path) -> None:
-    """A program from C."""
-    subprocess.run([need("gcc"), "-x", "c", "-", "-o", str(target)], input=text, text=True, check=True)
