@@ -1,7 +1,7 @@
 """Types the console lines of a document into a shell, writes its files, and compares what is printed.
 
 A document's blocks are fenced: `console` with lines that begin with `$ `, each followed by what it prints (`…` stands
-for any lines, or for the rest of one); any other language is a file, whose name stands in its first line.
+for any lines, or for the rest of one); any other language is a file, whose name stands in its first line (see `write`).
 """
 
 from __future__ import annotations
@@ -122,10 +122,14 @@ def section(document: str, title: str) -> str:
 
 
 def write(folder: Path, text: str) -> None:
-    """The first line of a block of Python or TOML names its file."""
-    path = folder / text.partition("\n")[0].removeprefix("# ")
+    """The first line of a block names its file (`# handlers/greet.py`); before a `#!` line it is no part of it."""
+    name, _, rest = text.partition("\n")
+    path = folder / name.removeprefix("# ")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    executable = rest.startswith("#!")
+    path.write_text(rest if executable else text, encoding="utf-8")
+    if executable:
+        path.chmod(0o755)
 
 
 def steps(block: str) -> list[Step]:
