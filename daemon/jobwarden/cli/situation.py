@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jobwarden.cli.complaints import told_by, unserved, unserved_in_words
 from jobwarden.cli.control import HEADINGS, control_rows
 from jobwarden.cli.printing import duration, moment, printable, table
 from jobwarden.clock import SECOND_US, SYSTEM_CLOCK, to_datetime, to_us
@@ -46,6 +47,7 @@ class Situation:
             "running": [self._running_json(job) for job in self.running],
             "queue": self.queue,
             "controls": [control.model_dump(by_alias=True, mode="json") for control in self.controls],
+            "unserved": self._unserved(),
             "problems": list(self.problems()),
         }
 
@@ -72,9 +74,13 @@ class Situation:
                 yield f"{node.name}: has not been heard of for {duration(self._age_seconds(node))}"
             if report.get("trusted") is False:
                 yield f"{node.name}: has lost its lease and starts no jobs"
-            yield from (f"{node.name}: {printable(text)}" for text in _told(report))
+            yield from (f"{node.name}: {printable(text)}" for text in told_by(report))
             stuck = [slot.get("pid") for slot in _slots(node) if slot.get("stuck")]
             yield from (f"{node.name}: worker {pid} was killed but does not die" for pid in stuck)
+        yield from map(printable, unserved_in_words(self._unserved()))
+
+    def _unserved(self) -> dict[str, int]:
+        return unserved(self.queue, [node for node in self.nodes if not self._silent(node)])
 
     def _age_seconds(self, node: NodeView) -> float:
         return max(0.0, (self.now_us - node.beat_us) / SECOND_US)
@@ -172,14 +178,3 @@ def _chapter(title: str, headings: Sequence[str], rows: Iterable[Sequence[object
 def _slots(node: NodeView) -> list[dict[str, Any]]:
     slots = (node.report or {}).get("slots")
     return slots if isinstance(slots, list) else []
-
-
-def _told(report: Mapping[str, object]) -> Iterator[str]:
-    """The supervisor's own complaints: `problem` is one, `problems` are texts or objects with an `error`."""
-    listed = report.get("problems")
-    more = listed if isinstance(listed, list) else []
-    for entry in [report.get("problem"), *more]:
-        if isinstance(entry, dict):
-            yield f"{entry.get('file', 'handlers')}: {entry.get('error')}"
-        elif entry:
-            yield str(entry)

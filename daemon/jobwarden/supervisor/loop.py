@@ -12,8 +12,6 @@ import signal
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from jobwarden import events
 from jobwarden.clock import MILLISECOND_NS, SECOND_NS
 from jobwarden.errors import JobwardenError
@@ -24,10 +22,10 @@ from jobwarden.supervisor import effects as do
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.clerk import refusal
 from jobwarden.supervisor.entries import Entries
-from jobwarden.supervisor.killer import KILL_LEVEL, Killer, Removal
+from jobwarden.supervisor.killer import Killer, Removal
 from jobwarden.supervisor.nursery import Nursery
 from jobwarden.supervisor.publishing import published_types
-from jobwarden.supervisor.report import report_of
+from jobwarden.supervisor.reporting import Reporting
 from jobwarden.supervisor.signals import KEEPER_LOST, catch_signals
 from jobwarden.wire.page import ALIVE, TRUSTED_UNTIL
 
@@ -79,15 +77,8 @@ class Loop:
         self.exit_code = 0
         self._keeper_pid = os.getppid()
         self.recorded = 0
-        self.busy_ns = 0
-        """CPU time of the loop's thread, for the benchmark."""
         self.after_turn: Callable[[], None] = lambda: None
-        self.remarks: Callable[[], list[str]] = list
-        """What else people are told as long as it is so."""
-        self.report = "{}"
-        """What people see of this node, renewed once a second; other threads read it."""
-        self._report_at_ns = 0
-        self._report_is_news = False
+        self.reporting = Reporting(pools, ledger, clock=clock, connection_mode=connection_mode)
         self._ledger = ledger
         self._killer = killer
         self._clerk = clerk
@@ -96,7 +87,6 @@ class Loop:
         self._clock = clock
         self._doorbell = doorbell
         self._reload_terms = reload_terms
-        self._connection_mode = connection_mode
         self.selector = selectors.DefaultSelector()
         self._facts: deque[seen.Input] = deque()
         self._entries = Entries()
@@ -126,7 +116,7 @@ class Loop:
             do.EndTemplate: lambda it: self.nursery.end_template(it.generation),
             do.NoteServed: self._note_served,
             do.Rejoin: self._rejoin,
-            do.Alert: lambda it: events.emit(events.Alerted(text=it.text)),
+            do.Alert: self._alert,
             do.Leave: self._leave,
         }
 
@@ -159,27 +149,7 @@ class Loop:
             self._facts.append(seen.Ticked())
         self._settle(now)
         self.after_turn()
-        if now.ns >= self._report_at_ns:
-            self._make_report(now)
-
-    def _make_report(self, now: seen.Moment) -> None:
-        self._report_at_ns = now.ns + _REPORT_EVERY_NS
-        self.busy_ns = self._clock.thread_ns()
-        report = {
-            **report_of(self.pools, now),
-            "kill_level": KILL_LEVEL,
-            "connection": self._connection_mode(),
-            "recorded": self.recorded,
-            "loop_cpu_ms": self.busy_ns // MILLISECOND_NS,
-            "ledger_cpu_ms": self._ledger.busy_ns // MILLISECOND_NS,
-            "commits": self._ledger.commits,
-            "maintenance": self._ledger.maintained,
-            "problems": self.remarks(),
-        }
-        self.report = msgspec.json.encode(report).decode()
-        if self._report_is_news:  # people who have just reloaded look at once; the next beat may be seconds away
-            self._report_is_news = False
-            self._ledger.submit(Entries(report=self.report))
+        self.reporting.tend(now, recorded=self.recorded)
 
     def _now(self) -> seen.Moment:
         return seen.Moment(self._clock.monotonic_ns(), self._clock.now_us())
@@ -299,7 +269,7 @@ class Loop:
         )
 
     def _note_served(self, effect: do.NoteServed) -> None:
-        self._report_at_ns, self._report_is_news = 0, True
+        self.reporting.hurry()
         self._entries.types_published = published_types(self.pools.handlers)
         self.nursery.serve_generation(effect.generation, pool=effect.pool)
         events.emit(
@@ -310,6 +280,10 @@ class Loop:
                 pool=effect.pool,
             )
         )
+
+    def _alert(self, effect: do.Alert) -> None:
+        self.reporting.note()
+        events.emit(events.Alerted(text=effect.text))
 
     def _rejoin(self, _effect: do.Rejoin) -> None:
         self._entries.rejoin = True

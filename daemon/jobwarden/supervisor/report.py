@@ -36,13 +36,19 @@ def _pool(pool: Pool) -> dict[str, object]:
         "content_hash": generations.content_hash,
         "types": sorted(generations.types),
         "problem": _problem(pool),
+        "problems": _problems(pool),
         "workers": pool.terms.workers,
         "backlog": len(pool.intake.backlog),
     }
 
 
 def _problem(pool: Pool) -> str | None:
-    return pool.generations.problem or pool.workers.births.problem
+    return next(iter(_problems(pool)), None)
+
+
+def _problems(pool: Pool) -> list[str]:
+    """What is wrong with the code that was loaded last, each with file and line; then why no worker is born."""
+    return [*pool.generations.problems, *filter(None, [pool.workers.births.problem])]
 
 
 def _describe(slot: Slot, pool: str, now: Moment) -> dict[str, object]:

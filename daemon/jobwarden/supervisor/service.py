@@ -190,7 +190,9 @@ class Service:
             reload_terms=self._reconfiguring.read_again,
             connection_mode=lambda: self._store.connection_mode,
         )
-        self._loop.remarks = lambda: self._reconfiguring.remarks
+        self._loop.reporting.remarks = lambda: self._reconfiguring.remarks
+        watched = settings.pools if handover.errand is None else ()  # an errand ends on the code with which it began
+        self._watcher = Watcher(watched, post=mailbox.post, clock=SYSTEM_CLOCK)
         self._deaths = DeathWatch(self._store, lease_seconds=settings.lease_seconds, clock=SYSTEM_CLOCK)
         self._renewing = renewing_threads(
             self._store,
@@ -200,7 +202,7 @@ class Service:
             mailbox=mailbox,
             window=self._window,
             lease_seconds=settings.lease_seconds,
-            report=lambda: self._loop.report,
+            report=lambda: self._loop.reporting.text,
         )
 
     def run(self) -> int:

@@ -129,7 +129,8 @@ def _no_node(row: RowMapping, nodes: _Nodes, *, now_us: int) -> Iterator[Reason]
         return
     late = [f"{each.name} last beat {(now_us - each.beat_us) / SECOND_US:.0f} s ago" for each in nodes.late]
     loading = [f"{each.name} is loading its handlers" for each in nodes.live if each.types is None]
-    notes = "".join(f"; {note}" for note in (*loading, *late)[:MOST_HOLDERS])
+    broken = [f"{each.name}: {problem}" for each in nodes.live if (problem := (each.report or {}).get("problem"))]
+    notes = "".join(f"; {note}" for note in (*loading, *broken, *late)[:MOST_HOLDERS])
     if not nodes.live:
         yield Reason(kind=ReasonKind.NO_NODE, text=f"no daemon runs on this store{notes}; start `jobwarden run`")
     else:
