@@ -231,6 +231,42 @@ def test_a_claim_is_told_before_the_comparison_that_contains_it(scene: Scene) ->
     assert scene.history.index(seen.Claimed) < scene.history.index(seen.Processing)
 
 
+def test_no_pool_waits_for_ever_behind_another_ones_claims(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One transaction claims for one pool; one that asks again as soon as it is answered goes behind the others."""
+    scene.add(3)
+    busy, answered = {"busy": AskClaim(1, TYPES, "busy")}, list[str]()
+    post = scene.mailbox.post
+
+    def post_and_ask_again(fact: seen.Input) -> None:
+        post(fact)
+        if isinstance(fact, seen.Claimed):
+            answered.append(fact.pool)
+            if fact.pool == "busy" and len(answered) == 1:
+                scene.ledger.submit(Entries(claims=dict(busy)))
+
+    monkeypatch.setattr(scene.mailbox, "post", post_and_ask_again)
+    others = {name: AskClaim(1, TYPES, name) for name in ("second", "third")}
+    scene.ledger.submit(Entries(claims=busy | others))
+    eventually(lambda: len(answered) == 4, what="all are answered")
+    assert answered == ["busy", "second", "third", "busy"]
+
+
+def test_an_end_makes_room_for_the_pool_that_a_limit_held_back_whoever_claimed_since(scene: Scene) -> None:
+    """Otherwise its next job would wait until somebody rings."""
+    scene.add(2)
+    limited = TypeTerms(job_type="t", max_per_node=1)
+    scene.ledger.submit(Entries(claims={"narrow": AskClaim(5, (limited,), "narrow")}))
+    (job,) = scene.await_mail(seen.Claimed).jobs
+    scene.ledger.submit(Entries(claims={"other": AskClaim(5, (TypeTerms(job_type="other"),), "other")}))
+    assert scene.await_mail(seen.Claimed).jobs == []
+    scene.settle()
+    scene.mail.clear()
+    scene.history.clear()
+    scene.ledger.submit(Entries(endings=[success(job)]))
+    scene.settle()
+    assert seen.Rang in scene.history
+
+
 def test_many_entries_under_one_commit_become_the_next_commit(scene: Scene) -> None:
     """It batches by itself: what came while a commit was under way is one transaction."""
     ids = scene.add(50)

@@ -77,7 +77,8 @@ class Ledger(threading.Thread):
         self._next_due_us: int | None = None
         self._last_entries = 0
         self._last_commit_ns = 0
-        self._held_back = False
+        self._held_back: set[str] = set()
+        """The pools from whose last claim a limit per node may have kept jobs back."""
         self._away_since_ns: int | None = None
         self.commits = 0
         self.busy_ns = 0
@@ -295,14 +296,15 @@ class Ledger(threading.Thread):
             self._announce_freed()
 
     def _answer_claims(self, entries: Entries, receipts: Receipts) -> None:
-        """One transaction claims for one pool; those of the others are in the next."""
-        if entries.claims:
-            self._held_back = receipts.held_back
-            pool, *others = entries.claims
+        """One transaction claims for one pool; those of the others are first in the next, before this pool's own."""
+        for pool, asked in list(entries.claims.items())[:1]:
+            if others := {name: each for name, each in entries.claims.items() if each is not asked}:
+                self._gathering.put(Entries(claims=others))
+            self._held_back.discard(pool)
+            if receipts.held_back:
+                self._held_back.add(pool)
             self._mailbox.post(Claimed(receipts.claimed, pool))
-            if others:
-                self._gathering.put(Entries(claims={other: entries.claims[other] for other in others}))
-        elif self._held_back and entries.endings:
+        if entries.endings and self._held_back.difference(list(entries.claims)[:1]):
             self._mailbox.post(Rang())
 
     def _announce_freed(self) -> None:
