@@ -18,6 +18,7 @@ from jobwarden.supervisor import runas
 from jobwarden.supervisor.launcher import NODE_MARKER, PLACE_MARKER
 from tests.support import processes
 from tests.support.daemon import clean_environment
+from tests.support.programs import write_program
 from tests.support.site import Site
 from tests.support.strangers import Stranger, stranger
 
@@ -105,6 +106,7 @@ def somebody() -> Iterator[Stranger]:
     """As whom handlers run here."""
     with stranger() as found:
         (found.handlers / "who.py").write_text(WHO)
+        write_program(found.handlers / "whoami.sh", "#!/bin/sh\nid -un\ncat /dev/stdin\nstat -c '%U %a' \"$0\"\n")
         yield found
 
 
@@ -172,6 +174,14 @@ def test_a_handler_of_another_user_opens_its_standard_streams_by_name(served: Si
         "by Python",
         "and as ever",
     ]
+
+
+def test_an_executable_of_another_user_runs_as_him_from_a_copy_that_is_his(served: Site, somebody: Stranger) -> None:
+    """The copy lies in the daemon's state directory, through which others may pass without seeing what is in it."""
+    assert run(served, "whoami").splitlines()[::2] == [somebody.user, f"{somebody.user} 555"]
+    state = served.folder / "state"
+    assert [path.stat().st_mode & 0o777 for path in (state, state / "copies")] == [0o711, 0o711]
+    assert (state / "copies/default").owner() == somebody.user
 
 
 def test_the_tree_of_a_job_of_another_user_is_killed_at_its_limit(served: Site) -> None:

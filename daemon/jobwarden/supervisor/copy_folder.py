@@ -26,7 +26,8 @@ def prepare_copies(state_dir: Path, *, pool: str, identity: Identity | None) -> 
     above = state_dir.resolve() / _FOLDER
     folder = above / pool
     with suppress(OSError):
-        folder.mkdir(mode=_OWN, parents=True, exist_ok=True)
+        for each in (above.parent, above, folder):
+            each.mkdir(mode=_OWN, exist_ok=True)
         if identity is not None:
             for each in (above.parent, above):
                 each.chmod(stat.S_IMODE(each.stat().st_mode) | _PASSABLE)
