@@ -121,5 +121,5 @@ def test_a_worker_of_a_large_template_may_use_as_much_as_any_other(tmp_path: Pat
     """What was loaded before the fork belongs to all workers, and is charged to none."""
     code = f"loaded = bytearray(b'x') * {3 * LIMIT_MB * MB}\n" + HANDLERS
     bounds = WorkerBounds(memory_limit_bytes=LIMIT_MB * MB, measured=True)
-    with played(tmp_path, code, bounds=bounds) as supervisor:  # type: ignore[arg-type]
+    with played(tmp_path, code, bounds=bounds) as supervisor:
         assert supervisor.spawn().run("take", (LIMIT_MB - 1) * MB).failure is None

@@ -13,7 +13,7 @@ import sys
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -22,12 +22,14 @@ from jobwarden.wire.frames import FrameReader, frame
 from jobwarden.wire.messages import (
     Answer,
     Ask,
+    Began,
     Done,
     Fork,
     Forked,
     ForkFailed,
     FromWorker,
     Hello,
+    Importing,
     Loaded,
     Prolong,
     Prolonged,
@@ -239,7 +241,8 @@ class PlayedSupervisor:
             )
         os.close(snapshot)
         self.template_pidfd = os.pidfd_open(self.process.pid)
-        loaded = self._next()
+        while isinstance(loaded := self._next(), Began | Importing):
+            pass
         assert isinstance(loaded, Loaded)
         self.loaded = loaded
 
@@ -308,8 +311,8 @@ class PlayedSupervisor:
 
 
 @contextlib.contextmanager
-def played(folder: Path, code: str, **options: float) -> Iterator[PlayedSupervisor]:
+def played(folder: Path, code: str, **options: Any) -> Iterator[PlayedSupervisor]:
     """A supervisor over one handler file with this code; the test process is child subreaper meanwhile."""
     (folder / "played.py").write_text(f"from jobwarden import *\n{textwrap.dedent(code)}")
-    with subreaper(), PlayedSupervisor(folder, **options) as supervisor:  # type: ignore[arg-type]
+    with subreaper(), PlayedSupervisor(folder, **options) as supervisor:
         yield supervisor

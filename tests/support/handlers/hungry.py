@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any
 
-from _stage import alone
+from _stage import alone  # type: ignore[import-not-found]
 
 from jobwarden import JobContext, handler
 
