@@ -191,8 +191,6 @@ class Service:
             connection_mode=lambda: self._store.connection_mode,
         )
         self._loop.reporting.remarks = lambda: self._reconfiguring.remarks
-        watched = settings.pools if handover.errand is None else ()  # an errand ends on the code with which it began
-        self._watcher = Watcher(watched, post=mailbox.post, clock=SYSTEM_CLOCK)
         self._deaths = DeathWatch(self._store, lease_seconds=settings.lease_seconds, clock=SYSTEM_CLOCK)
         self._renewing = renewing_threads(
             self._store,
