@@ -1,0 +1,36 @@
+"""How large a supervisor is: what must not grow however much is saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.support import processes
+
+
+class State(NamedTuple):
+    """At one moment."""
+
+    memory_kb: int
+    """Private, resident."""
+    descriptors: int
+    threads: int
+    children: int
+    files: int
+    """Below the state directory."""
+
+
+def state_of(supervisor: int, state_dir: Path) -> State:
+    """Now."""
+    return State(
+        memory_kb=_private_kb(supervisor),
+        descriptors=processes.descriptor_count(supervisor),
+        threads=sum(1 for _ in Path(f"/proc/{supervisor}/task").iterdir()),
+        children=len(processes.children(supervisor)),
+        files=sum(1 for _ in state_dir.rglob("*")),
+    )
+
+
+def _private_kb(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
