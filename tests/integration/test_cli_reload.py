@@ -185,7 +185,7 @@ def test_a_check_tells_the_difference_and_changes_nothing(served: Site, reload: 
     ("text", "told"),
     [
         ("import no_such_module\n", "other.py:1: ModuleNotFoundError: "),
-        ("import os\nos._exit(3)\n", "its template process ended with exit code 3 while loading"),
+        ("import os\nos._exit(3)\n", "importing it, its process ended with exit code 3"),
         ("import threading, time\nthreading.Thread(target=time.sleep, args=(99,), daemon=True).start()\n", "threads"),
     ],
 )

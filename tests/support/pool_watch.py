@@ -236,10 +236,7 @@ class PoolWatch:
             case do.AnswerProlong():
                 self._see_prolong(effect, fact)
             case do.ForkWorker():
-                there = [slot for slot in self._pool.workers.slots.values() if not slot.stuck]
-                living = [slot for slot in there if slot.state is not SlotState.RETIRING]
-                assert len(living) <= self._pool.terms.workers, "never more workers than wanted"
-                assert len(there) - len(living) <= MOST_RETIRING, "those that retire do not pile up"
+                self._see_birth(effect)
                 assert not self._was_stopping, "nobody is born for the end"
                 assert self._may_work, "whoever is born now would be killed"
             case do.StartTemplate():
@@ -257,6 +254,15 @@ class PoolWatch:
                 assert not self._pool.workers.slots, "it leaves workers behind"
             case _:
                 pass
+
+    def _see_birth(self, effect: do.ForkWorker) -> None:
+        there = [slot for slot in self._pool.workers.slots.values() if not slot.stuck]
+        scouts = [slot.id for slot in there if slot.scout]
+        living = [slot for slot in there if slot.state is not SlotState.RETIRING and not slot.scout]
+        assert len(scouts) <= 1, "one worker is enough to prove new code"
+        assert scouts == [effect.slot] or len(living) <= self._pool.terms.workers, "never more workers than wanted"
+        retiring = [slot for slot in there if slot.state is SlotState.RETIRING]
+        assert len(retiring) <= MOST_RETIRING, "those that retire do not pile up"
 
     @property
     def _may_work(self) -> bool:

@@ -99,6 +99,8 @@ class World:
         self.page_trusted = True
         self.row_gone = False
         self.left = False
+        self.starts = False
+        """Code that loads now has hooks at the start of its workers."""
         self.take_leave = False
         """Workers that are greeted now have hooks to call at their end."""
         self.last_effects: list[do.Effect] = []
@@ -158,7 +160,7 @@ class World:
             case do.StartTemplate():
                 self.templates[effect.generation] = "loading"
             case do.EndTemplate():
-                self._end_template(effect.generation)
+                self._end_template(effect.generation, why=effect.why or "died")
             case do.Leave():
                 self.left = True
             case do.Measure():
@@ -291,20 +293,29 @@ class World:
 
     # templates and births
 
-    def loaded(self, generation: int, *, code: str = "a", types: tuple[str, ...] = TYPES, problem: str = "") -> None:
-        """A loading template has loaded this code."""
+    def loaded(
+        self,
+        generation: int,
+        *,
+        code: str = "a",
+        types: tuple[str, ...] = TYPES,
+        problem: str = "",
+        broken: tuple[str, ...] = (),
+    ) -> None:
+        """A loading template has loaded this code, but for what is `broken`."""
         if self.templates.get(generation) == "loading":
             self.templates[generation] = "ready"
             handlers = tuple(HandlerInfo(job_type=each, file=f"{each}.py") for each in types)
             problems = (problem,) if problem else ()
-            self.tell(seen.TemplateReady(generation, code, handlers, problems))
+            self.tell(seen.TemplateBegan(generation, code))
+            self.tell(seen.TemplateReady(generation, code, handlers, problems, broken, self.starts))
 
     def template_dies(self, generation: int) -> None:
         """Its process ends; the births that it had not answered fail."""
         self._end_template(generation)
         self.tell()
 
-    def _end_template(self, generation: int) -> None:
+    def _end_template(self, generation: int, *, why: str = "died") -> None:
         state = self.templates.pop(generation, None)
         if state is None:
             return
@@ -312,7 +323,7 @@ class World:
             if worker.generation == generation and not worker.born:
                 del self.workers[slot]
                 self._facts.append(seen.Unborn(slot, "its template died"))
-        gone = seen.TemplateGone(generation) if state == "ready" else seen.TemplateFailed(generation, "died")
+        gone = seen.TemplateGone(generation) if state == "ready" else seen.TemplateFailed(generation, why)
         self._facts.append(gone)
 
     def bear(self, slot: int) -> None:

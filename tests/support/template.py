@@ -27,6 +27,7 @@ from jobwarden.wire.messages import (
     Fork,
     Forked,
     ForkFailed,
+    FromTemplate,
     FromWorker,
     Hello,
     Importing,
@@ -216,6 +217,7 @@ class PlayedSupervisor:
         self.control, theirs = socket.socketpair()
         self.workers: list[PlayedWorker] = []
         self._reader = FrameReader()
+        self._messages: list[FromTemplate] = []
         self._descriptors: list[int] = []
         environment = {**os.environ, "PYTHONPATH": str(DAEMON)}
         snapshot = os.memfd_create("code")
@@ -281,7 +283,7 @@ class PlayedSupervisor:
     def read_answer(self) -> Forked | ForkFailed:
         """The template's next answer; a worker that was born gets its pid and pidfd."""
         answer = self._next()
-        assert not isinstance(answer, Loaded)
+        assert isinstance(answer, Forked | ForkFailed)
         if isinstance(answer, Forked):
             worker = self.workers[answer.slot]
             worker.pid, worker.pidfd = answer.pid, self._descriptors.pop(0)
@@ -297,17 +299,14 @@ class PlayedSupervisor:
         assert (hello.slot, hello.pid) == (worker.slot, worker.pid)
         return worker
 
-    def _next(self) -> Loaded | Forked | ForkFailed:
-        messages: list[bytes] = []
-        while not messages:
+    def _next(self) -> FromTemplate:
+        while not self._messages:
             assert wait_readable(self.control.fileno()), "the template says nothing"
             data, descriptors, _, _ = socket.recv_fds(self.control, 1 << 20, 1, socket.MSG_CMSG_CLOEXEC)
             assert data, "the template is gone"
             self._descriptors += descriptors
-            messages = self._reader.feed(data)
-        assert len(messages) == 1
-        message: Loaded | Forked | ForkFailed = decode_from_template(messages[0])
-        return message
+            self._messages += map(decode_from_template, self._reader.feed(data))
+        return self._messages.pop(0)
 
 
 @contextlib.contextmanager

@@ -142,9 +142,9 @@ def test_a_template_that_cannot_be_started_is_a_failed_generation(ward: Ward, mo
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     monkeypatch.setattr(os, "posix_spawn", refuse)
-    ward.nursery.start_template(1, pool="default", restore=False)
+    ward.nursery.templates.start(1, pool="default", restore=False)
     assert ward.facts == [
-        seen.TemplateFailed(1, "its template was not started: Resource temporarily unavailable"),
+        seen.TemplateFailed(1, "its template was not started: Resource temporarily unavailable", again=True),
     ]
     assert ward.census.asked == ward.census.answered
 
@@ -152,7 +152,7 @@ def test_a_template_that_cannot_be_started_is_a_failed_generation(ward: Ward, mo
 def test_an_interpreter_that_is_not_there_is_named_with_the_way_out(tmp_path: Path) -> None:
     """A virtual environment that is being made anew costs a generation and not the daemon."""
     ward = Ward(tmp_path / "handlers", python=Path("/nonexistent/python"))
-    ward.nursery.start_template(1, pool="default", restore=False)
+    ward.nursery.templates.start(1, pool="default", restore=False)
     why = "the daemon cannot run /nonexistent/python (No such file or directory)"
     assert ward.facts == [
         seen.TemplateFailed(1, f"{why}; name a Python that it can run as `python` of this pool"),

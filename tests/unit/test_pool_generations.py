@@ -6,6 +6,7 @@ from jobwarden.jobs.outcome import Outcome
 from jobwarden.supervisor import effects as do
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.intake import DEPTH
+from jobwarden.supervisor.reloading import FIRST_OVERTAKING_NS
 from jobwarden.supervisor.terms import MOST_BIRTHS, SECOND_NS, PoolTerms
 from tests.support.pool_world import MS_NS, TERMS, World, endings, given_back, kinds, serving
 
@@ -41,12 +42,169 @@ def test_a_reload_replaces_idle_workers_and_lets_busy_ones_end() -> None:
     assert do.KillTree(busy, dump=False) in effects
 
 
-def test_a_reload_of_the_same_code_replaces_nobody() -> None:
-    """Workers of the same bytes serve on under the new template."""
+def test_a_reload_that_somebody_asks_for_replaces_workers_of_the_same_code_too() -> None:
+    """Not a byte of the handlers may have changed, but a library that they import."""
     world = serving(workers=2)
     effects = reload(world, code="a")
-    assert do.KillTree not in kinds(effects)
+    assert kinds(effects).count(do.KillTree) == 2
     assert do.EndTemplate(1) in effects
+
+
+def save(world: World, code: str) -> list[do.Effect]:
+    """The watcher has seen this code on the disk."""
+    return world.tell(seen.ReloadAsked("default", code))
+
+
+def test_a_save_that_changes_no_byte_is_not_loaded() -> None:
+    """What was read last, by whomever and for better or worse, is not read again."""
+    world = serving(workers=1)
+    assert save(world, "a") == []
+    reload(world, code="b")
+    assert save(world, "b") == []
+    save(world, "broken")
+    world.loaded(3, code="broken", problem="mail.py: no")
+    assert save(world, "broken") == []
+    assert world.pool.generations.serving == 2
+
+
+def test_code_that_is_back_after_a_broken_save_takes_the_problem_away_and_replaces_nobody() -> None:
+    """The workers run exactly that code; what `status` says of the broken save is history."""
+    world = serving(workers=1)
+    save(world, "broken")
+    world.loaded(2, code="broken", problem="mail.py: no")
+    save(world, "a")
+    world.loaded(3, code="a")
+    assert do.KillTree not in kinds(world.last_effects)
+    assert (world.pool.generations.serving, world.pool.generations.problem) == (3, None)
+
+
+def test_a_reload_and_the_watcher_that_sees_the_same_save_make_one_generation() -> None:
+    """Deploy scripts end with a reload; the watcher comes a little later, before or after the code was read."""
+    world = serving(workers=1)
+    world.tell(seen.ReloadAsked())
+    assert save(world, "b") == []
+    world.tell(seen.TemplateBegan(2, "b"))
+    world.pass_time(FIRST_OVERTAKING_NS)
+    world.loaded(2, code="b")
+    assert (world.pool.generations.serving, world.pool.generations.loading) == (2, None)
+    world.tell(seen.ReloadAsked())
+    world.tell(seen.TemplateBegan(3, "c"))
+    assert save(world, "c") == []
+    world.loaded(3, code="c")
+    assert (world.pool.generations.serving, world.pool.generations.loading) == (3, None)
+
+
+def test_a_save_during_a_load_is_loaded_after_it() -> None:
+    """One template loads at a time, and the newest code is the last one."""
+    world = serving(workers=1)
+    save(world, "b")
+    assert save(world, "c") == []
+    assert save(world, "d") == []
+    world.loaded(2, code="b")
+    assert world.pool.generations.serving == 2
+    assert do.StartTemplate(3) in world.last_effects
+    world.loaded(3, code="d")
+    assert (world.pool.generations.serving, world.pool.generations.loading) == (3, None)
+
+
+def test_a_save_does_not_wait_for_a_load_that_hangs() -> None:
+    """The correction of an endless loop is served soon, not after `load_seconds`."""
+    world = serving(workers=1)
+    save(world, "hangs")
+    save(world, "b")
+    effects = world.pass_time(FIRST_OVERTAKING_NS)
+    assert effects[:2] == [do.EndTemplate(2), do.StartTemplate(3)]
+    world.loaded(3, code="b")
+    assert world.pool.generations.content_hash == "b"
+
+
+def test_saves_without_end_do_not_keep_all_new_code_away() -> None:
+    """Each load that was ended for a newer save gives the next one twice the time, so one comes to its end."""
+    world = serving(workers=1)
+    load_ns, now_ns, count = 3 * SECOND_NS, 0, 0
+    started = {2: 0}
+    save(world, "0")
+    while world.pool.generations.serving == 1:
+        now_ns += SECOND_NS // 5
+        save(world, str(count := count + 1))
+        world.pass_time(SECOND_NS // 5)
+        loading = max(world.templates)
+        if now_ns - started.setdefault(loading, now_ns) >= load_ns:
+            world.loaded(loading, code=f"{count}")
+        assert now_ns < TERMS.load_ns, "no load ever came to its end"
+
+
+def test_a_save_after_a_template_could_not_be_started_is_not_forgotten() -> None:
+    """No process or memory was to be had: nothing is wrong with the code, so it is loaded a little later."""
+    world = serving(workers=1)
+    save(world, "b")
+    world.templates.pop(2)
+    world.tell(seen.TemplateFailed(2, "its template was not started", again=True))
+    effects = world.pass_time(SECOND_NS)
+    assert do.StartTemplate(3) in effects
+    world.loaded(3, code="b")
+    assert world.pool.generations.serving == 3
+
+
+def fail_in(world: World, file: str | None, why: str = "it hangs") -> list[do.Effect]:
+    """The load that is under way ends in this file."""
+    generation = max(world.templates)
+    world.templates.pop(generation)
+    return world.tell(seen.TemplateFailed(generation, why, file))
+
+
+def test_at_the_start_a_file_that_ends_or_hangs_the_load_costs_only_itself() -> None:
+    """It is left out, at once, and told; so is the next one."""
+    world = World()
+    assert do.StartTemplate(2, without=("a.py",)) in fail_in(world, "a.py", "a.py hangs")
+    assert do.StartTemplate(3, without=("a.py", "b.py")) in fail_in(world, "b.py", "b.py exits")
+    world.loaded(3, types=("quick",))
+    assert world.pool.generations.problems == ("a.py hangs", "b.py exits")
+    assert world.pool.generations.types == {"quick"}
+
+
+def test_what_was_left_out_is_left_out_again_when_the_template_comes_back() -> None:
+    """The same code is served as before its death; a save is a fresh start."""
+    world = World()
+    fail_in(world, "a.py")
+    world.loaded(2, types=("quick",))
+    world.template_dies(2)
+    assert do.StartTemplate(3, restore=True, without=("a.py",)) in world.pass_time(0)
+    world.loaded(3, types=("quick",))
+    assert do.StartTemplate(4) in save(world, "b")
+
+
+def test_a_file_that_was_broken_before_does_not_keep_other_saves_away() -> None:
+    """What serves nothing cannot be broken by a save; what works can, and then nothing changes."""
+    world = World()
+    fail_in(world, "a.py")
+    world.loaded(2, types=("quick",))
+    save(world, "b")
+    assert do.StartTemplate(4, without=("a.py",)) in fail_in(world, "a.py")
+    world.loaded(4, code="b", types=("quick", "slow"))
+    assert world.pool.generations.types == {"quick", "slow"}
+    save(world, "c")
+    fail_in(world, "quick.py")
+    assert world.pool.generations.serving == 4
+    assert world.pool.generations.loading is None
+
+
+def test_a_generation_is_refused_for_what_it_would_break_only() -> None:
+    """A problem in a file that already had it is no news; one in another file is, and a type that gets lost."""
+    world = World()
+    world.loaded(1, types=("quick",), problem="slow.py: no", broken=("slow.py",))
+    for generation, (broken, types, served) in enumerate(
+        [
+            (("slow.py",), ("quick", "other"), True),
+            (("slow.py", "quick.py"), ("other",), False),
+            (("quick.py",), ("other",), False),
+            (("slow.py",), ("quick",), True),
+        ],
+        start=2,
+    ):
+        save(world, str(generation))
+        world.loaded(generation, code=str(generation), types=types, problem="no", broken=broken)
+        assert (world.pool.generations.serving == generation) is served
 
 
 def test_old_code_gets_no_new_jobs() -> None:
@@ -120,7 +278,7 @@ def test_a_load_that_takes_too_long_is_given_up() -> None:
     world = serving(workers=1)
     world.tell(seen.ReloadAsked())
     effects = world.pass_time(TERMS.load_ns)
-    assert do.EndTemplate(2) in effects
+    assert do.EndTemplate(2, "it did not load within 30 s") in effects
     assert world.pool.generations.serving == 1
     assert world.pool.generations.loading is None
 

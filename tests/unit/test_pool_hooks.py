@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -28,6 +29,10 @@ def with_hooks(*, workers: int = 1, **terms: int) -> World:
 def fields() -> dict[str, Any]:
     """The terms of these tests by name."""
     return {name: getattr(TERMS, name) for name in TERMS.__struct_fields__}
+
+
+def has_an_idle_worker(world: World) -> bool:
+    return len(world.pool.workers.idle) == 1
 
 
 def state(world: World, slot: int) -> SlotState:
@@ -183,3 +188,118 @@ def test_a_start_that_hangs_is_named() -> None:
     effects = world.pass_time(TERMS.spawn_ns)
     assert do.KillTree(1, dump=False) in effects
     assert "on_worker_start included" in alerts(effects)[0]
+
+
+def with_a_trial(*, workers: int = 1) -> World:
+    """A world that serves code "a"; code "b", which has hooks at the start, has loaded as generation 2."""
+    world = serving(workers=workers)
+    world.starts = True
+    reload(world)
+    return world
+
+
+def scout_of(world: World) -> int:
+    """The slot of the first worker of the new code."""
+    (slot,) = [slot.id for slot in world.pool.workers.slots.values() if slot.scout]
+    return slot
+
+
+def test_code_with_hooks_serves_once_its_first_worker_is_ready() -> None:
+    """P6: until then the old workers serve on, and nobody but the scout is born."""
+    world = with_a_trial(workers=2)
+    assert kinds(world.last_effects).count(do.ForkWorker) == 1
+    assert world.pool.generations.serving == 1
+    old, _job = world.start("quick")
+    world.work(old)
+    scout = scout_of(world)
+    world.bear(scout)
+    world.greet(scout)
+    effects = world.last_effects
+    assert [effect.generation for effect in effects if isinstance(effect, do.NoteServed)] == [2]
+    assert [effect.slot for effect in effects if isinstance(effect, do.KillTree)] == [1, 2]
+    assert list(world.pool.workers.idle) == [scout]
+
+
+@pytest.mark.parametrize("how", ["hook", "death", "time", "template"])
+def test_code_whose_first_worker_does_not_get_ready_never_serves(how: str) -> None:
+    """P6: the old code serves on with its old workers, the problem is told, and the new code is tried again later."""
+    world = with_a_trial()
+    scout = scout_of(world)
+    if how != "template":
+        world.bear(scout)
+    if how == "hook":
+        effects = world.fail_to_begin(scout, WHY)
+    elif how == "death":
+        world.die(scout)
+        effects = world.bury(scout)
+    elif how == "time":
+        effects = world.pass_time(TERMS.spawn_ns)
+    else:
+        world.template_dies(2)
+        effects = world.last_effects
+    (told,) = alerts(effects)
+    assert told.startswith("generation 2 is not served: ")
+    assert (WHY in told) == (how == "hook")
+    assert _problem(world.pool) == told.removeprefix("generation 2 is not served: ")
+    assert world.pool.generations.serving == 1
+    assert world.start()[0] == 1
+    world.wait_for_deadline()
+    assert max(world.templates) == 3, "it is tried again"
+
+
+def test_newer_code_ends_a_trial() -> None:
+    """Its scout goes, whether or not it was born."""
+    for born in (True, False):
+        world = with_a_trial()
+        scout = scout_of(world)
+        if born:
+            world.bear(scout)
+        world.tell(seen.ReloadAsked())
+        world.starts = False
+        world.loaded(max(world.templates), code="c")
+        assert world.pool.generations.serving == 3
+        assert world.run_on(until=partial(has_an_idle_worker, world))
+        assert {slot.generation for slot in world.pool.workers.slots.values()} == {3}
+
+
+def test_a_trial_is_for_code_that_replaces_other_code_only() -> None:
+    """At a cold start nothing is better; the same code again needs no proof; nobody is a scout."""
+    world = World(terms=PoolTerms(**{**fields(), "workers": 1}))
+    world.starts = True
+    world.settle_births()
+    assert world.pool.generations.serving == 1
+    world.template_dies(1)
+    world.wait_for_deadline()
+    world.loaded(2)
+    assert world.pool.generations.serving == 2
+
+
+def test_a_trial_ends_with_the_pool() -> None:
+    """Leaving waits for nobody who proves anything."""
+    world = with_a_trial()
+    world.bear(scout_of(world))
+    world.tell(seen.StopAsked(now=False))
+    assert world.run_on(until=lambda: world.left)
+
+
+def test_other_code_is_not_kept_waiting_for_what_the_last_one_could_not_do() -> None:
+    """The pause after failed births is the old code's."""
+    world = World(terms=PoolTerms(**{**fields(), "workers": 1}))
+    world.loaded(1)
+    for _ in range(4):
+        (slot,) = world.workers
+        world.bear(slot)
+        world.fail_to_begin(slot)
+        world.bury(slot)
+        world.clear(slot)
+        world.wait_for_deadline()
+    (slot,) = world.workers
+    world.bear(slot)
+    world.fail_to_begin(slot)
+    world.bury(slot)
+    world.clear(slot)
+    assert world.workers == {}
+    world.tell(seen.ReloadAsked())
+    world.starts = False
+    world.loaded(max(world.templates), code="b")
+    assert len(world.workers) == 1

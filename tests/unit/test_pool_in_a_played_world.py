@@ -139,6 +139,7 @@ def finish_badly(world: World, chosen: int) -> None:
 def change_hooks(world: World, chosen: int) -> None:
     """Workers that begin from now on have hooks to call at their end, or have not."""
     world.take_leave = chosen % 2 == 1
+    world.starts = chosen % 3 == 1
 
 
 def measure(world: World, slot: int) -> None:

@@ -90,7 +90,7 @@ def test_a_touched_file_makes_another_look_and_the_same_fingerprint(tmp_path: Pa
 @pytest.mark.parametrize(
     ("directory", "kind", "tells"),
     [
-        ("/home/me/handlers", "ext4", True),
+        ("/opt/handlers", "ext4", True),
         ("/srv/code/handlers", "nfs4", False),
         ("/srv/code/with space/handlers", "fuse.sshfs", False),
         ("/srv/codes", "ext4", True),

@@ -44,10 +44,26 @@ class Births:
         for _ in range(min(missing, MOST_BIRTHS - births)):
             self._fork(template, now)
 
-    def _fork(self, template: int, now: seen.Moment) -> None:
+    def _fork(self, template: int, now: seen.Moment) -> Slot:
         slot = self._roster.add(generation=template, now_ns=now.ns)
         self._roster.set_until(slot, now.ns + self._roster.terms.spawn_ns)
         self._roster.out.append(do.ForkWorker(slot.id, template))
+        return slot
+
+    def scout(self, template: int, now: seen.Moment) -> Slot:
+        """One more than wanted, of code that is not served yet; what becomes of it is not judged here."""
+        slot = self._fork(template, now)
+        slot.scout = True
+        return slot
+
+    def let_go(self, slot: Slot) -> None:
+        """Nobody waits for this scout any more; one that is not born yet goes when it says Hello."""
+        slot.scout = False
+        self._roster.kill(slot)
+
+    def is_there(self, slot: Slot) -> bool:
+        """Whether it has not been removed."""
+        return slot.id in self._roster.slots
 
     def born(self, fact: seen.Born, _now: seen.Moment) -> None:
         """The worker exists; if it was given up meanwhile, it is killed."""
@@ -62,8 +78,9 @@ class Births:
         """There is no worker; try again, more slowly each time."""
         slot = self._roster.slots.get(fact.slot)
         if slot is not None and slot.state is SlotState.SPAWNING and not slot.born:
-            self._roster.out.append(do.Alert(f"no worker was born: {fact.why}"))
-            self.failed(now)
+            if not slot.scout:
+                self._roster.out.append(do.Alert(f"no worker was born: {fact.why}"))
+                self.failed(now)
             self._roster.remove(slot)
             self.fill(now)
 
@@ -72,8 +89,9 @@ class Births:
         slot = self._roster.slots.get(fact.slot)
         if slot is None or slot.state is not SlotState.SPAWNING:
             return
-        self._tell(fact.why)
-        self.failed(now)
+        if not slot.scout:
+            self._tell(fact.why)
+            self.failed(now)
         self._roster.kill(slot)
 
     def _tell(self, problem: str) -> None:
@@ -84,10 +102,11 @@ class Births:
 
     def overdue(self, slot: Slot, now: seen.Moment) -> None:
         """It did not say Hello in time."""
-        self.failed(now)
-        seconds = self._roster.terms.spawn_ns / SECOND_NS
-        self.problem = f"a worker was not ready within {seconds:g} s, on_worker_start included"
-        self._roster.out.append(do.Alert(f"{self.problem} (slot {slot.id}, process {slot.pid})"))
+        if not slot.scout:
+            self.failed(now)
+            seconds = self._roster.terms.spawn_ns / SECOND_NS
+            self.problem = f"a worker was not ready within {seconds:g} s, on_worker_start included"
+            self._roster.out.append(do.Alert(f"{self.problem} (slot {slot.id}, process {slot.pid})"))
         if slot.born:
             self._roster.kill(slot)
         else:
@@ -96,6 +115,10 @@ class Births:
     def failed(self, now: seen.Moment) -> None:
         """A worker that never did anything is gone: the next one comes later."""
         self._patience.fail(now.ns)
+
+    def forgive(self) -> None:
+        """Other code is served now: what the old one could not do says nothing about it."""
+        self._patience.forget()
 
     def succeeded(self) -> None:
         """A worker has done its first work."""

@@ -145,12 +145,16 @@ class StartTemplate(_Effect, frozen=True):
     restore: bool = False
     """From the bytes of the generation that is served, not from the disk, where something broken may stand by now."""
     pool: str = DEFAULT_POOL
+    without: tuple[str, ...] = ()
+    """Files that are not to be imported."""
 
 
 class EndTemplate(_Effect, frozen=True):
     """This template is not needed any more."""
 
     generation: int
+    why: str | None = None
+    """What is wrong with it; TemplateFailed then says so too, and where it was."""
 
 
 class NoteCleared(_Effect, frozen=True):

@@ -8,6 +8,9 @@ from jobwarden.jobs.claim import TypeTerms
 from jobwarden.supervisor.patience import Patience
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from jobwarden.supervisor.inputs import TemplateReady
     from jobwarden.wire.messages import HandlerInfo
 
 _FIRST_PAUSE_NS = 250_000_000
@@ -35,6 +38,8 @@ class Generations:
         self.terms: tuple[TypeTerms, ...] = ()
         self.types: frozenset[str] = frozenset()
         """The job types that are served."""
+        self.broken: frozenset[str] = frozenset()
+        """The files that serve nothing, or not all of theirs."""
         self.same_code: set[int] = set()
         self.problems: tuple[str, ...] = ()
         """Why the last load did not become the serving generation, or which of its files do not serve."""
@@ -51,31 +56,58 @@ class Generations:
         self._next += self._step
         return self.last
 
-    def adopt(self, generation: int, content_hash: str, handlers: tuple[HandlerInfo, ...]) -> int | None:
-        """This template serves from now on; returns the one that it replaces, if any."""
+    def would_break(self, fact: TemplateReady, *, left_out: Collection[str]) -> bool:
+        """Whether serving this instead would break a file that works now, or take a type from one that works partly."""
+        if not self.types or not (fact.problems or left_out):
+            return False
+        broken = {*fact.broken, *left_out}
+        lost = {each.job_type for each in self.handlers if each.file in broken}
+        lost.difference_update(each.job_type for each in fact.handlers)
+        return not broken or bool(broken - self.broken) or bool(lost)
+
+    def may_lack(self, file: str) -> bool:
+        """Whether nothing is lost if this file serves nothing."""
+        return not self.types or (file in self.broken and all(each.file != file for each in self.handlers))
+
+    def adopt(
+        self,
+        generation: int,
+        content_hash: str,
+        handlers: tuple[HandlerInfo, ...],
+        *,
+        broken: frozenset[str] = frozenset(),
+        afresh: bool = False,
+    ) -> int | None:
+        """This template serves from now on; returns the one that it replaces, if any.
+
+        With `afresh`, also workers of the same code are old ones: something else that they imported may be newer.
+        """
         replaced = self.template
-        if content_hash != self.content_hash:
+        if afresh or content_hash != self.content_hash:
             self.same_code.clear()
         self.same_code.add(generation)
         self.loading = None
         self.template = self.serving = generation
         self.content_hash = content_hash
         self.handlers = handlers
+        self.broken = broken
         self.terms = tuple(self._terms(each) for each in handlers)
         self.types = frozenset(each.job_type for each in handlers)
         self.problems = ()
         self._loads.succeed()
         return replaced
 
-    def fail(self, generation: int, why: str, *, now_ns: int) -> int | None:
+    def fail(self, generation: int, problems: tuple[str, ...], *, now_ns: int) -> int | None:
         """A template failed; returns the pause in ns before the next try, or None if an older one serves on."""
-        self.problems = (why,)
+        self.problems = problems
         if self.loading == generation:
             self.loading = None
         if self.template == generation:
             self.template = None
-        if self.template is not None:
-            return None
+        return None if self.template is not None else self.pause(now_ns)
+
+    def pause(self, now_ns: int) -> int:
+        """How long to wait, in ns, before another try of what may work then; longer each time."""
         return self._loads.fail(now_ns)
 
     def is_current(self, generation: int) -> bool:

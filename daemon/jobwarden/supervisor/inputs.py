@@ -43,6 +43,13 @@ class Rang(_Input, frozen=True):
     """Something may be ready in the store: the doorbell, a due time, another process's commit."""
 
 
+class TemplateBegan(_Input, frozen=True):
+    """A template has read its code from the disk, and imports it now."""
+
+    generation: int
+    content_hash: str
+
+
 class TemplateReady(_Input, frozen=True):
     """A template has loaded its generation and can fork."""
 
@@ -51,6 +58,10 @@ class TemplateReady(_Input, frozen=True):
     handlers: tuple[HandlerInfo, ...]
     problems: tuple[str, ...] = ()
     """One sentence per handler file that cannot be served."""
+    broken: tuple[str, ...] = ()
+    """Those files."""
+    starts: bool = False
+    """Its workers call hooks before they are ready (`on_worker_start`)."""
 
 
 class TemplateFailed(_Input, frozen=True):
@@ -58,6 +69,10 @@ class TemplateFailed(_Input, frozen=True):
 
     generation: int
     why: str
+    file: str | None = None
+    """The file that it was importing."""
+    again: bool = False
+    """Nothing is wrong with the code: there was no process, memory or descriptor to be had."""
 
 
 class TemplateGone(_Input, frozen=True):
@@ -250,6 +265,7 @@ Input = (
     Claimed
     | ClaimFailed
     | Rang
+    | TemplateBegan
     | TemplateReady
     | TemplateFailed
     | TemplateGone

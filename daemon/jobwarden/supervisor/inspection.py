@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jobwarden.supervisor.census import Census
 from jobwarden.supervisor.identity import require_run_as
 from jobwarden.supervisor.launcher import Launcher
-from jobwarden.supervisor.refusal import describe
+from jobwarden.supervisor.refusal import describe, failure_of
 from jobwarden.wire.desk import PoolAnswer
 from jobwarden.wire.messages import Loaded, Problem, Unfit
 from jobwarden.wire.page import PAGE_BYTES
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
     from jobwarden.settings import Settings
     from jobwarden.settings.pool import PoolSettings
+    from jobwarden.supervisor.launcher import Template
+
+_DEATH_SECONDS = 1.0
+"""For one that has closed its stream: what it dies of is wanted, not of our kill."""
 
 
 def inspect_handlers(pool: PoolSettings, *, state_dir: Path) -> Loaded:
@@ -35,23 +39,39 @@ def inspect_handlers(pool: PoolSettings, *, state_dir: Path) -> Loaded:
     except OSError as error:
         return _failed(pool, launcher.why_not_started(error), way_out="")
     try:
-        while select.select([template.control], [], [], pool.load_seconds)[0]:
-            found, ended = template.receive()
-            for message, _pidfd in found:
-                if isinstance(message, Loaded):
-                    return message
-                if isinstance(message, Unfit):
-                    return _failed(pool, launcher.why_unfit(message), way_out="")
-            if ended:
-                return _failed(pool, "its template process died while loading")
-        return _failed(pool, f"did not load within {pool.load_seconds:g} s")
+        try:
+            loaded = _await_loaded(template, launcher)
+        finally:
+            exit_code = _end(template)
+        return loaded or _broken(failure_of(template, exit_code=exit_code, handlers=pool.handlers))
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            template.kill()
-        os.waitpid(template.pid, 0)
         template.close()
         os.close(page)
         os.close(snapshot)
+
+
+def _await_loaded(template: Template, launcher: Launcher) -> Loaded | None:
+    """What it has loaded; None if it ends without, or takes too long."""
+    pool = launcher.pool
+    while select.select([template.control], [], [], pool.load_seconds)[0]:
+        found, ended = template.receive()
+        for message, _pidfd in found:
+            if isinstance(message, Loaded):
+                return message
+            if isinstance(message, Unfit):
+                return _failed(pool, launcher.why_unfit(message), way_out="")
+        if ended:
+            select.select([template.pidfd], [], [], _DEATH_SECONDS)
+            return None
+    template.ended_because = f"it did not load within {pool.load_seconds:g} s"
+    return None
+
+
+def _end(template: Template) -> int:
+    """Its exit code, once it is gone."""
+    with contextlib.suppress(ProcessLookupError):
+        template.kill()
+    return os.waitstatus_to_exitcode(os.waitpid(template.pid, 0)[1])
 
 
 def inspect_pools(settings: Settings, *, only: str | None = None) -> Iterator[PoolAnswer]:
@@ -69,6 +89,9 @@ def inspect_pools(settings: Settings, *, only: str | None = None) -> Iterator[Po
             )
 
 
-def _failed(pool: PoolSettings, error: str, *, way_out: str = "look at its standard error above") -> Loaded:
-    problem = Problem(file=str(pool.handlers), line=None, error=error, way_out=way_out)
+def _failed(pool: PoolSettings, error: str, *, way_out: str) -> Loaded:
+    return _broken(Problem(file=str(pool.handlers), line=None, error=error, way_out=way_out))
+
+
+def _broken(problem: Problem) -> Loaded:
     return Loaded(generation=1, content_hash="", handlers=[], problems=[problem], threads=[])

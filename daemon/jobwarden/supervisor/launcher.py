@@ -34,13 +34,14 @@ if TYPE_CHECKING:
     from jobwarden.settings.pool import PoolSettings
     from jobwarden.supervisor.census import Census
 
-_CONTROL, _PAGE, _SNAPSHOT = 3, 4, 5
+_CONTROL, _PAGE, _SNAPSHOT, _DUMP = 3, 4, 5, 6
 """Descriptor numbers in the template."""
 _ABOVE_TARGETS = 64
 """Sources are duplicated to numbers above the targets first, so that no dup2 overwrites another one's source."""
 _NO_STDIN = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
 """The daemon's may be the terminal of somebody with more rights."""
 _READ_BYTES = 262_144
+_LARGEST_STACK = 65_536
 _MOST_DESCRIPTORS = 8
 
 NODE_MARKER = "JOBWARDEN_NODE"
@@ -63,14 +64,18 @@ def template_environment(
 class Template:
     """One template process as the supervisor sees it."""
 
-    def __init__(self, generation: int, *, pool: str, pid: int, control: socket.socket) -> None:
-        """`control` is our end of its stream."""
+    def __init__(self, generation: int, *, pool: str, pid: int, control: socket.socket, dump: int) -> None:
+        """`control` is our end of its stream, `dump` the memfd for the stack of a load that fails."""
         self.generation = generation
         self.pool = pool
         self.pid = pid
         self.pidfd = os.pidfd_open(pid)
         self.control = control
         self.loaded = False
+        self.importing: str | None = None
+        """The file whose code runs, or ran last."""
+        self.ended_because: str | None = None
+        self._dump = dump
         self.forking: set[int] = set()
         """Slots whose Fork it has not answered."""
         self._reader = FrameReader()
@@ -92,6 +97,9 @@ class Template:
         except ValueError as error:
             text = f"the template of generation {self.generation} wrote no message of ours: {error}"
             raise FrameError(text) from error
+        self.importing = next(
+            (each.file for each in reversed(found) if isinstance(each, messages.Importing)), self.importing
+        )
         return [(each, self._pidfd_of(each)) for each in found], False
 
     def _pidfd_of(self, message: messages.FromTemplate) -> int | None:
@@ -101,10 +109,15 @@ class Template:
         """End it at once; it holds nothing that could be lost."""
         signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
+    def stack(self) -> str:
+        """Where its load stood when it crashed or took too long, as faulthandler writes it; else empty."""
+        return os.pread(self._dump, _LARGEST_STACK, 0).decode(errors="replace")
+
     def close(self) -> None:
         """Give all descriptors back."""
         self.control.close()
         os.close(self.pidfd)
+        os.close(self._dump)
         for descriptor in self._descriptors:
             os.close(descriptor)
 
@@ -121,7 +134,7 @@ class _Setup:
         inherited = template_environment(pool, state_dir=state_dir, node_id=node_id, environment=os.environ)
         self.environment = self.interpreter.environment(inherited, asked=pool.worker_environment)
 
-    def command(self, generation: int, *, restore: bool) -> list[str]:
+    def command(self, generation: int, *, restore: bool, without: tuple[str, ...]) -> list[str]:
         """The template's command line."""
         pool = self.pool
         terms = TemplateTerms(
@@ -136,6 +149,9 @@ class _Setup:
             pool=pool.name,
             copies=None if self.copies is None else str(self.copies),
             restore=restore,
+            without=without,
+            dump_fd=_DUMP,
+            load_seconds=pool.load_seconds,
             bounds=bounds_of(pool),
         )
         return self.interpreter.command(write_terms(terms), control=_CONTROL)
@@ -182,17 +198,20 @@ class Launcher:
             return self._now.interpreter.why_not_started(str(error.strerror))
         return f"its template was not started: {error.strerror}"
 
-    def start_template(self, generation: int, *, snapshot: int, restore: bool = False) -> Template:
+    def start_template(
+        self, generation: int, *, snapshot: int, restore: bool = False, without: tuple[str, ...] = ()
+    ) -> Template:
         """Start a template by posix_spawn. Main thread only.
 
         It keeps the bytes that it loads in the memfd `snapshot`; with `restore` it loads those that are there, with the
-        settings with which they have served.
+        settings with which they have served. Files in `without` are not imported.
         """
         setup = self._started[generation] = self._served if restore else self._now
+        dump = os.memfd_create("jobwarden-load", os.MFD_CLOEXEC)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        given = {theirs.fileno(): _CONTROL, self._page: _PAGE, snapshot: _SNAPSHOT}
+        given = {theirs.fileno(): _CONTROL, self._page: _PAGE, snapshot: _SNAPSHOT, dump: _DUMP}
         sources = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, _ABOVE_TARGETS) for each in given]
-        command = setup.command(generation, restore=restore)
+        command = setup.command(generation, restore=restore, without=without)
         self.census.asked += 1
         try:
             pid = os.posix_spawn(
@@ -210,6 +229,7 @@ class Launcher:
             set_priority(pid, pool=setup.pool)
         except OSError:
             ours.close()
+            os.close(dump)
             raise
         finally:
             self.census.answered += 1
@@ -217,7 +237,7 @@ class Launcher:
             for source in sources:
                 os.close(source)
         ours.settimeout(0)
-        return Template(generation, pool=self.pool.name, pid=pid, control=ours)
+        return Template(generation, pool=self.pool.name, pid=pid, control=ours, dump=dump)
 
     def fork(self, template: Template, slot: int) -> Channel:
         """Ask the template for a worker; answered by Forked or ForkFailed, or by the template's death."""

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from jobwarden.wire.page import SharedPage
 
 _LONGEST_TURN_NS = SECOND_NS // 2
-_REPORT_EVERY_NS = SECOND_NS
 _LOOK_EVERY_NS = 2 * MILLISECOND_NS
 """The store is looked at once per 2 ms at most, however often the doorbell rings."""
 _ASKED_TOO_LATE = "this attempt of the job is not running any more, so nothing is done for it"
@@ -112,8 +111,10 @@ class Loop:
             do.NoteProlonged: lambda it: self._entries.prolongs.append(ProlongNote(it.job_id, it.fence, it.ms)),
             do.NoteCleared: self._note_cleared,
             do.ForkWorker: lambda it: self.nursery.fork(it.slot, it.generation),
-            do.StartTemplate: lambda it: self.nursery.start_template(it.generation, pool=it.pool, restore=it.restore),
-            do.EndTemplate: lambda it: self.nursery.end_template(it.generation),
+            do.StartTemplate: lambda it: self.nursery.templates.start(
+                it.generation, pool=it.pool, restore=it.restore, without=it.without
+            ),
+            do.EndTemplate: lambda it: self.nursery.templates.end(it.generation, why=it.why),
             do.NoteServed: self._note_served,
             do.Rejoin: self._rejoin,
             do.Alert: self._alert,
@@ -271,7 +272,7 @@ class Loop:
     def _note_served(self, effect: do.NoteServed) -> None:
         self.reporting.hurry()
         self._entries.types_published = published_types(self.pools.handlers)
-        self.nursery.serve_generation(effect.generation, pool=effect.pool)
+        self.nursery.templates.serve(effect.generation, pool=effect.pool)
         events.emit(
             events.GenerationServed(
                 generation=effect.generation,

@@ -6,6 +6,7 @@ Turns everything into facts through `feed`; decides nothing. Runs in the loop's 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import selectors
 from functools import partial
@@ -14,9 +15,9 @@ from typing import TYPE_CHECKING
 from jobwarden import events
 from jobwarden.errors import FrameError
 from jobwarden.supervisor import inputs as seen
-from jobwarden.supervisor.killer import Removal, end_group
-from jobwarden.supervisor.refusal import describe, ending, refusal_of
-from jobwarden.supervisor.snapshots import Snapshots
+from jobwarden.supervisor.killer import end_group
+from jobwarden.supervisor.refusal import describe
+from jobwarden.supervisor.templates import Templates
 from jobwarden.wire import messages
 from jobwarden.wire.exits import EXIT_UNTRUSTED
 from jobwarden.wire.page import SWEEP_BEGAN
@@ -31,12 +32,13 @@ if TYPE_CHECKING:
     from jobwarden.wire.page import SharedPage
 
 _SIGKILL = 9
+_PASSING = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 _MOST_READS = 4
 """Of one stream in a row; one takes what the buffer holds. A child that writes on and on must not hold the loop."""
 
 
 class Nursery:
-    """The registry of living templates (by generation) and workers (by slot)."""
+    """The registry of living workers (by slot), and the templates that fork them."""
 
     def __init__(
         self,
@@ -49,108 +51,17 @@ class Nursery:
     ) -> None:
         """`launchers` by the names of their pools; `feed` takes facts for the pools."""
         self.channels: dict[int, Channel] = {}
-        self._templates: dict[int, Template] = {}
-        self._snapshots = Snapshots()
         self._launchers = launchers
         self._killer = killer
         self._census = next(iter(launchers.values())).census
         self._selector = selector
         self._page = page
         self._feed = feed
-
-    # templates
-
-    def start_template(self, generation: int, *, pool: str, restore: bool) -> None:
-        """Start loading this generation, from the disk or from the bytes of the one that the pool serves."""
-        try:
-            snapshot = self._snapshots.of(generation, pool=pool, restore=restore)
-            template = self._launchers[pool].start_template(generation, snapshot=snapshot, restore=restore)
-        except OSError as error:  # no process, memory or descriptor is to be had: a fork bomb, for example
-            self._feed(seen.TemplateFailed(generation, self._launchers[pool].why_not_started(error)))
-            return
-        self._templates[generation] = template
-        self._watch(template.control, partial(self._hear_template, template))
-        self._watch(template.pidfd, partial(self._see_template_dead, template))
-
-    def end_template(self, generation: int) -> None:
-        """It is not needed any more."""
-        template = self._templates.get(generation)
-        if template is not None:
-            with contextlib.suppress(ProcessLookupError):
-                template.kill()
-
-    def serve_generation(self, generation: int, *, pool: str) -> None:
-        """It became current: its bytes, and its settings, are those to restore."""
-        self._snapshots.keep_only(generation, pool=pool)
-        self._launchers[pool].serve(generation)
-
-    def _hear_template(self, template: Template) -> bool:
-        try:
-            found, ended = template.receive()
-        except FrameError as error:
-            events.emit(events.Alerted(text=str(error)))
-            self.end_template(template.generation)
-            return False
-        for message, pidfd in found:
-            self._take_from_template(template, message, pidfd)
-        if ended:
-            self._unwatch(template.control)
-            self.end_template(template.generation)
-        return bool(found)
-
-    def _take_from_template(self, template: Template, message: messages.FromTemplate, pidfd: int | None) -> None:
-        match message:
-            case messages.Loaded():
-                self._take_loaded(template, message)
-            case messages.Unfit():
-                template.loaded = True  # as far as it goes: what is wrong is told
-                self._refuse(template, self._launchers[template.pool].why_unfit(message))
-            case messages.Forked():
-                self._take_forked(template, message, pidfd)
-            case messages.ForkFailed():
-                self._unborn(template, message.slot, message.error)
-
-    def _take_loaded(self, template: Template, loaded: messages.Loaded) -> None:
-        template.loaded = True
-        why = refusal_of(loaded)
-        if why is not None:
-            self._refuse(template, why)
-        else:
-            problems = tuple(describe(each) for each in loaded.problems)
-            handlers = tuple(loaded.handlers)
-            self._feed(seen.TemplateReady(template.generation, loaded.content_hash, handlers, problems))
-
-    def _refuse(self, template: Template, why: str) -> None:
-        self._feed(seen.TemplateFailed(template.generation, why))
-        self.end_template(template.generation)
-
-    def _see_template_dead(self, template: Template) -> None:
-        end_group(template.pid)
-        pid, status, _usage = os.wait4(template.pid, os.WNOHANG)
-        if not pid:
-            return
-        for _ in range(_MOST_READS):
-            if not self._hear_template(template):
-                break
-        self._unwatch(template.control)
-        self._unwatch(template.pidfd)
-        self._census.known.discard(template.pid)
-        for slot in list(template.forking):
-            self._unborn(template, slot, "its template died")
-        del self._templates[template.generation]
-        template.close()
-        self._killer.remove(Removal(0, pid=template.pid, pidfd=None, dump=None))
-        if template.loaded:
-            self._feed(seen.TemplateGone(template.generation))
-        else:
-            code = os.waitstatus_to_exitcode(status)
-            self._feed(seen.TemplateFailed(template.generation, f"its template process {ending(code)} while loading"))
-
-    # workers
+        self.templates = Templates(launchers, killer, selector, births=self, feed=feed)
 
     def fork(self, slot: int, generation: int) -> None:
         """Have this generation's template fork a worker."""
-        template = self._templates.get(generation)
+        template = self.templates.get(generation)
         if template is None:
             self._feed(seen.Unborn(slot, f"the template of generation {generation} is gone"))
             return
@@ -159,12 +70,14 @@ class Nursery:
         except OSError as error:
             self._feed(seen.Unborn(slot, f"no sockets for it: {error.strerror}"))
 
-    def _unborn(self, template: Template, slot: int, why: str) -> None:
+    def unborn(self, template: Template, slot: int, why: str) -> None:
+        """By the templates: no worker was born, nor will be, for this slot."""
         self._launchers[template.pool].fork_answered(template, slot, pid=None)
         self.forget(slot)
         self._feed(seen.Unborn(slot, why))
 
-    def _take_forked(self, template: Template, forked: messages.Forked, pidfd: int | None) -> None:
+    def forked(self, template: Template, forked: messages.Forked, pidfd: int | None) -> None:
+        """By the templates: the worker exists."""
         self._launchers[template.pool].fork_answered(template, forked.slot, pid=forked.pid)
         channel = self.channels[forked.slot]
         channel.born(forked.pid, os.pidfd_open(forked.pid) if pidfd is None else pidfd)

@@ -26,3 +26,7 @@ class Patience:
     def succeed(self) -> None:
         """It worked."""
         self._failures = 0
+
+    def forget(self) -> None:
+        """What is tried from now on is something else."""
+        self._failures = self.not_before_ns = 0

@@ -22,7 +22,7 @@ from jobwarden.supervisor.intake import Intake
 from jobwarden.supervisor.leaving import DRAIN_OVER, Leaving
 from jobwarden.supervisor.progress import ProgressNotes
 from jobwarden.supervisor.quickness import Quickness
-from jobwarden.supervisor.reloading import LOAD, LOAD_OVER, Reloading
+from jobwarden.supervisor.reloading import LOAD, LOAD_OVER, OVERTAKEN, Reloading
 from jobwarden.supervisor.standing import Standing
 from jobwarden.supervisor.usage import MEASURE
 from jobwarden.supervisor.workers import Workers
@@ -90,6 +90,7 @@ class Pool:
             seen.Claimed: self._claimed,
             seen.ClaimFailed: lambda _fact, _now: self.intake.fail(),
             seen.Rang: lambda _fact, _now: self.intake.ring(),
+            seen.TemplateBegan: self._reloading.began,
             seen.TemplateReady: self._reloading.ready,
             seen.TemplateFailed: self._reloading.failed,
             seen.TemplateGone: self._reloading.gone,
@@ -123,6 +124,8 @@ class Pool:
     def handle(self, fact: seen.Input, now: seen.Moment) -> list[do.Effect]:
         """What follows from this fact."""
         self._table[type(fact)](fact, now)
+        if self._reloading.scouting.trial is not None:
+            self._reloading.scouting.mind(fact, now)
         if self.errand is not None and not self._leaving.urgency:
             self._mind_errand(self.errand, fact, now)
         if self._leaving.urgency:
@@ -250,6 +253,8 @@ class Pool:
                 self._reloading.again(now)
             elif key == LOAD_OVER:
                 self._reloading.overdue(now)
+            elif key == OVERTAKEN:
+                self._reloading.overtaken(now)
             elif key == MEASURE:
                 self.workers.usage.look(now)
             elif key == STALLED and self.errand is not None:

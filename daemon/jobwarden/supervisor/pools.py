@@ -37,7 +37,7 @@ class Pools:
         self._agreed: dict[type, set[str]] = {kind: set() for kind in _TOGETHER}
         self._table: dict[type, Callable[[Any, seen.Moment], list[do.Effect]]] = {
             **dict.fromkeys((seen.Claimed, seen.ClaimFailed), self._by_pool),
-            **dict.fromkeys((seen.TemplateFailed, seen.TemplateGone), self._by_generation),
+            **dict.fromkeys((seen.TemplateBegan, seen.TemplateFailed, seen.TemplateGone), self._by_generation),
             seen.TemplateReady: self._template_ready,
             **dict.fromkeys(
                 (seen.Rang, seen.Wished, seen.LeaseLost, seen.TrustLost, seen.TrustBack, seen.NodeGone, seen.StopAsked),

@@ -46,7 +46,7 @@ class Roster:
 
     def excess(self) -> int:
         """How many workers there will be more than wanted once those that are told to go have gone; never negative."""
-        return max(0, sum(1 for slot in self.slots.values() if slot.lives) - self.terms.workers)
+        return max(0, sum(slot.lives and not slot.scout for slot in self.slots.values()) - self.terms.workers)
 
     def dismiss(self, slot: Slot, *, now_ns: int) -> None:
         """It is not needed any more and has no job: left the grace to end by itself where it has hooks to call."""
@@ -62,7 +62,8 @@ class Roster:
 
     def places_taken(self) -> int:
         """How many of the wanted workers there are, or will be soon; one that retires leaves its place at once."""
-        return sum(not slot.stuck and slot.state is not SlotState.RETIRING for slot in self.slots.values())
+        there = [slot for slot in self.slots.values() if not slot.stuck and not slot.scout]
+        return sum(slot.state is not SlotState.RETIRING for slot in there)
 
     def kill(self, slot: Slot, *, dump: bool = False) -> None:
         """Order the death of the worker and its tree."""

@@ -46,6 +46,7 @@ from jobwarden.supervisor.signals import KEEPER_LOST
 from jobwarden.supervisor.start import open_for_daemon
 from jobwarden.supervisor.sweep import sweep_leftovers
 from jobwarden.supervisor.trust import TrustWindow
+from jobwarden.supervisor.watcher import Watcher
 from jobwarden.version import __version__
 from jobwarden.wire.page import STOPPING, SharedPage, seal
 
@@ -191,6 +192,8 @@ class Service:
             connection_mode=lambda: self._store.connection_mode,
         )
         self._loop.reporting.remarks = lambda: self._reconfiguring.remarks
+        watched = settings.pools if handover.errand is None else ()  # an errand ends on the code with which it began
+        self._watcher = Watcher(watched, post=mailbox.post, clock=SYSTEM_CLOCK)
         self._deaths = DeathWatch(self._store, lease_seconds=settings.lease_seconds, clock=SYSTEM_CLOCK)
         self._renewing = renewing_threads(
             self._store,
@@ -208,7 +211,7 @@ class Service:
         self._window.open(since_ns=SYSTEM_CLOCK.boottime_ns())
         sweep_leftovers(self._settings.state_dir, own_node=self._handover.node_id, users=self._users)
         self._join()
-        for thread in (*self._renewing, self._ledger, self._clerk, self._killer, self._meter):
+        for thread in (*self._renewing, self._ledger, self._clerk, self._killer, self._meter, self._watcher):
             thread.start()
         self._open_desk()
         code = self._loop.run()
@@ -268,6 +271,7 @@ class Service:
         """Write what is left, then give up the node: its last worker is gone."""
         if self._desk is not None:
             self._desk.close()
+        self._watcher.leave()
         self._page[STOPPING] = 1  # the loop is silent from now on, but not hung
         self._clerk.finish(timeout_seconds=_LAST_WRITES_SECONDS)
         written = self._ledger.finish(timeout_seconds=_LAST_WRITES_SECONDS)

@@ -93,6 +93,7 @@ class Slot:
         "progress_ns",
         "prolonged",
         "prolonged_noted_ns",
+        "scout",
         "served",
         "sign_ns",
         "stalled_ns",
@@ -142,8 +143,8 @@ class Slot:
         self.died: Died | None = None
         self.forgotten = False
         """The running attempt belongs to somebody else: nothing is recorded about it."""
-        self.stuck = self.takes_leave = False
-        """The second: it has hooks to call before it ends, if there is time."""
+        self.stuck = self.takes_leave = self.scout = False
+        """The others: it has hooks to call before it ends, if there is time; it is to prove code not yet served."""
         self.may_take = UNWORN  # further jobs; with none left it is worn
         self.use = Use()
         self.progress: float | None = None

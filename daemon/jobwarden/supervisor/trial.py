@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from jobwarden.clock import SECOND_NS
 from jobwarden.errors import FrameError
 from jobwarden.supervisor.killer import Removal
-from jobwarden.supervisor.refusal import describe, ending, refusal_of
+from jobwarden.supervisor.refusal import describe, failure_of, refusal_of
 from jobwarden.supervisor.visits import Found
 from jobwarden.wire.messages import Loaded
 
@@ -102,7 +102,8 @@ class TemplateTrial:
     def look(self) -> Found | None:
         """What was found, once the template is gone; one that takes too long is ended."""
         if not self.gone and self._found is None and self._clock.monotonic_ns() >= self._until_ns:
-            self._fail(f"it did not load within {self._launcher.pool.load_seconds:g} s")
+            self._template.ended_because = f"it did not load within {self._launcher.pool.load_seconds:g} s"
+            self._end()
         return self._found if self.gone else None
 
     def abandon(self) -> None:
@@ -152,11 +153,11 @@ class TemplateTrial:
         self._unwatch(self._template.control)
         self._unwatch(self._template.pidfd)
         self._launcher.census.known.discard(pid)
+        if self._found is None:
+            code, handlers = os.waitstatus_to_exitcode(status), self._launcher.pool.handlers
+            self._found = Found([], [describe(failure_of(self._template, exit_code=code, handlers=handlers))])
         self._template.close()
         self._killer.remove(Removal(0, pid=pid, pidfd=None, dump=None))
-        if self._found is None:
-            code = os.waitstatus_to_exitcode(status)
-            self._found = Found([], [f"its template process {ending(code)} while loading"])
         self.gone = True
 
     def _unwatch(self, what: object) -> None:

@@ -82,10 +82,11 @@ class Workers:
             return
         slot.move(SlotState.READY)
         slot.takes_leave = fact.takes_leave
-        self.births.problem = None
+        self.births.problem = self.births.problem if slot.scout else None
         self._wear.begin(slot, memory_kb=fact.memory_kb)
         self.roster.set_until(slot, None)
-        self._rest(slot, now)
+        if not slot.scout:
+            self.rest(slot, now)
         self.fill(now)
 
     def start(self, slot: Slot, job: ClaimedJob, now: seen.Moment) -> None:
@@ -146,9 +147,10 @@ class Workers:
                 self.usage.begin(now)
         elif slot.state is SlotState.READY:
             self.roster.set_until(slot, None)
-            self._rest(slot, now)
+            self.rest(slot, now)
 
-    def _rest(self, slot: Slot, now: seen.Moment) -> None:
+    def rest(self, slot: Slot, now: seen.Moment) -> None:
+        """It has nothing to do: it waits for a job, unless it is not needed."""
         roster = self.roster
         unwanted = slot.worn or roster.stopping or roster.closed or roster.excess()
         if unwanted or not self._generations.is_current(slot.generation):
@@ -175,7 +177,7 @@ class Workers:
             self._intake.put_back(back, now_ns=now.ns)
         if slot.idle:
             self.roster.set_until(slot, None)
-            self._rest(slot, now)
+            self.rest(slot, now)
 
     # the end
 
@@ -193,7 +195,7 @@ class Workers:
         if slot.state is not SlotState.KILLING:
             self._out.append(do.SweepTree(slot.id))
             retired = slot.state is SlotState.RETIRING
-            if not slot.served and not retired and not slot.in_flight and not fact.fenced:
+            if not slot.served and not slot.scout and not retired and not slot.in_flight and not fact.fenced:
                 self.births.failed(now)
         slot.move(SlotState.CLEARING)
         slot.died = fact

@@ -65,6 +65,18 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     way_out: str = ""
 
 
+class Began(_Message, frozen=True):
+    """Sent once: the code was read from the disk, or from the memory of an earlier template, and is imported now."""
+
+    content_hash: str
+
+
+class Importing(_Message, frozen=True):
+    """This file's own code begins to run: whatever happens to the template next is its doing."""
+
+    file: str
+
+
 class Loaded(_Message, frozen=True):
     """Sent once: the generation was read and imported. With no handlers at all it is useless but not broken."""
 
@@ -75,6 +87,10 @@ class Loaded(_Message, frozen=True):
     threads: list[str]
     """Python threads that handler modules started at import; with any, this template does not fork."""
     wire_version: int = WIRE_VERSION
+    threads_of: str | None = None
+    """The first file that started one."""
+    starts: bool = False
+    """There are functions with `on_worker_start`."""
 
 
 class Unfit(_Message, frozen=True):
@@ -270,7 +286,7 @@ class Done(_Message, frozen=True):
 
 
 FromWorker = Hello | Unready | Progress | Heartbeat | Ask | Done
-FromTemplate = Loaded | Unfit | Forked | ForkFailed
+FromTemplate = Began | Importing | Loaded | Unfit | Forked | ForkFailed
 ToTemplate = Fork
 ToWorker = Run | Answer | Retire
 ToTalk = Stop | Prolonged

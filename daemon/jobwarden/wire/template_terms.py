@@ -41,6 +41,11 @@ class TemplateTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """Where the pool keeps copies of its executables; None for one that never forks: nothing will run."""
     restore: bool = False
     """Load what the snapshot holds instead of what is on the disk."""
+    without: tuple[str, ...] = ()
+    """Files that are not to be imported, relative to the handlers directory."""
+    dump_fd: int | None = None
+    """A memfd for the stack of a load that crashes, or takes longer than `load_seconds`."""
+    load_seconds: float = 3_600.0
     bounds: WorkerBounds = NO_BOUNDS
 
 

@@ -25,7 +25,7 @@ from jobwarden.worker.payload import Converter, converter_of
 from jobwarden.worker.problems import problem_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from jobwarden.sources.tree import SourceFile, SourceTree
@@ -90,6 +90,8 @@ class LoadedCode:
     problems: list[Problem] = field(default_factory=list)
     threads: list[str] = field(default_factory=list)
     """Python threads that handler modules started."""
+    threads_of: str | None = None
+    """The first file that did."""
 
 
 def load(directory: str) -> LoadedCode:
@@ -97,15 +99,22 @@ def load(directory: str) -> LoadedCode:
     return load_tree(read_tree(directory))
 
 
-def load_tree(tree: SourceTree, *, copies: Path | None = None) -> LoadedCode:
+def load_tree(
+    tree: SourceTree,
+    *,
+    copies: Path | None = None,
+    without: Collection[str] = (),
+    importing: Callable[[str], None] = lambda _file: None,
+) -> LoadedCode:
     """Import everything in `tree`, then do what its files want done before the first fork.
 
-    Executables run from a copy of `tree` in the folder `copies`; None: from where they stand.
+    Executables run from a copy of `tree` in the folder `copies`; None: from where they stand. Files in `without` are
+    passed over. `importing` is told of each file whose code is about to run.
     """
     code = LoadedCode(tree.content_hash, tree.root, problems=list(tree.problems))
-    loading = _Loading(tree, code)
+    loading = _Loading(tree, code, importing=importing)
     threads_before = set(threading.enumerate())
-    loading.import_all()
+    loading.import_all(without)
     loading.warm_up()
     loading.make_ready()
     loading.add_executables(copies)
@@ -116,7 +125,9 @@ def load_tree(tree: SourceTree, *, copies: Path | None = None) -> LoadedCode:
 class _Loading:
     """One load. A file with a problem serves nothing, and none of its hooks is called."""
 
-    def __init__(self, tree: SourceTree, code: LoadedCode) -> None:
+    def __init__(self, tree: SourceTree, code: LoadedCode, *, importing: Callable[[str], None]) -> None:
+        self._importing = importing
+        self._threads = set(threading.enumerate())
         self._tree = tree
         self._python = tree.only_python()
         self._code = code
@@ -124,11 +135,11 @@ class _Loading:
         self._connections = Connections()
         self._broken: set[str] = set()
 
-    def import_all(self) -> None:
+    def import_all(self, without: Collection[str]) -> None:
         finder = MemoryFinder(self._python, lambda file, found: self._executed.append((file, found)))
         finder.install()
         for relative in self._python.files:
-            if _is_served(relative):
+            if _is_served(relative) and relative not in without:
                 self._try(relative, partial(importlib.import_module, finder.name_of(relative)))
 
     def warm_up(self) -> None:
@@ -159,12 +170,15 @@ class _Loading:
             _make_ready(file, definition, code=self._code)
 
     def _try(self, relative: str, work: Callable[[], object], *, doing: str = "", line: int | None = None) -> None:
+        self._importing(relative)
         try:
             work()
         except BaseException as error:  # noqa: BLE001 - user code at the edge: also SystemExit costs one file only
             self._report(problem_of(relative, error, root=self._tree.root, doing=doing))
         for peer in self._connections.new():
             self._report(_connected(relative, peer, line=line))
+        if self._code.threads_of is None and set(threading.enumerate()) - self._threads:
+            self._code.threads_of = relative
 
     def _report(self, problem: Problem) -> None:
         self._broken.add(problem.file)

@@ -37,8 +37,10 @@ from jobwarden.wire.messages import (
 )
 from jobwarden.wire.page import SharedPage
 from jobwarden.wire.template_terms import TemplateTerms, read_terms
+from jobwarden.worker.account import LoadAccount
 from jobwarden.worker.birth import BirthError, Surroundings, give_birth
 from jobwarden.worker.descriptors import open_descriptors
+from jobwarden.worker.hooks import HookKind
 from jobwarden.worker.loader import LoadedCode, load_tree
 
 if TYPE_CHECKING:
@@ -58,11 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setproctitle(f"jobwarden: template g{terms.generation}")
     _settle()
     before = open_descriptors()
-    code = load_tree(_tree_of(terms), copies=None if terms.copies is None else Path(terms.copies))
+    control = socket.socket(fileno=terms.control_fd)
+    code = _load(terms, control)
     opened_by_handlers = open_descriptors() - before
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, or reaped by a module's own code, no birth would succeed
     _freeze(code)
-    control = socket.socket(fileno=terms.control_fd)
     surroundings = Surroundings(
         code=code,
         page=SharedPage(terms.page_fd),
@@ -73,6 +75,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         opened_by_handlers=frozenset(opened_by_handlers),
     )
     return Template(control, surroundings).serve()
+
+
+def _load(terms: TemplateTerms, control: socket.socket) -> LoadedCode:
+    account = LoadAccount(control, dump_fd=terms.dump_fd, load_seconds=terms.load_seconds)
+    tree = _tree_of(terms)
+    account.began(tree.content_hash)
+    copies = None if terms.copies is None else Path(terms.copies)
+    code = load_tree(tree, copies=copies, without=terms.without, importing=account.importing)
+    account.close()
+    return code
 
 
 def _tree_of(terms: TemplateTerms) -> SourceTree:
@@ -111,6 +123,8 @@ class Template:
             handlers=[handler.info() for handler in code.handlers.values()],
             problems=code.problems,
             threads=code.threads,
+            threads_of=code.threads_of,
+            starts=any(each.hook.kind is HookKind.START for each in code.hooks),
         )
 
     def _turn(self) -> bool:
