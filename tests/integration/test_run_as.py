@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -226,22 +227,26 @@ print(sweep_leftovers(Path(sys.argv[1]), own_node="new", users=other_users([Pool
 """
 
 
-@pytest.mark.parametrize("node", ["old", "new"])
-def test_a_daemon_that_may_not_read_other_users_processes_sweeps_them_too(
-    somebody: Stranger, tmp_path: Path, node: str
-) -> None:
+def test_a_daemon_that_may_not_read_other_users_processes_sweeps_them_too(somebody: Stranger, tmp_path: Path) -> None:
     """Root in a container has no CAP_SYS_PTRACE: somebody who becomes that user reads whose each process is."""
-    person = pwd.getpwnam(somebody.user)
-    markers = {PLACE_MARKER: str(tmp_path.resolve()), NODE_MARKER: node}
-    with subprocess.Popen(
-        ["sleep", "60"], env=markers, user=person.pw_uid, group=person.pw_gid, extra_groups=[]
-    ) as left:
+    person, place = pwd.getpwnam(somebody.user), str(tmp_path.resolve())
+    theirs: dict[str, Any] = {"user": person.pw_uid, "group": person.pw_gid, "extra_groups": []}
+    with ExitStack() as stack:
+        left, ours, strange = (
+            stack.enter_context(subprocess.Popen(["sleep", "60"], env=environment, **theirs))
+            for environment in (
+                {PLACE_MARKER: place, NODE_MARKER: "old"},
+                {PLACE_MARKER: place, NODE_MARKER: "new"},
+                {PLACE_MARKER: place},
+            )
+        )
         try:
-            command = [sys.executable, "-c", SWEEP, str(tmp_path), somebody.user]
-            said = without("sys_ptrace", command)
-            assert said.stdout.strip() == (f"[{left.pid}]" if node == "old" else "[]"), said.stderr
+            said = without("sys_ptrace", [sys.executable, "-c", SWEEP, place, somebody.user])
+            assert said.stdout.strip() == f"[{left.pid}]", said.stderr
+            assert (ours.poll(), strange.poll()) == (None, None)
         finally:
-            left.kill()
+            for each in (left, ours, strange):
+                each.kill()
 
 
 def without(capabilities: str, command: list[str]) -> subprocess.CompletedProcess[str]:
