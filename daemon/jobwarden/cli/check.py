@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @with_a_flag_per_setting
-def check_command(*, config: Config = None, as_json: AsJson = False, **flags: str | None) -> None:
+def check_command(*, config: Config = None, as_json: AsJson = False, **flags: object) -> None:
     """Check configuration and handlers.
 
     All problems are listed; exit code 1 if there is one.

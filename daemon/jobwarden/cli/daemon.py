@@ -37,7 +37,7 @@ def run_command(
         ),
     ] = None,
     config: Config = None,
-    **flags: str | None,
+    **flags: object,
 ) -> None:
     """Run the daemon in the foreground.
 
@@ -48,7 +48,10 @@ def run_command(
     settings = load_settings(config=config, flags=flags)
     from jobwarden.supervisor.start import start
 
-    given = {name: value for name, value in flags.items() if value is not None}
+    if errand is not None and len(settings.pools) > 1:
+        names = ", ".join(pool.name for pool in settings.pools)
+        raise InvalidJobError("pool", f"is missing; --once and --burst run the jobs of one pool: name one of {names}")
+    given = {name: value for name, value in flags.items() if value not in (None, [])}
     start(settings, config=config, flags=given, errand=errand)
 
 

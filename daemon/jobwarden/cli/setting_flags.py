@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from jobwarden.cli.signatures import extended, option
 from jobwarden.settings.describe import default_text
+from jobwarden.settings.load import POOLS_FLAG
 from jobwarden.settings.model import OPTIONS
 
 if TYPE_CHECKING:
@@ -19,8 +20,13 @@ _METAVARS = {"database_url": "URL", "handlers": "DIR", "state_dir": "DIR", "work
 
 
 def with_a_flag_per_setting(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command that takes `**flags` one option per setting; all are text, judged by `Settings`."""
-    return extended(command, map(_flag, OPTIONS))
+    """Give a command that takes `**flags` one option per setting, and `--pool`; all are text, judged by `Settings`."""
+    return extended(command, [_pools(), *map(_flag, OPTIONS)])
+
+
+def _pools() -> inspect.Parameter:
+    about = "Only this pool of the config file; repeat it for more. Default: all."
+    return option(POOLS_FLAG, list[str] | None, "--pool", metavar="NAME", about=about)
 
 
 def _flag(name: str) -> inspect.Parameter:
