@@ -166,7 +166,7 @@ def test_the_cpu_time_of_earlier_jobs_is_not_counted() -> None:
     world.finish(slot)
     world.hear(slot)
     world.start()
-    for cpu_ms in (1_900, 3_800):
+    for cpu_ms in (2_500, 4_400):
         world.pass_time(LOOK_NS)
         assert world.measure(slot, cpu_ms=cpu_ms) == []
 

@@ -69,15 +69,26 @@ def test_what_a_worker_may_still_do_bounds_its_queue() -> None:
     assert slot.worn
 
 
+def test_what_is_taken_back_was_no_job_of_this_worker() -> None:
+    """It has its jobs still before it, and is not replaced for those that others did."""
+    world = serving(workers=1, quick=True, worker_max_jobs=25)
+    left = world.pool.workers.slots[1].may_take
+    slot, jobs = world.queued(4)
+    world.pass_time(2_000_000_000)
+    assert [job.attempt for job in world.pool.intake.backlog] == [job.attempt for job in jobs[1:]]
+    assert world.pool.workers.slots[slot].may_take == left - 1
+
+
 def test_no_more_is_claimed_than_the_workers_may_still_do() -> None:
     """What is claimed beyond that would lie with this node while another one could run it."""
-    world = serving(workers=1, quick=True, worker_max_jobs=1_000)
-    world.pool.workers.slots[1].may_take = 2
-    for _ in range(50):
+    asked = []
+    for left in (DEPTH, 2):
+        world = serving(workers=1, quick=True, worker_max_jobs=1_000)
+        world.pool.workers.slots[1].may_take = left
         world.add("quick")
-    effects = world.tell(seen.Rang())
-    (ask,) = [effect for effect in effects if isinstance(effect, do.AskClaim)]
-    assert ask.limit < DEPTH
+        effects = world.tell(seen.Rang())
+        asked += [effect.limit for effect in effects if isinstance(effect, do.AskClaim)]
+    assert asked[0] - asked[1] == DEPTH - 2
 
 
 def test_workers_that_were_born_together_do_not_go_together() -> None:
