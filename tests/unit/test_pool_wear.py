@@ -82,13 +82,13 @@ def test_what_is_taken_back_was_no_job_of_this_worker() -> None:
 def test_no_more_is_claimed_than_the_workers_may_still_do() -> None:
     """What is claimed beyond that would lie with this node while another one could run it."""
     asked = []
-    for left in (DEPTH, 2):
+    for left in (DEPTH, 3):
         world = serving(workers=1, quick=True, worker_max_jobs=1_000)
         world.pool.workers.slots[1].may_take = left
-        world.add("quick")
+        world.start("quick")
         effects = world.tell(seen.Rang())
         asked += [effect.limit for effect in effects if isinstance(effect, do.AskClaim)]
-    assert asked[0] - asked[1] == DEPTH - 2
+    assert asked[0] - asked[1] == DEPTH - 3
 
 
 def test_workers_that_were_born_together_do_not_go_together() -> None:
