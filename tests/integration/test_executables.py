@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from jobwarden.wire.messages import HANDLER_ERROR, PERMANENT, Failure
+from jobwarden.wire.messages import HANDLER_ERROR, MEMORY, PERMANENT, Failure
+from jobwarden.wire.template_terms import WorkerBounds
 from jobwarden.worker.context import JobContext
 from jobwarden.worker.executable import ExecutableFailedError
 from jobwarden.worker.loader import LoadedHandler, load
 from tests.support.programs import compile_c, need
+from tests.support.template import played
 
 Write = Callable[..., Path]
 
@@ -170,7 +172,7 @@ def test_only_four_descriptors_are_open_in_it(tmp_path: Path, write: Write) -> N
             [ -e "/proc/$$/fd/$number" ] && printf '%s ' "$number"
         done
         echo
-        grep -E '^Sig(Ign|Blk)' /proc/$$/status
+        exec grep -E '^Sig(Ign|Blk)' /proc/self/status
         """,
     )
     leak = os.open(os.devnull, os.O_RDONLY)
@@ -316,3 +318,23 @@ def test_two_files_with_one_job_type_are_named_both(tmp_path: Path, write: Write
     write("greet.js", "#!/bin/sh\n")
     errors = [error for _file, _line, error in problems(tmp_path)]
     assert errors == ["the job type 'greet' is served by greet.py (line 3) already"] * 2
+
+
+def test_an_executable_that_fails_over_the_memory_limit_has_failed_for_that(tmp_path: Path, write: Write) -> None:
+    """Programs that get no memory only say that they end; what they had used says why."""
+    write("eat", "#!/bin/sh\nhead -c 64M /dev/zero | tail -c 63M | wc -c >&2\nexit 3\n")
+    write("taste", "#!/bin/sh\nexit 3\n")
+    with played(tmp_path, "", bounds=WorkerBounds(memory_limit_bytes=48 * 1024 * 1024)) as supervisor:
+        ends = [supervisor.spawn().run(job_type) for job_type in ("eat", "taste")]
+    assert [each.failure and each.failure.kind for each in ends] == [MEMORY, PERMANENT]
+    assert ends[0].peak_rss_kb > 60_000
+
+
+def test_what_an_executable_has_used_is_told_with_its_end(tmp_path: Path, write: Write) -> None:
+    """CPU time of the worker's children counts as the job's; a later job does not pay for it."""
+    write("count", "#!/bin/sh\ni=0\nwhile [ $i -lt 100000 ]; do i=$((i + 1)); done\n")
+    write("nothing", "#!/bin/sh\n")
+    with played(tmp_path, "") as supervisor:
+        worker = supervisor.spawn()
+        busy, idle = worker.run("count"), worker.run("nothing")
+    assert busy.cpu_us > 2 * idle.cpu_us

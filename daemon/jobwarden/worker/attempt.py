@@ -102,7 +102,7 @@ class Attempts:
     def _failure(self, error: BaseException, run: Run, rules: RetryRules) -> Failure:
         """Print the traceback where the attempt's output goes, name the error, and say what follows from it."""
         if isinstance(error, ExecutableFailedError):
-            return error.failure
+            return self._failure_of_executable(error)
         try:
             out_of_memory = self._bounds.ran_out(error)
             failure = _classify(error, stopped=self._stop.talk.ever_stopped((run.job_id, run.fence)))
@@ -115,6 +115,12 @@ class Attempts:
         except BaseException as second:  # noqa: BLE001 - an error's own code, such as its __class__
             return Failure(HANDLER_ERROR, clean(f"{type(error).__name__} (which fails with {type(second).__name__})"))
         return failure
+
+    def _failure_of_executable(self, error: ExecutableFailedError) -> Failure:
+        """What it said itself; most programs that get no memory only say that they end."""
+        if self._bounds.overran(error.peak_rss_kb):
+            return Failure(MEMORY, f"{error.failure.message}; {self._bounds.memory_limit}")
+        return error.failure
 
 
 def _classify(error: BaseException, *, stopped: bool) -> Failure:

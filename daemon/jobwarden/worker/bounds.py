@@ -57,6 +57,14 @@ class Bounds:
         resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
         return True
 
+    def overran(self, peak_kb: int) -> bool:
+        """Whether the executable of a failed job, which has used so much, has failed at the memory limit.
+
+        Until it was exec'd it was this very process, whose own peak the kernel ascribes to it as well (getrusage(2)).
+        """
+        limit, own_kb = self._wanted.memory_limit_bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return limit is not None and peak_kb > own_kb and peak_kb * _KB >= limit
+
     def memory_kb(self) -> int:
         """What this process has in memory now; 0 where nobody wants to know: a read costs as much as a tiny job."""
         return memory_kb() if self._wanted.measured else 0

@@ -38,9 +38,10 @@ _SHOWN_OUTPUT = 16_384
 class ExecutableFailedError(JobwardenError):
     """The executable ended in another way than with exit code 0."""
 
-    def __init__(self, failure: Failure) -> None:
-        """`failure` is what the supervisor is told."""
+    def __init__(self, failure: Failure, *, peak_rss_kb: int = 0) -> None:
+        """`failure` is what the supervisor is told; the peak is that of the largest of its processes."""
         self.failure = failure
+        self.peak_rss_kb = peak_rss_kb
         super().__init__(failure.message)
 
 
@@ -64,7 +65,7 @@ class Executable:
             program.close()
         failure = run.failure(status, self.rules)
         if failure is not None:
-            raise ExecutableFailedError(failure)
+            raise ExecutableFailedError(failure, peak_rss_kb=program.peak_rss_kb)
         return run.output()
 
     def _start(self, program: Program, payload: str, context: JobContext) -> None:

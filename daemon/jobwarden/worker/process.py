@@ -205,10 +205,10 @@ class Worker:
 
     def _usage(self) -> tuple[int, int]:
         """CPU time since the last call in microseconds, and the peak of resident memory so far in kilobytes."""
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        total = usage.ru_utime + usage.ru_stime
+        own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+        total = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
         spent, self._cpu_seconds = total - self._cpu_seconds, total
-        return int(spent * _MICROSECONDS), usage.ru_maxrss
+        return int(spent * _MICROSECONDS), max(own.ru_maxrss, children.ru_maxrss)
 
     def _await_death(self) -> NoReturn:
         """A retired worker takes no job; the supervisor kills it with what it left behind."""

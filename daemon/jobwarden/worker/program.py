@@ -49,6 +49,8 @@ class Program:
         self._pidfd = -1
         self.status: int | None = None
         """That of wait(2), once it has ended."""
+        self.peak_rss_kb = 0
+        """Of the largest of its processes, once it has ended."""
 
     def start(self, payload: bytes, environment: Mapping[str, str]) -> None:
         """Raises OSError if it cannot be run."""
@@ -118,7 +120,8 @@ class Program:
             self._read(descriptor)
 
     def _reap(self) -> None:
-        _pid, self.status = os.waitpid(self._pid, 0)
+        _pid, self.status, usage = os.wait4(self._pid, 0)
+        self.peak_rss_kb = usage.ru_maxrss
         for descriptor in list(self._pipes):
             for _ in range(_MOST_LAST_READS):
                 if not self._read(descriptor):
