@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from jobwarden.client import Client
 from jobwarden.jobs import JobStatus, Outcome
 from jobwarden.supervisor import runas
 from jobwarden.supervisor.launcher import NODE_MARKER, PLACE_MARKER
@@ -310,3 +311,53 @@ def test_capabilities_that_a_daemon_passes_on_end_at_the_threshold(somebody: Str
     ]
     said = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
     assert said.stdout.strip() == f"{(target.pw_uid,) * 3} []", said.stderr
+
+
+TWO_POOLS = """
+database_url = "sqlite:///{home}/jobs.db"
+state_dir = "{home}/state"
+workers = 1
+log_format = "json"
+
+[[pool]]
+name = "own"
+handlers = "{home}/own"
+
+[[pool]]
+name = "theirs"
+handlers = "{home}/theirs"
+user = "{user}"
+"""
+
+
+def test_a_daemon_with_three_capabilities_runs_as_well_as_roots_and_passes_none_of_them_on(somebody: Stranger) -> None:
+    """As under systemd: one pool runs as the daemon's own user, one as somebody else, and both without any right."""
+    person, daemon = pwd.getpwnam(somebody.user), pwd.getpwnam("daemon")
+    home = somebody.folder / "home"
+    for name in ("own", "theirs"):
+        (home / name).mkdir(parents=True)
+        (home / name / "who.py").write_text(WHO.replace('@handler("', f'@handler("{name}_'))
+    (home / "jobwarden.toml").write_text(TWO_POOLS.format(home=home, user=somebody.user))
+    os.chown(home, daemon.pw_uid, daemon.pw_gid)
+    passed_on = "+setuid,+setgid,+kill"
+    command = [
+        *("setpriv", f"--reuid={daemon.pw_uid}", f"--regid={daemon.pw_gid}", "--clear-groups"),
+        *(f"--inh-caps={passed_on}", f"--ambient-caps={passed_on}"),
+        *(str(somebody.python), "-m", "jobwarden", "run", f"--config={home}/jobwarden.toml"),
+    ]
+    with subprocess.Popen(command, cwd=home, env={"PATH": os.defpath}, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            said = [process.stderr.readline()]
+            while said[-1] and '"event":"generation_served"' not in said[-1]:
+                said.append(process.stderr.readline())
+            with Client(f"sqlite:///{home}/jobs.db") as client:
+                jobs = {name: client.add_job(f"{name}_who", {}, max_attempts=1) for name in ("own", "theirs")}
+                found: dict[str, Any] = {name: client.wait(job_id, timeout=30).output for name, job_id in jobs.items()}
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+    assert found["own"]["at import"] == [[daemon.pw_uid] * 3, [daemon.pw_gid] * 3, [], [0] * 4], said
+    assert found["theirs"]["at import"][:2] == [[person.pw_uid] * 3, [person.pw_gid] * 3]
+    assert found["theirs"]["at import"][3] == [0] * 4
+    assert process.returncode == 0
