@@ -27,9 +27,10 @@ def child():
         held_too = bytearray(b"x") * (10 << 20)
         os.write(1, b"c")
         time.sleep(600)
-thread = threading.Thread(target=child)
-thread.start()
-thread.join()
+def child_of_a_thread():
+    child()
+    time.sleep(600)
+threading.Thread(target=child_of_a_thread, daemon=True).start()
 child()
 if os.fork() == 0:
     os._exit(0)
@@ -39,7 +40,7 @@ while time.process_time() < until:
 os.write(1, b"p")
 time.sleep(600)
 """
-"""60 MB, two children (one of them forked by a thread that has ended) with 10 MB of their own each, and a zombie."""
+"""60 MB, two children (one of them forked by a second thread) with 10 MB of their own each, and a zombie."""
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,13 @@ def keep(payload):
     global kept
     kept = bytearray(b"x") * payload
 
+@handler("fill")
+def fill(payload):
+    global kept
+    kept = []
+    while True:
+        kept.append(bytearray(b"x") * payload)
+
 @handler("take_in_a_group")
 async def take_in_a_group(payload):
     async with asyncio.TaskGroup() as group:
@@ -69,6 +76,16 @@ def test_an_allocation_beyond_the_limit_is_a_failure_of_its_own_kind(bounded: Pl
     assert "MemoryError" in done.failure.message
     assert done.failure.message.endswith(f"memory_limit_mb allows {LIMIT_MB}")
     assert done.retire
+
+
+@pytest.mark.parametrize("piece", [300, 5_000])
+def test_a_worker_that_has_nothing_left_can_say_so(bounded: PlayedSupervisor, piece: int) -> None:
+    """The job has taken all there is, in small pieces, and keeps it; the traceback is printed all the same."""
+    worker = bounded.spawn()
+    done = worker.run("fill", piece)
+    assert done.failure is not None
+    assert done.failure.kind == MEMORY
+    assert "kept.append(" in worker.captured()
 
 
 def test_what_is_allowed_is_to_be_had(bounded: PlayedSupervisor) -> None:
