@@ -40,6 +40,7 @@ class PlayedTrial:
 
     def __init__(self, pool: str) -> None:
         self.pool = pool
+        self.handlers = f"code of {pool}"
         self.found: Found | None = None
         self.abandoned = False
 

@@ -5,25 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobwarden import events
-from jobwarden.errors import InvalidSettingsError
-from jobwarden.settings import load_settings
 from jobwarden.supervisor.desk import Desk
-from jobwarden.supervisor.reconfiguring import CONFIGURATION_STAYS
 from jobwarden.supervisor.slot import SlotState
 from jobwarden.supervisor.trial import Trials
 from jobwarden.supervisor.visits import Configuration, Office
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from jobwarden.clock import Clock
+    from jobwarden.settings.pool import PoolSettings
     from jobwarden.supervisor.generations import Generations
-    from jobwarden.supervisor.handover import Handover
     from jobwarden.supervisor.killer import Killer
     from jobwarden.supervisor.launcher import Launcher
     from jobwarden.supervisor.loop import Loop
     from jobwarden.supervisor.pool import Pool
+    from jobwarden.supervisor.reconfiguring import Reading, Reconfiguring
 
 
 def open_desk(
@@ -32,16 +30,21 @@ def open_desk(
     launchers: Mapping[str, Launcher],
     *,
     killer: Killer,
-    handover: Handover,
+    reconfiguring: Reconfiguring,
+    make_launcher: Callable[..., Launcher],
     clock: Clock,
 ) -> Desk:
     """A desk that is looked at after each of the loop's turns; where no socket can be, one to which nobody comes."""
-    trials = Trials(launchers, killer, loop.selector, clock=clock)
+
+    def launcher_of_trial(name: str) -> Launcher:
+        return make_launcher(_pool_of(name, reconfiguring.look(), launchers[name].pool), serves=False)
+
+    trials = Trials(launcher_of_trial, killer, loop.selector, clock=clock)
     office = Office(
         pools={name: _View(pool, launchers[name]) for name, pool in loop.pools.by_name.items()},
         hindrance=lambda: _hindrance(loop.pools.all[0]),
-        reload=lambda pool: _reload(loop, pool),
-        read_configuration=lambda: _read_configuration(handover),
+        reload=lambda pool: _reload(loop, pool, reconfiguring),
+        read_configuration=lambda: _told_of(reconfiguring.look()),
         try_out=trials.begin,
     )
     desk = Desk(state_dir, loop.selector, office=office)
@@ -92,26 +95,16 @@ def _hindrance(pool: Pool) -> str | None:
     return None
 
 
-def _reload(loop: Loop, pool: str | None) -> Configuration:
-    """What the daemon says of the configuration while it reads it, it says to the log as well as to us."""
-    told: list[str] = []
-
-    def hear(fact: events.Fact) -> None:
-        if isinstance(fact, events.Alerted):
-            told.append(fact.text)
-
-    end = events.listen(hear)
-    try:
-        loop.reload(pool)
-    finally:
-        end()
-    problems = [each.removeprefix(CONFIGURATION_STAYS) for each in told if each.startswith(CONFIGURATION_STAYS)]
-    return Configuration(problems, [each for each in told if not each.startswith(CONFIGURATION_STAYS)])
+def _reload(loop: Loop, pool: str | None, reconfiguring: Reconfiguring) -> Configuration:
+    loop.reload(pool)
+    return Configuration() if pool is not None else _told_of(reconfiguring.last)
 
 
-def _read_configuration(handover: Handover) -> Configuration:
-    try:
-        load_settings(config=handover.config_path, flags=handover.flags)
-    except InvalidSettingsError as error:
-        return Configuration(error.problems)
-    return Configuration()
+def _told_of(reading: Reading) -> Configuration:
+    return Configuration(reading.problems, reading.restarts)
+
+
+def _pool_of(name: str, reading: Reading, serving: PoolSettings) -> PoolSettings:
+    """With which settings a reload would load this pool."""
+    pools = () if reading.settings is None else reading.settings.pools
+    return next((each for each in pools if each.name == name), serving)

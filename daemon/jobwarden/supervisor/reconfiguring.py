@@ -7,7 +7,7 @@ new interpreter, user, environment and bounds of a pool go live.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from jobwarden import events
 from jobwarden.errors import InvalidSettingsError
@@ -28,6 +28,16 @@ CONFIGURATION_STAYS = "the configuration stays as it was: "
 """How the alerts about a broken configuration begin."""
 
 
+class Reading(NamedTuple):
+    """What came of reading the configuration."""
+
+    settings: Settings | None
+    """None: there are mistakes."""
+    problems: list[str]
+    restarts: list[str]
+    """What would need a restart."""
+
+
 class Reconfiguring:
     """One per supervisor."""
 
@@ -42,20 +52,27 @@ class Reconfiguring:
         """`started` are the settings of the start; each follower is told of those that are valid from now on."""
         self.remarks: list[str] = []
         """What people are told as long as it is so: mistakes, and what waits for a restart."""
+        self.last = Reading(started, [], [])
         self._started = started
         self._handover = handover
         self._launchers = launchers
         self._followers = followers
 
-    def read_again(self) -> list[seen.TermsChanged]:
-        """What the pools are to be told; nothing if there is a mistake."""
+    def look(self) -> Reading:
+        """What the configuration says now; nothing of it takes effect."""
         try:
             settings = load_settings(config=self._handover.config_path, flags=self._handover.flags)
             require_run_as(settings.pools)
         except InvalidSettingsError as error:
-            self._tell([CONFIGURATION_STAYS + problem for problem in error.problems])
+            return Reading(None, error.problems, [])
+        return Reading(settings, [], list(restarts_needed(self._started, settings)))
+
+    def read_again(self) -> list[seen.TermsChanged]:
+        """What the pools are to be told; nothing if there is a mistake."""
+        settings, problems, restarts = self.last = self.look()
+        self._tell([*(CONFIGURATION_STAYS + problem for problem in problems), *restarts])
+        if settings is None:
             return []
-        self._tell(list(restarts_needed(self._started, settings)))
         for pool in settings.pools:
             if pool.name in self._launchers:
                 self._launchers[pool.name].change(pool)

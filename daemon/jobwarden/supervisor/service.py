@@ -138,12 +138,10 @@ class Service:
         seal(handover.page)  # the keeper has mapped it long since
         pools = self.pools = Pools(terms_of(settings, errand=handover.errand), jitter=draw_jitter)
         census = Census()
-        launchers = self._launchers = {
-            each.name: Launcher(
-                each, state_dir=settings.state_dir, node_id=handover.node_id, page=handover.page, census=census
-            )
-            for each in settings.pools
-        }
+        self._make_launcher = partial(
+            Launcher, state_dir=settings.state_dir, node_id=handover.node_id, page=handover.page, census=census
+        )
+        launchers = self._launchers = {each.name: self._make_launcher(each) for each in settings.pools}
         stuck_ns = int(settings.kill_stuck_seconds * SECOND_NS)
         killer = Killer(census, mailbox, clock=SYSTEM_CLOCK, stuck_ns=stuck_ns)
         self._killer = killer
@@ -244,7 +242,8 @@ class Service:
                 self._loop,
                 self._launchers,
                 killer=self._killer,
-                handover=self._handover,
+                reconfiguring=self._reconfiguring,
+                make_launcher=self._make_launcher,
                 clock=SYSTEM_CLOCK,
             )
 

@@ -13,14 +13,14 @@ import selectors
 from typing import TYPE_CHECKING
 
 from jobwarden.clock import SECOND_NS
-from jobwarden.errors import FrameError
-from jobwarden.supervisor.killer import Removal
+from jobwarden.errors import FrameError, InvalidSettingsError
+from jobwarden.supervisor.killer import Removal, end_group
 from jobwarden.supervisor.refusal import describe, failure_of, refusal_of
 from jobwarden.supervisor.visits import Found
-from jobwarden.wire.messages import Loaded
+from jobwarden.wire.messages import Loaded, Unfit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
     from jobwarden.clock import Clock
     from jobwarden.supervisor.killer import Killer
@@ -36,10 +36,15 @@ class Trials:
     """Begins one trial at a time."""
 
     def __init__(
-        self, launchers: Mapping[str, Launcher], killer: Killer, selector: selectors.BaseSelector, *, clock: Clock
+        self,
+        launcher_of: Callable[[str], Launcher],
+        killer: Killer,
+        selector: selectors.BaseSelector,
+        *,
+        clock: Clock,
     ) -> None:
-        """The launchers are those of the pools, by name."""
-        self._launchers = launchers
+        """`launcher_of` makes a launcher for one trial of this pool; it raises InvalidSettingsError."""
+        self._launcher_of = launcher_of
         self._killer = killer
         self._selector = selector
         self._clock = clock
@@ -49,12 +54,15 @@ class Trials:
         """Start the template of this pool's trial; None while another one is there."""
         if self._current is not None and not self._current.gone:
             return None
-        launcher = self._launchers[pool]
+        try:
+            launcher = self._launcher_of(pool)
+        except InvalidSettingsError as error:
+            return StillbornTrial(pool, str(error))
         snapshot = os.memfd_create("jobwarden-trial", os.MFD_CLOEXEC)
         try:
             template = launcher.start_template(NO_GENERATION, snapshot=snapshot)
-        except OSError as error:  # no process, memory or descriptor is to be had
-            return StillbornTrial(f"its template was not started: {error.strerror}")
+        except OSError as error:
+            return StillbornTrial(str(launcher.pool.handlers), launcher.why_not_started(error))
         finally:
             os.close(snapshot)
         self._current = TemplateTrial(template, launcher, self._killer, self._selector, clock=self._clock)
@@ -64,7 +72,8 @@ class Trials:
 class StillbornTrial:
     """One that could not even begin."""
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, handlers: str, why: str) -> None:
+        self.handlers = handlers
         self._why = why
 
     def look(self) -> Found:
@@ -89,6 +98,7 @@ class TemplateTrial:
     ) -> None:
         """It has been started and has `load_seconds`."""
         self.gone = False
+        self.handlers = str(launcher.pool.handlers)
         self._template = template
         self._launcher = launcher
         self._killer = killer
@@ -122,6 +132,8 @@ class TemplateTrial:
         for message, _pidfd in found:
             if isinstance(message, Loaded):
                 self._take(message)
+            elif isinstance(message, Unfit):
+                self._fail(self._launcher.why_unfit(message))
         if ended:
             self._unwatch(self._template.control)
             self._end()
@@ -144,6 +156,7 @@ class TemplateTrial:
             self._template.kill()
 
     def _see_dead(self) -> None:
+        end_group(self._template.pid)
         pid, status, _usage = os.wait4(self._template.pid, os.WNOHANG)
         if not pid:
             return

@@ -55,6 +55,9 @@ class Found(NamedTuple):
 class Trial(Protocol):
     """A template that is loaded to be looked at."""
 
+    handlers: str
+    """The directory."""
+
     def look(self) -> Found | None:
         """What was found, once it is known and the template is gone."""
 
@@ -163,10 +166,10 @@ class TrialVisit:
             if self._trial is None:
                 self._trial = self._office.try_out(self._left[0])
             found = None if self._trial is None else self._trial.look()
-            if found is None:
+            if self._trial is None or found is None:
                 return None
+            self._answers.append(self._of_pool(self._left.popleft(), self._trial.handlers, found))
             self._trial = None
-            self._answers.append(self._of_pool(self._left.popleft(), found))
         configuration, notes = self._configuration
         return wire.Answer(pools=self._answers, configuration=list(configuration), notes=list(notes))
 
@@ -175,11 +178,11 @@ class TrialVisit:
         if self._trial is not None:
             self._trial.abandon()
 
-    def _of_pool(self, name: str, found: Found) -> wire.PoolAnswer:
+    def _of_pool(self, name: str, handlers: str, found: Found) -> wire.PoolAnswer:
         pool = self._office.pools[name]
         return wire.PoolAnswer(
             name=name,
-            handlers=pool.handlers,
+            handlers=handlers,
             generation=pool.generations.serving,
             before=list(pool.generations.handlers),
             found=list(found.handlers),
