@@ -105,7 +105,8 @@ class PoolOptions(BaseModel):
         default=None,
         ge=1,
         le=2**24,
-        description="A worker whose memory after a job is so many MiB above what it was at its birth is replaced.",
+        description="A worker whose memory after a job is so many MiB above what it was at its birth is replaced; "
+        "under a `memory_limit_mb`, a quarter of that is enough.",
         examples=[200],
     )
     default_timeout_ms: int | None = Field(
@@ -125,29 +126,31 @@ class PoolOptions(BaseModel):
         default=None,
         ge=16,
         le=2**24,
-        description="A job whose processes together hold more than so many MiB is killed; it fails with the reason "
-        "`memory_limit`.",
+        description="A job whose processes together take more than so many MiB of memory, on top of what its worker had "
+        "before, fails with the reason `memory_limit`: an allocation far beyond is refused, else they are killed.",
         examples=[512],
     )
     cpu_limit_seconds: float | None = Field(
         default=None,
         gt=0,
         le=31_622_400,
-        description="CPU time that one attempt may use.",
+        description="CPU time that one attempt may use, with all its processes; then it is stopped like one that has "
+        "passed its `timeoutMs`.",
         examples=[600],
     )
     max_open_files: int | None = Field(
         default=None,
-        ge=32,
+        ge=64,
         le=2**20,
-        description="Files and sockets that each process of a job may have open.",
+        description="Files and sockets that each process of a job may have open; the next one is refused.",
         examples=[1_024],
     )
     max_processes: int | None = Field(
         default=None,
         ge=1,
         le=2**22,
-        description="Processes that one job may have at a time, its worker included.",
+        description="Processes that one job may have at a time, its worker included; with more it is killed. With a "
+        "`user` that no other pool has, the kernel refuses what is far beyond.",
         examples=[64],
     )
     max_output_bytes: int = Field(
