@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import selectors
+import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from jobwarden.clock import SYSTEM_CLOCK
+from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
 from jobwarden.jobs.claim import ClaimedJob
 from jobwarden.settings.pool import PoolSettings
 from jobwarden.supervisor import inputs as seen
@@ -133,6 +135,32 @@ def test_a_worker_that_asks_without_waiting_is_none_of_ours(ward: Ward) -> None:
         control.sendall(frame(encode(Ask(1, most + 1, "get_job", "{}"))))
         ward.nursery.hear_talk(channel)
         assert len(ward.facts) == most + 1
+
+
+def test_a_worker_that_never_ends_a_message_is_given_up(ward: Ward) -> None:
+    """A job may write half a frame and end well: its end would be taken for the rest of that frame, for ever."""
+    process = subprocess.Popen(["sleep", "1000"])
+    channel = channel_in(ward)
+    control = socket.socket(fileno=os.dup(channel.worker_ends()[0]))
+    channel.pid, channel.pidfd = process.pid, os.pidfd_open(process.pid)
+    looks = iter(range(1, 100))
+
+    def look(times: int) -> None:
+        for _ in range(times):
+            ward.nursery.tend(seen.Moment(next(looks) * SECOND_NS, 0))
+
+    with control, process:
+        look(30)  # who says nothing at all is only quiet
+        control.sendall((1_000).to_bytes(4, "big") + frame(encode(Done(1, 1, 0, 1, 0, 0, marked=False))))
+        ward.nursery.hear_talk(channel)
+        look(9)
+        control.sendall(b"more of it")
+        ward.nursery.hear_talk(channel)
+        look(9)
+        assert process.poll() is None
+        look(9)
+        assert process.wait(30) == -signal.SIGKILL
+    assert ward.facts == []
 
 
 def test_a_template_that_cannot_be_started_is_a_failed_generation(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ _MOST_HEARD = 64
 _MOST_WAITING = 8 * messages.MOST_ASKED
 """Questions without an answer at which a worker is none of ours: more than it asks, with those that it gave up."""
 _MOST_UNSENT = 4 * LARGEST_FRAME
+_MOST_SILENT_LOOKS = 10
 SOFT_SIGNAL = signal.SIGUSR1
 DUMP_SIGNAL = signal.SIGUSR2
 
@@ -60,6 +61,8 @@ class Channel:
         self.dump = os.memfd_create("jobwarden-dump", os.MFD_CLOEXEC)
         fcntl.fcntl(self.dump, fcntl.F_SETFL, os.O_APPEND)
         self._reader = FrameReader()
+        self._silent_looks = 0
+        """Since it has written last."""
         self._unsent = bytearray()
         self._asked = 0
 
@@ -218,11 +221,20 @@ class Channel:
             return [], True
         if not data:
             return [], True
+        self._silent_looks = 0
         try:
             return [messages.decode_from_worker(each) for each in self._reader.feed(data)], False
-        except ValueError as error:
+        except (ValueError, FrameError) as error:
             text = f"worker {self.pid} wrote no message of ours: {error}"
             raise FrameError(text) from error
+
+    def is_torn(self) -> bool:
+        """Asked about once a second: whether it has begun a message and has long written nothing more of it.
+
+        Whatever it says from then on would be taken for the rest of that message: the end of its job was never heard.
+        """
+        self._silent_looks += 1
+        return self._reader.pending > 0 and self._silent_looks > _MOST_SILENT_LOOKS
 
     def close(self) -> None:
         """Give all descriptors back."""

@@ -148,6 +148,7 @@ class Loop:
         due = self.pools.next_ns()
         if due is not None and due <= now.ns:
             self._facts.append(seen.Ticked())
+        self.nursery.tend(now)
         self._settle(now)
         self.after_turn()
         self.reporting.tend(now, recorded=self.recorded)

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from jobwarden import events
+from jobwarden.clock import SECOND_NS
 from jobwarden.errors import FrameError
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.killer import end_group
@@ -57,6 +58,7 @@ class Nursery:
         self._selector = selector
         self._page = page
         self._feed = feed
+        self._tend_at_ns = 0
         self.templates = Templates(launchers, killer, selector, births=self, feed=feed)
 
     def fork(self, slot: int, generation: int) -> None:
@@ -159,6 +161,16 @@ class Nursery:
             self._unwatch(channel.control)
             channel.kill()
         return bool(found)
+
+    def tend(self, now: seen.Moment) -> None:
+        """Now and then: end workers whose sockets a job has put out of step for good."""
+        if now.ns < self._tend_at_ns:
+            return
+        self._tend_at_ns = now.ns + SECOND_NS
+        for channel in self.channels.values():
+            if channel.is_torn():
+                events.emit(events.Alerted(text=f"worker {channel.pid} does not end a message; it is killed"))
+                channel.kill()
 
     def _take_from_worker(self, channel: Channel, message: messages.FromWorker) -> None:
         match message:
