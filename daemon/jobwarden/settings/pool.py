@@ -126,8 +126,8 @@ class PoolOptions(BaseModel):
         default=None,
         ge=16,
         le=2**24,
-        description="A job whose processes together take more than so many MiB of memory, on top of what its worker had "
-        "before, fails with the reason `memory_limit`: an allocation far beyond is refused, else they are killed.",
+        description="A job whose processes together take more than so many MiB of memory, on top of what its worker "
+        "had before, fails with the reason `memory_limit`: an allocation far beyond is refused, else they are killed.",
         examples=[512],
     )
     cpu_limit_seconds: float | None = Field(
