@@ -257,7 +257,7 @@ class PoolWatch:
 
     def _see_birth(self, effect: do.ForkWorker) -> None:
         there = [slot for slot in self._pool.workers.slots.values() if not slot.stuck]
-        scouts = [slot.id for slot in there if slot.scout]
+        scouts = [slot.id for slot in there if slot.scout and slot.state is SlotState.SPAWNING]
         living = [slot for slot in there if slot.state is not SlotState.RETIRING and not slot.scout]
         assert len(scouts) <= 1, "one worker is enough to prove new code"
         assert scouts == [effect.slot] or len(living) <= self._pool.terms.workers, "never more workers than wanted"

@@ -361,7 +361,7 @@ class World:
             if state == "loading":
                 self.loaded(generation)
         for slot, worker in list(self.workers.items()):
-            if not worker.born:
+            if slot in self.workers and not worker.born:  # its template may have gone with the birth of another one
                 self.bear(slot)
                 self.greet(slot)
 

@@ -247,6 +247,21 @@ def test_code_whose_first_worker_does_not_get_ready_never_serves(how: str) -> No
     assert max(world.templates) == 3, "it is tried again"
 
 
+def test_new_code_serves_although_all_places_are_busy_with_the_old() -> None:
+    """The scout is one more: what runs for hours does not keep new code away."""
+    world = serving(workers=1)
+    old, _job = world.start()
+    world.starts = True
+    reload(world)
+    scout = scout_of(world)
+    world.bear(scout)
+    world.greet(scout)
+    assert world.start("quick")[0] == scout
+    world.finish(old)
+    world.hear(old)
+    assert state(world, old) is SlotState.KILLING
+
+
 def test_newer_code_ends_a_trial() -> None:
     """Its scout goes, whether or not it was born."""
     for born in (True, False):

@@ -158,8 +158,8 @@ class Reloading:
 
     def _proved(self, trial: Trial, now: seen.Moment) -> None:
         """The first worker of the new code is ready."""
+        self._workers.idle[trial.slot.id] = trial.slot  # also where workers of the old code are busy in all places
         self._adopt(trial.ready, trial.problems, now)
-        self._workers.rest(trial.slot, now)
         self._go_on(now)
 
     def _not_proved(self, trial: Trial, why: str, now: seen.Moment) -> None:

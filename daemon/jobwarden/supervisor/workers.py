@@ -86,8 +86,8 @@ class Workers:
         self._wear.begin(slot, memory_kb=fact.memory_kb)
         self.roster.set_until(slot, None)
         if not slot.scout:
-            self.rest(slot, now)
-        self.fill(now)
+            self._rest(slot, now)
+            self.fill(now)
 
     def start(self, slot: Slot, job: ClaimedJob, now: seen.Moment) -> None:
         """Send this job to this worker."""
@@ -147,10 +147,9 @@ class Workers:
                 self.usage.begin(now)
         elif slot.state is SlotState.READY:
             self.roster.set_until(slot, None)
-            self.rest(slot, now)
+            self._rest(slot, now)
 
-    def rest(self, slot: Slot, now: seen.Moment) -> None:
-        """It has nothing to do: it waits for a job, unless it is not needed."""
+    def _rest(self, slot: Slot, now: seen.Moment) -> None:
         roster = self.roster
         unwanted = slot.worn or roster.stopping or roster.closed or roster.excess()
         if unwanted or not self._generations.is_current(slot.generation):
@@ -177,7 +176,7 @@ class Workers:
             self._intake.put_back(back, now_ns=now.ns)
         if slot.idle:
             self.roster.set_until(slot, None)
-            self.rest(slot, now)
+            self._rest(slot, now)
 
     # the end
 
