@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import signal
 import textwrap
@@ -19,6 +21,7 @@ from tests.support.programs import compile_c, need
 from tests.support.template import played
 
 Write = Callable[..., Path]
+SHIPPED = Path(__file__).parents[2] / "handlers"
 
 COMPILED = """
 #include <stdio.h>
@@ -338,3 +341,20 @@ def test_what_an_executable_has_used_is_told_with_its_end(tmp_path: Path, write:
         worker = supervisor.spawn()
         busy, idle = worker.run("count"), worker.run("nothing")
     assert busy.cpu_us > 2 * idle.cpu_us
+
+
+def test_the_shipped_executable_compresses_a_file(tmp_path: Path) -> None:
+    """The result appears as a whole beside the file; what it cannot do it says in one sentence, for good."""
+    found = served(SHIPPED)["compress_file"]
+    source = tmp_path / "app.log"
+    source.write_bytes(b"line\n" * 10_000)
+    context = JobContext(job_type="compress_file")
+    output = found.call(json.dumps(str(source)), context)
+    packed = tmp_path / "app.log.gz"
+    assert output == {"target": str(packed), "bytes": packed.stat().st_size}
+    assert gzip.decompress(packed.read_bytes()) == source.read_bytes()
+    assert sorted(tmp_path.iterdir()) == [source, packed]
+    for payload, said in {'"nowhere"': "nowhere: there is no such file", "[1]": "the payload is not the path"}.items():
+        with pytest.raises(ExecutableFailedError, match=said) as caught:
+            found.call(payload, context)
+        assert caught.value.failure.kind == PERMANENT
