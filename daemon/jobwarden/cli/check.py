@@ -89,7 +89,7 @@ def _sentence(problem: Problem, folder: Path) -> str:
 
 def _claimed_twice(found: Sequence[_Examined]) -> Iterator[str]:
     """A job type belongs to one pool; the daemon would refuse whichever loads second."""
-    from jobwarden.supervisor.pools import claimed_twice
+    from jobwarden.supervisor.territory import claimed_twice
 
     first: dict[str, tuple[str, str]] = {}
     for each in found:

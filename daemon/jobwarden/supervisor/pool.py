@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from jobwarden.supervisor.slot import Slot
     from jobwarden.supervisor.terms import PoolTerms
+    from jobwarden.wire.messages import HandlerInfo
 
 _TEND = -3
 _TEND_EVERY_NS = 50_000_000
@@ -146,6 +147,16 @@ class Pool:
     def next_ns(self) -> int | None:
         """When Ticked should come at the latest (CLOCK_MONOTONIC), or None."""
         return self.deadlines.next_ns()
+
+    def has_loaded(self) -> None:
+        """What it loads is there and waits for another pool: the load cannot take too long any more."""
+        self.deadlines.set(LOAD_OVER, None)
+
+    @property
+    def on_trial(self) -> tuple[HandlerInfo, ...]:
+        """What it will serve if the first worker of the new code is ready."""
+        trial = self._reloading.scouting.trial
+        return () if trial is None else trial.ready.handlers
 
     @property
     def stopping(self) -> bool:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from jobwarden.supervisor import effects as do
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.pool import Pool
+from jobwarden.supervisor.territory import Territory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from jobwarden.supervisor.errand import ErrandRun
     from jobwarden.supervisor.terms import PoolTerms
@@ -24,6 +23,18 @@ if TYPE_CHECKING:
 
 _TOGETHER = (do.Leave, do.Rejoin)
 """What the node does only when every pool wants it."""
+_OF_LOADS = (
+    seen.TemplateReady,
+    seen.TemplateFailed,
+    seen.TemplateGone,
+    seen.Ready,
+    seen.Unready,
+    seen.Unborn,
+    seen.Cleared,
+    seen.ReloadAsked,
+    seen.Ticked,
+)
+"""With what a load can come to an end, a trial of its workers included."""
 
 
 class Pools:
@@ -34,11 +45,13 @@ class Pools:
         step = len(terms)
         self.all = [Pool(each, jitter=jitter, first=place, step=step) for place, each in enumerate(terms, start=1)]
         self.by_name = {pool.name: pool for pool in self.all}
+        self._territory = Territory(self.all)
         self._agreed: dict[type, set[str]] = {kind: set() for kind in _TOGETHER}
         self._table: dict[type, Callable[[Any, seen.Moment], list[do.Effect]]] = {
             **dict.fromkeys((seen.Claimed, seen.ClaimFailed), self._by_pool),
-            **dict.fromkeys((seen.TemplateBegan, seen.TemplateFailed, seen.TemplateGone), self._by_generation),
+            **dict.fromkeys((seen.TemplateBegan, seen.TemplateFailed), self._by_generation),
             seen.TemplateReady: self._template_ready,
+            seen.TemplateGone: self._template_gone,
             **dict.fromkeys(
                 (seen.Rang, seen.Wished, seen.LeaseLost, seen.TrustLost, seen.TrustBack, seen.NodeGone, seen.StopAsked),
                 self._to_all,
@@ -52,7 +65,10 @@ class Pools:
 
     def handle(self, fact: seen.Input, now: seen.Moment) -> list[do.Effect]:
         """What follows from this fact, in order."""
-        return self._table.get(type(fact), self._by_slot)(fact, now)
+        effects = self._table.get(type(fact), self._by_slot)(fact, now)
+        if len(self.all) > 1 and type(fact) in _OF_LOADS:
+            effects.extend(self._share_out(now))
+        return effects
 
     def next_ns(self) -> int | None:
         """When Ticked should come at the latest (CLOCK_MONOTONIC), or None."""
@@ -128,29 +144,24 @@ class Pools:
         pool = self.by_name.get(fact.terms.name)  # a new one needs a restart; whoever read the settings says so
         return [] if pool is None else self._ask(pool, fact, now)
 
+    # what belongs to whom
+
     def _template_ready(self, fact: seen.TemplateReady, now: seen.Moment) -> list[do.Effect]:
-        """A job type that another pool serves is a problem of whoever loads it second."""
-        own = self._pool_of(fact.generation)
-        taken = {
-            info.job_type: (pool.name, info.file)
-            for pool in self.all
-            if pool is not own
-            for info in pool.generations.handlers
-        }
-        double = [info for info in fact.handlers if info.job_type in taken]
-        if double:
-            fact = msgspec.structs.replace(
-                fact,
-                handlers=tuple(info for info in fact.handlers if info.job_type not in taken),
-                problems=(*fact.problems, *(claimed_twice(info, own.name, *taken[info.job_type]) for info in double)),
-                broken=(*fact.broken, *(info.file for info in double)),
-            )
-        return self._ask(own, fact, now)
+        pool = self._pool_of(fact.generation)
+        if fact.generation == pool.generations.loading and self._territory.hold(pool, fact):
+            pool.has_loaded()
+            return []
+        return self._ask(pool, self._territory.judge(pool, fact), now)
 
+    def _template_gone(self, fact: seen.TemplateGone, now: seen.Moment) -> list[do.Effect]:
+        pool = self._pool_of(fact.generation)
+        if self._territory.end(pool, fact.generation):
+            return self._ask(pool, seen.TemplateFailed(fact.generation, "its template process died", again=True), now)
+        return self._ask(pool, fact, now)
 
-def claimed_twice(info: HandlerInfo, pool: str, other: str, file: str) -> str:
-    """The sentence about a job type that two pools claim; `info` is what came second."""
-    return (
-        f"{info.file} (pool {pool}): the job type {info.job_type!r} is served by {file} of the pool {other} already; "
-        "rename one of the two job types, or remove it from one of the files"
-    )
+    def _share_out(self, now: seen.Moment) -> Iterator[do.Effect]:
+        """After a load that may have changed who claims what."""
+        for pool, fact in self._territory.due():
+            yield from self._ask(pool, self._territory.judge(pool, fact), now)
+        for pool in self._territory.freed():
+            yield from self._ask(pool, seen.ReloadAsked(pool.name), now)

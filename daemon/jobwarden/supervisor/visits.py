@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from jobwarden.supervisor.pools import claimed_twice
+from jobwarden.supervisor.territory import claimed_twice
 from jobwarden.wire import desk as wire
 
 if TYPE_CHECKING:
