@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 
 from jobwarden.wire.exits import EXIT_UNREADY
 from jobwarden.wire.frames import frame
 from jobwarden.wire.messages import HOOKS_FENCE, Hello, Retire, Unready, encode
+from tests.support.daemon import Daemon
 from tests.support.site import Site
 from tests.support.template import PlayedSupervisor, PlayedWorker, played
+from tests.support.waiting import eventually
 
 HOOKS = """
 import asyncio, os
@@ -184,8 +185,22 @@ def test_a_daemon_serves_once_its_workers_are_ready_and_lets_them_say_good_bye(s
     assert len([each for each in daemon.events("alerted") if "no worker can begin" in each["text"]]) == 1
     assert "looking for the database" in daemon.wait_for("hooks_said")["text"]
     (code / "hooks.py").write_text(SERVED.replace("VERSION", "two"))
-    daemon.send(signal.SIGHUP)
     daemon.wait_for("hooks_said", text="one says good-bye\n")
     assert site.await_end(site.client.add_job("version", {})).output == "two"
+    refuse_a_start(site, daemon, code)
     assert daemon.stop() == 0
     daemon.wait_for("hooks_said", text="two says good-bye\n")
+
+
+def refuse_a_start(site: Site, daemon: Daemon, code: Path) -> None:
+    """Code whose hook fails does not replace the worker that serves."""
+    workers = daemon.workers
+    (code / "hooks.py").write_text(SERVED.replace("VERSION", "three").replace('"database"', '"elsewhere"'))
+    alert = eventually(lambda: refusals(daemon), what="the refusal of the third version")[0]
+    assert "hooks.py:11: @on_worker_start connect failed: FileNotFoundError" in alert
+    assert site.await_end(site.client.add_job("version", {})).output == "two"
+    assert daemon.workers == workers
+
+
+def refusals(daemon: Daemon) -> list[str]:
+    return [each["text"] for each in daemon.events("alerted") if "is not served" in each["text"]]
