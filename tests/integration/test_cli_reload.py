@@ -21,6 +21,7 @@ from jobwarden.errors import DeskError
 from jobwarden.wire.desk import Reload
 from tests.support import processes
 from tests.support.daemon import Daemon, clean_environment
+from tests.support.shell import Shell
 from tests.support.site import Site
 from tests.support.waiting import eventually
 
@@ -41,9 +42,9 @@ def shared_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         made = Site(tmp_path_factory.mktemp("reloaded"))
         (made.folder / "code").mkdir()
         save(made, "greet", "first")
-        configure(made, 'watch = "off"', "workers = 2", "load_seconds = 20")
+        configure(made)
         try:
-            made.start(config="reload.toml", handlers="code", workers=None)
+            made.start(config="reload.toml", handlers=None, workers=None)
             made.daemons[0].await_workers(2)
             yield made
         finally:
@@ -77,7 +78,7 @@ def reload(served: Site, capsys: pytest.CaptureFixture[str]) -> Command:
     for file in (served.folder / "code").iterdir():
         file.unlink()
     save(served, "greet", "first")
-    configure(served, 'watch = "off"', "workers = 2", "load_seconds = 20")
+    configure(served)
     made = Command(served, capsys)
     made()
     return made
@@ -96,8 +97,9 @@ def save_text(site: Site, text: str) -> Path:
     return path
 
 
-def configure(site: Site, *lines: str) -> None:
+def configure(site: Site, *more: str, handlers: str = "code", workers: int = 2) -> None:
     """Write the config file."""
+    lines = ('watch = "off"', "load_seconds = 20", f'handlers = "{handlers}"', f"workers = {workers}", *more)
     (site.folder / "reload.toml").write_text("\n".join(lines))
 
 
@@ -214,10 +216,10 @@ def test_a_check_that_nobody_waits_for_is_ended(served: Site, reload: Command) -
 def test_a_reload_reads_the_configuration_as_sighup_does(served: Site, reload: Command) -> None:
     """What is wrong with it is told, it stays as it was, the exit code is 1; the handlers are loaded all the same."""
     daemon = served.daemons[0]
-    configure(served, 'watch = "off"', "workers = 3", "load_seconds = 20")
+    configure(served, workers=3)
     reload()
     daemon.await_workers(3)
-    configure(served, 'watch = "off"', "wrokers = 5")
+    configure(served, "wrokers = 5", workers=4)
     save(served, "greet", "second")
 
     checked = reload("--check", code=1)
@@ -227,6 +229,57 @@ def test_a_reload_reads_the_configuration_as_sighup_does(served: Site, reload: C
     assert "the configuration stays as it was: reload.toml, key wrokers: there is no such option" in told
     assert run(served, "greet") == "second"
     assert len(daemon.await_workers(3)) == 3
+
+
+def test_a_check_loads_what_the_configuration_says_now(served: Site, reload: Command) -> None:
+    """Another directory, and an option that takes a restart: both are told before anything takes effect."""
+    moved = served.folder / "moved"
+    moved.mkdir()
+    (moved / "bow.py").write_text(HANDLER.replace("NAME", "bow"))
+    configure(served, "lease_seconds = 77", handlers="moved")
+
+    told = reload("--check").splitlines()
+
+    assert told == [
+        "restart needed for lease_seconds: until then this daemon goes on with what it was started with",
+        "moved is well, with 1 job type",
+        "  + bow (bow.py)",
+        "  - greet (was in greet.py); its jobs stay pending",
+    ]
+    assert run(served, "greet") == "first"
+
+
+def test_status_and_explain_name_what_is_broken_and_whose_jobs_wait_for_it(
+    served: Site, reload: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """File, line and error stand in `status` at once; a removed type's jobs stay pending and are counted."""
+    save(served, "wave", "new")
+    reload()
+    (served.folder / "code" / "wave.py").unlink()
+    reload()
+    waiting = served.client.add_job("wave", {})
+    save_text(served, "x = 1\ndef broken(:\n")
+    reload(code=1)
+
+    shell = Shell(served.url, capsys)
+    status = eventually(lambda: _if_told(shell.json("status"), "other.py:2"), what="a report that names the file")
+    assert status["unserved"] == {"wave": 1}
+    (broken,) = [each for each in status["problems"] if "other.py:2" in each]
+    assert "serves, but other.py:2: SyntaxError: " in broken
+    (unserved,) = [each for each in status["problems"] if each.startswith("wave: ")]
+    assert unserved == "wave: 1 job waits, and no daemon has a handler for this type; bring it back, or cancel them"
+    reasons = shell.json("explain", str(waiting))["reasons"]
+    (reason,) = [each["text"] for each in reasons if "no live node has a handler for wave" in each["text"]]
+    assert "other.py:2: SyntaxError: " in reason
+
+    (served.folder / "code" / "other.py").unlink()
+    save(served, "wave", "back")
+    reload()
+    assert served.await_end(waiting).output == "back"
+
+
+def _if_told(status: Any, place: str) -> Any:
+    return status if any(place in each for each in status["problems"]) else None
 
 
 def test_a_reload_needs_no_database(served: Site, reload: Command) -> None:
