@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 from jobwarden.clock import MILLISECOND_NS, SYSTEM_CLOCK
 from jobwarden.jobs import JobOptions, JobStatus, Outcome
@@ -91,6 +92,17 @@ def test_workers_outlive_their_template_and_a_new_one_comes(served: Site) -> Non
     assert busy in daemon.await_workers(2)
     gate.let_go()
     assert served.await_end(running).attempts == 1
+
+
+def test_under_memory_pressure_handler_code_dies_before_the_supervisor(served: Site) -> None:
+    """Templates and workers offer themselves to the kernel's OOM killer (proc(5), oom_score_adj)."""
+    (daemon,) = served.daemons
+    assert daemon.template is not None
+    supervisor, *others = [
+        int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+        for pid in (daemon.supervisor, daemon.template, *daemon.await_workers(2))
+    ]
+    assert all(each >= supervisor + 300 for each in others)
 
 
 def test_no_descriptor_is_lost_over_many_deaths(served: Site) -> None:

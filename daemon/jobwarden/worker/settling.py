@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DUMP_SIGNAL = signal.SIGUSR2
 OOM_SCORE_ADJUSTMENT = 500
-"""Under memory pressure a worker is to die before the supervisor."""
+"""See proc(5), oom_score_adj: half of all memory is added to what the process has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ def settle(birth: Birth) -> dict[str, int]:
     _await_supervisor(birth)
     os.setsid()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _offer_to_oom_killer()
+    offer_to_oom_killer()
     own = {name: move_up(descriptor) for name, descriptor in birth.descriptors.items()}
     _open_nothing_as_stdin()
     close_all_but(set(own.values()) | birth.opened_by_handlers)
@@ -72,7 +72,8 @@ def _await_supervisor(birth: Birth) -> None:
         os._exit(EXIT_ORPHANED)
 
 
-def _offer_to_oom_killer() -> None:
+def offer_to_oom_killer() -> None:
+    """Under memory pressure this process is to die before the supervisor. Called by templates as well."""
     with contextlib.suppress(OSError):  # a wish, not a need
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_ADJUSTMENT))
 

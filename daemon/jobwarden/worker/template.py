@@ -42,6 +42,7 @@ from jobwarden.worker.birth import BirthError, Surroundings, give_birth
 from jobwarden.worker.descriptors import open_descriptors
 from jobwarden.worker.hooks import HookKind
 from jobwarden.worker.loader import LoadedCode, load_tree
+from jobwarden.worker.settling import offer_to_oom_killer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -165,11 +166,12 @@ def _read_terms(arguments: Sequence[str]) -> TemplateTerms:
 
 
 def _settle() -> None:
-    """Away from the terminal's signals."""
+    """Away from the terminal's signals, and into the sight of the kernel's OOM killer."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, _ignore)
     with contextlib.suppress(PermissionError):  # we lead a group already
         os.setsid()
+    offer_to_oom_killer()  # what handler files allocate at import is not our choice
     gc.disable()
 
 
