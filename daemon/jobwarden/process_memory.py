@@ -1,13 +1,19 @@
-"""How much memory a process has, from /proc (proc(5)). The worker asks about itself, the supervisor about its workers.
+"""How much memory processes have, and which are below which, from /proc (proc(5)).
 
-Counted is what only this process or its relatives can give back: anonymous pages, shared memory, and what of them was
-swapped out. Pages of mapped files are not: the kernel drops them when it needs room.
+Workers ask about themselves and what they started, the supervisor about its workers. Counted is what only these
+processes can give back: anonymous pages, shared memory, and what of them was swapped out. Pages of mapped files are not:
+the kernel drops them when it needs room.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _KEPT = re.compile(rb"^(?:RssAnon|RssShmem|VmSwap):\s*(\d+)", re.MULTILINE)
 _SHARE = re.compile(rb"^(?:Pss_Anon|Pss_Shmem|SwapPss):\s*(\d+)", re.MULTILINE)
@@ -34,9 +40,35 @@ def address_space_kb() -> int:
     return _sum(_DATA, "/proc/self/status")
 
 
-def _sum(wanted: re.Pattern[bytes], path: str) -> int:
+def tree_of(pid: int, *, most: int) -> list[int]:
+    """This process and everything below it, itself first; no more than `most`."""
+    found = [pid]
+    for each in found:  # grows as it goes
+        found.extend(_children_of(each))
+        if len(found) >= most:
+            return found[:most]
+    return found
+
+
+def _children_of(pid: int) -> Iterator[int]:
+    """Each thread has its own children (proc(5)); what has ended meanwhile has none."""
+    with contextlib.suppress(OSError):
+        for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - names are wanted, not paths
+            with contextlib.suppress(OSError):
+                yield from map(int, read(f"/proc/{pid}/task/{task}/children").split())
+
+
+def read(path: str) -> bytes:
+    """All of a file of /proc. Raises OSError: its process is gone."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return sum(map(int, wanted.findall(os.read(descriptor, _READ_BYTES))))
+        data = b""
+        while piece := os.read(descriptor, _READ_BYTES):
+            data += piece
+        return data
     finally:
         os.close(descriptor)
+
+
+def _sum(wanted: re.Pattern[bytes], path: str) -> int:
+    return sum(map(int, wanted.findall(read(path))))

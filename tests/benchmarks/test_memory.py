@@ -131,7 +131,10 @@ def test_a_look_at_busy_workers_is_cheap(tmp_path: Path) -> None:
 
 def look(workers: set[int], *, cpu: bool) -> dict[str, object]:
     """Milliseconds of one look at all of them."""
-    wishes = [Measure(slot, (slot, 1), pid, born_kb=0, enough_kb=1 << 40, cpu=cpu) for slot, pid in enumerate(workers)]
+    wishes = [
+        Measure(slot, (slot, 1), pid, born_kb=0, enough_kb=1 << 40, cpu=cpu, most=512)
+        for slot, pid in enumerate(workers)
+    ]
     spent = []
     for _ in range(LOOKS):
         began = SYSTEM_CLOCK.monotonic_ns()

@@ -9,7 +9,7 @@ import pytest
 
 from jobwarden.wire.messages import HANDLER_ERROR, MEMORY, Hello
 from jobwarden.wire.template_terms import WorkerBounds
-from tests.support.template import PlayedSupervisor, played
+from tests.support.template import PlayedSupervisor, PlayedWorker, played
 
 MB = 1024 * 1024
 LIMIT_MB = 64
@@ -124,13 +124,13 @@ def test_a_worker_says_what_it_has_in_memory_where_that_is_of_interest(
 ) -> None:
     """At its birth, and after each job; where nobody asks, no job waits for the answer."""
     worker = bounded.spawn()
-    (hello,) = [message for message in worker.received if isinstance(message, Hello)]
+    hello = born(worker)
     assert 1_000 < hello.memory_kb < 200_000
     done = worker.run("keep", 20 * MB)
     assert 20 * 1024 <= done.memory_kb - hello.memory_kb < 40 * 1024
     assert worker.run("keep", 0).memory_kb - hello.memory_kb < 15 * 1024
     other = unbounded.spawn()
-    assert [message.memory_kb for message in other.received if isinstance(message, Hello)] == [0]
+    assert born(other).memory_kb == 0
     assert other.run("keep", MB).memory_kb == 0
 
 
@@ -140,3 +140,38 @@ def test_a_worker_of_a_large_template_may_use_as_much_as_any_other(tmp_path: Pat
     bounds = WorkerBounds(memory_limit_bytes=LIMIT_MB * MB, measured=True)
     with played(tmp_path, code, bounds=bounds) as supervisor:
         assert supervisor.spawn().run("take", (LIMIT_MB - 1) * MB).failure is None
+
+
+def test_what_a_hook_has_started_is_part_of_the_worker(tmp_path: Path) -> None:
+    """A helper for all jobs is not charged to any: its memory and its number belong to the birth."""
+    code = """
+import subprocess, sys
+
+@on_worker_start
+def start_helper():
+    code = "import sys, time; x = bytearray(b'x') * (20 << 20); print(flush=True); time.sleep(600)"
+    helper = subprocess.Popen([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE)
+    helper.stdout.readline()
+
+@handler("nothing")
+def nothing(payload):
+    pass
+"""
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    bounds = WorkerBounds(measured=True)
+    with played(plain, HANDLERS, bounds=bounds) as supervisor:
+        without = born(supervisor.spawn())
+    with played(tmp_path, code, bounds=bounds) as supervisor:
+        worker = supervisor.spawn()
+        assert (without.processes, born(worker).processes) == (1, 2)
+        assert born(worker).memory_kb - without.memory_kb > 20 * 1024
+        done = worker.run("nothing")
+        assert done.left_behind == []
+        assert abs(done.memory_kb - born(worker).memory_kb) < 5 * 1024
+
+
+def born(worker: PlayedWorker) -> Hello:
+    """What the worker said at its birth."""
+    (hello,) = [message for message in worker.received if isinstance(message, Hello)]
+    return hello

@@ -292,8 +292,8 @@ class PoolWatch:
         most = self._pool.terms.worker_max_jobs
         assert most is None or held.given < 1.1 * most + 1, "a worker serves so many jobs at most"
         if held.in_flight:
-            assert effect.job.job_type == "quick", "only quick jobs wait behind another one"
-            assert self.tried[held.in_flight[0]].job.job_type == "quick", "no job waits behind a slow one"
+            assert effect.job.job_type.startswith("quick"), "only quick jobs wait behind another one"
+            assert self.tried[held.in_flight[0]].job.job_type.startswith("quick"), "no job waits behind a slow one"
         else:
             self._begun(tried)
         tried.told_to_end = False  # whoever was told had not begun it, and gave it back

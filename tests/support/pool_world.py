@@ -154,7 +154,7 @@ class World:
                 self.workers[effect.slot].clearing = True
             case do.ForkWorker():
                 if effect.generation in self.templates:
-                    self.workers[effect.slot] = Worker(effect.generation)
+                    self.workers[effect.slot] = Worker(effect.generation, memory_kb=self._memory_kb)
                 else:
                     self._facts.append(seen.Unborn(effect.slot, "the template is gone"))
             case do.StartTemplate():
@@ -169,6 +169,12 @@ class World:
                 pass
             case do.NoteProgress() | do.NoteProlonged() | do.NoteCleared() | do.NoteServed() | do.Alert():
                 pass
+
+    @property
+    def _memory_kb(self) -> int:
+        """Of a worker at its birth: something, where it says what it has."""
+        terms = self.pool.terms
+        return 0 if terms.memory_limit_kb is None and terms.worker_max_growth_kb is None else 1
 
     def _take_stop_back(self, answer: do.AnswerProlong) -> None:
         worker = self.workers.get(answer.slot)
@@ -384,7 +390,7 @@ class World:
         job = worker.current
         if not worker.alive or job is None:
             return
-        if job.job_type == "slow":
+        if job.job_type.startswith("slow"):
             self.ns += 6 * MS_NS
         stopped = worker.stop is not None and worker.stop.attempt == job.attempt
         if stopped and heed and worker.stop is not None:

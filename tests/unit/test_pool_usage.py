@@ -11,7 +11,7 @@ from jobwarden.jobs.outcome import FailureReason, Outcome
 from jobwarden.supervisor import effects as do
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.slot import SlotState
-from jobwarden.supervisor.terms import SECOND_NS
+from jobwarden.supervisor.terms import SECOND_NS, PoolTerms
 from jobwarden.wire.messages import MEMORY, Failure
 from tests.support.pool_world import MS_NS, TERMS, World, endings, serving
 
@@ -46,6 +46,11 @@ def asked(effects: list[do.Effect]) -> list[do.Measure]:
     return [effect for effect in effects if isinstance(effect, do.Measure)]
 
 
+def fields_of(terms: PoolTerms) -> dict[str, Any]:
+    """By their names."""
+    return {name: getattr(terms, name) for name in terms.__struct_fields__}
+
+
 def running(**options: Any) -> tuple[World, int]:
     """A world with limits whose only worker runs a job that was just asked about."""
     world = serving(workers=1, **LIMITS)
@@ -67,7 +72,7 @@ def test_a_job_that_runs_for_a_while_is_looked_at_again_and_again() -> None:
     slot, job = world.start()
     for _ in range(3):
         (wish,) = asked(world.pass_time(LOOK_NS))
-        assert wish == do.Measure(slot, job.attempt, 1_000 + slot, born_kb=0, enough_kb=LIMIT_KB, cpu=True)
+        assert wish == do.Measure(slot, job.attempt, 1_000 + slot, born_kb=1, enough_kb=LIMIT_KB, cpu=True, most=512)
         world.measure(slot, memory_kb=1_000)
 
 
@@ -77,6 +82,37 @@ def test_what_is_no_bound_is_not_asked_for() -> None:
     world.start()
     (wish,) = asked(world.pass_time(LOOK_NS))
     assert (wish.enough_kb, wish.cpu) == (None, False)
+
+
+def test_as_many_processes_are_counted_as_it_takes() -> None:
+    """But not all of a fork bomb: each costs a read."""
+    world = serving(workers=1, max_processes=2_000)
+    world.start()
+    (wish,) = asked(world.pass_time(LOOK_NS))
+    assert wish.most == 2_001
+
+
+def test_what_the_hooks_of_a_worker_started_is_not_the_jobs() -> None:
+    """Neither their number nor their memory."""
+    world = World(terms=type(TERMS)(**{**fields_of(TERMS), "workers": 1, **LIMITS}))
+    world.loaded(1)
+    world.bear(1)
+    world.tell(seen.Ready(1, memory_kb=7_000, processes=6))
+    slot, _job = world.start()
+    (wish,) = asked(world.pass_time(LOOK_NS))
+    assert wish.born_kb == 7_000
+    assert world.measure(slot, processes=13) == []
+    world.pass_time(LOOK_NS)
+    assert do.KillTree(slot, dump=True) in world.measure(slot, processes=14)
+
+
+def test_a_worker_from_before_the_limit_is_not_measured_by_it() -> None:
+    """What it was born with is not known, and would be charged to its job."""
+    world = serving(workers=1)
+    world.tell(seen.TermsChanged(type(TERMS)(**{**fields_of(world.pool.terms), **LIMITS})))
+    world.start()
+    (wish,) = asked(world.pass_time(LOOK_NS))
+    assert wish.enough_kb is None
 
 
 def test_tiny_jobs_are_not_looked_at() -> None:
@@ -104,8 +140,10 @@ def test_an_idle_pool_stops_looking() -> None:
 def test_a_job_near_its_memory_limit_is_looked_at_more_often() -> None:
     """From half of it on: a job grows by a gigabyte in a second."""
     world, slot = running()
+    world.measure(slot, memory_kb=LIMIT_KB // 2)
+    assert asked(world.pass_time(25 * MS_NS)) == []
+    world.pass_time(75 * MS_NS)
     world.measure(slot, memory_kb=LIMIT_KB // 2 + 1)
-    world.pass_time(LOOK_NS)  # was ordered before
     assert asked(world.pass_time(25 * MS_NS)) != []
 
 
@@ -235,7 +273,7 @@ def test_three_times_out_of_memory_is_quarantine() -> None:
 def test_limits_that_change_hold_for_what_runs() -> None:
     """A pool that gets limits begins to look with the next job; one that loses them stops."""
     world = serving(workers=1)
-    terms = {name: getattr(world.pool.terms, name) for name in world.pool.terms.__struct_fields__}
+    terms = fields_of(world.pool.terms)
     world.tell(seen.TermsChanged(type(TERMS)(**{**terms, "max_processes": 2})))
     slot, _job = world.start()
     assert len(asked(world.pass_time(LOOK_NS))) == 1

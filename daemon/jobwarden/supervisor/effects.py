@@ -129,6 +129,8 @@ class Measure(_Effect, frozen=True):
     """Below this, an upper bound will do; None: memory is of no interest."""
     cpu: bool
     """CPU time is of interest."""
+    most: int
+    """Processes to look at; further ones are of no interest."""
 
 
 class ForkWorker(_Effect, frozen=True):

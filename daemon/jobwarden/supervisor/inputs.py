@@ -102,7 +102,9 @@ class Ready(_Input, frozen=True):
     takes_leave: bool = False
     """There is something to be done before it ends: where there is time, it is retired and not killed."""
     memory_kb: int = 0
-    """What it has at its birth, all of it shared with its template; 0 where nobody wants to know."""
+    """What it has at its birth, most of it shared with its template; 0 where nobody wants to know."""
+    processes: int = 1
+    """Itself, and what its hooks have started."""
 
 
 class Unready(_Input, frozen=True):

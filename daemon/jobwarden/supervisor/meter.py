@@ -12,17 +12,13 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from jobwarden.process_memory import memory_kb, memory_share_kb
+from jobwarden.process_memory import memory_kb, memory_share_kb, read, tree_of
 from jobwarden.supervisor.inputs import Measured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from jobwarden.supervisor.effects import Measure
     from jobwarden.supervisor.mailbox import Mailbox
 
-MOST_COUNTED = 4_096
-"""Processes of one tree that are looked at; a job with more is measured by these."""
 _MS_PER_TICK = 1_000 // os.sysconf("SC_CLK_TCK")
 _FIRST_TIME, _LAST_TIME = 11, 15
 """utime, stime, cutime, cstime in /proc/PID/stat, counted from behind the name (proc(5))."""
@@ -57,29 +53,11 @@ class Meter(threading.Thread):
 
 def measured(wish: Measure) -> Measured:
     """The tree of one worker as it is now. Raises OSError: the worker is gone."""
-    pids = tree_of(wish.pid)
+    pids = tree_of(wish.pid, most=wish.most)
     count = len(pids)
     memory = 0 if wish.enough_kb is None else _grown_kb(pids, wish)
     cpu = sum(map(_cpu_ms, pids)) if wish.cpu else 0
     return Measured(wish.slot, wish.attempt, memory_kb=memory, cpu_ms=cpu, processes=count)
-
-
-def tree_of(pid: int) -> list[int]:
-    """This process and everything below it, itself first; a worker adopts what its descendants leave."""
-    found = [pid]
-    for each in found:  # grows as it goes
-        found.extend(_children_of(each))
-        if len(found) >= MOST_COUNTED:
-            return found[:MOST_COUNTED]
-    return found
-
-
-def _children_of(pid: int) -> Iterator[int]:
-    """Each thread has its own children (proc(5)); what has ended meanwhile has none."""
-    with contextlib.suppress(OSError):
-        for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - names are wanted, not paths
-            with contextlib.suppress(OSError):
-                yield from map(int, _read(f"/proc/{pid}/task/{task}/children").split())
 
 
 def _grown_kb(pids: list[int], wish: Measure) -> int:
@@ -114,17 +92,6 @@ def _memory_share_kb(pid: int) -> int:
 def _cpu_ms(pid: int) -> int:
     """Of the process and of those of its children that it has reaped; 0 if it is gone."""
     with contextlib.suppress(OSError):
-        fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+        fields = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
         return sum(map(int, fields[_FIRST_TIME:_LAST_TIME])) * _MS_PER_TICK
     return 0
-
-
-def _read(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        data = b""
-        while piece := os.read(descriptor, 65_536):
-            data += piece
-        return data
-    finally:
-        os.close(descriptor)

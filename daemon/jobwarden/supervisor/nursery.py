@@ -192,7 +192,7 @@ class Nursery:
 
     def _greet(self, channel: Channel, hello: messages.Hello) -> None:
         channel.tell_hooks_at_start(marked=hello.marked)
-        self._feed(seen.Ready(channel.slot, hello.takes_leave, hello.memory_kb))
+        self._feed(seen.Ready(channel.slot, hello.takes_leave, hello.memory_kb, hello.processes))
         events.emit(events.WorkerBorn(slot=channel.slot, pid=hello.pid, generation=channel.generation))
 
     def retire(self, slot: int) -> None:

@@ -59,12 +59,14 @@ class IllegalMoveError(JobwardenError):
 class Use:
     """What a worker and its running attempt have used of the machine."""
 
-    __slots__ = ("born_kb", "cpu_from", "left_kb", "spent")
+    __slots__ = ("born_kb", "cpu_from", "helpers", "left_kb", "spent")
 
     def __init__(self) -> None:
         """Nothing yet."""
         self.born_kb = self.left_kb = 0
         """Memory of the worker at its birth, and what its jobs have left on top of that; 0 where nobody measures."""
+        self.helpers = 0
+        """Processes that its hooks have started: not a job's."""
         self.cpu_from: tuple[tuple[int, int], int] | None = None
         """The attempt that was measured last, and the CPU time (ms) of its tree at the first look."""
         self.spent = False

@@ -24,6 +24,8 @@ MEASURE = -7
 """The deadline key for the next look."""
 _SELDOM_NS, _OFTEN_NS = 100_000_000, 25_000_000
 """Between two looks; often while a job has more than half of the memory that it may have."""
+_MOST_PROCESSES = 512
+"""Of one job, each of which costs a read: what a job with more of them uses is measured by these."""
 _KB_PER_MB = 1024
 
 
@@ -34,12 +36,11 @@ class Usage:
         """Works on the pool's slots; ends attempts through `limits`."""
         self._roster = roster
         self._limits = limits
-        self._period_ns = _SELDOM_NS
 
     def begin(self, now: seen.Moment) -> None:
         """A job begins, in a pool that has limits: it is looked at if it runs for a while."""
         if not self._roster.deadlines.is_set(MEASURE):
-            self._roster.deadlines.set(MEASURE, now.ns + self._period_ns)
+            self._roster.deadlines.set(MEASURE, now.ns + _SELDOM_NS)
 
     def look(self, now: seen.Moment) -> None:
         """Ask about every job that has been running for a while; again after a while, as long as any runs."""
@@ -50,8 +51,7 @@ class Usage:
         for slot in busy:
             if now.ns - slot.head_since_ns >= _OFTEN_NS:
                 roster.out.append(self._wish(slot))
-        roster.deadlines.set(MEASURE, now.ns + self._period_ns)
-        self._period_ns = _SELDOM_NS
+        roster.deadlines.set(MEASURE, now.ns + _SELDOM_NS)
 
     def _wish(self, slot: Slot) -> do.Measure:
         terms = self._roster.terms
@@ -60,8 +60,10 @@ class Usage:
             slot.in_flight[0].attempt,
             slot.pid or 0,
             born_kb=slot.use.born_kb + slot.use.left_kb,
-            enough_kb=terms.memory_limit_kb,
+            # Of a worker from before there was a limit nobody knows what it had at its birth.
+            enough_kb=terms.memory_limit_kb if slot.use.born_kb else None,
             cpu=terms.cpu_limit_ms is not None,
+            most=max(_MOST_PROCESSES, (terms.max_processes or 0) + slot.use.helpers + 1),
         )
 
     def measured(self, fact: seen.Measured, now: seen.Moment) -> None:
@@ -78,7 +80,7 @@ class Usage:
         if limit_kb is None:
             return
         if fact.memory_kb * 2 > limit_kb:
-            self._period_ns = _OFTEN_NS
+            self._roster.deadlines.set(MEASURE, now.ns + _OFTEN_NS)
         if fact.memory_kb > limit_kb:
             used_mb, limit_mb = -(-fact.memory_kb // _KB_PER_MB), limit_kb // _KB_PER_MB
             told = f"used {used_mb} MiB of memory; memory_limit_mb allows {limit_mb}"
@@ -86,8 +88,9 @@ class Usage:
 
     def _judge_processes(self, slot: Slot, fact: seen.Measured, now: seen.Moment) -> None:
         most = self._roster.terms.max_processes
-        if most is not None and fact.processes > most:
-            told = f"had {fact.processes} processes; max_processes allows {most}"
+        count = fact.processes - slot.use.helpers
+        if most is not None and count > most:
+            told = f"had {count} processes; max_processes allows {most}"
             self._limits.exceed(slot, Outcome.CRASHED, told, now, grace_ns=0)
 
     def _judge_cpu(self, slot: Slot, fact: seen.Measured, now: seen.Moment) -> None:

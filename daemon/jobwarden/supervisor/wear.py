@@ -30,9 +30,9 @@ class Wear:
         self._roster = roster
         self._jitter = jitter
 
-    def begin(self, slot: Slot, *, memory_kb: int) -> None:
-        """A worker was born and has this much memory, which it shares with its template."""
-        slot.use.born_kb = memory_kb
+    def begin(self, slot: Slot, *, memory_kb: int, processes: int) -> None:
+        """A worker was born with this much memory, most of it shared with its template; its hooks may have children."""
+        slot.use.born_kb, slot.use.helpers = memory_kb, processes - 1
         most = self._roster.terms.worker_max_jobs
         if most is not None:  # from 90 to 110 % of it, so that not all go at once
             slot.may_take = max(1, round(most * (0.7 + 0.4 * self._jitter())))

@@ -83,7 +83,7 @@ class Workers:
         slot.move(SlotState.READY)
         slot.takes_leave = fact.takes_leave
         self.births.problem = self.births.problem if slot.scout else None
-        self._wear.begin(slot, memory_kb=fact.memory_kb)
+        self._wear.begin(slot, memory_kb=fact.memory_kb, processes=fact.processes)
         self.roster.set_until(slot, None)
         if not slot.scout:
             self._rest(slot, now)

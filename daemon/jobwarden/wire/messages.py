@@ -208,7 +208,9 @@ class Hello(_Message, frozen=True):
     takes_leave: bool = False
     """There is an `on_worker_stop` to call: where there is time, `Retire` comes before the kill."""
     memory_kb: _Count = 0
-    """What it has in memory, nearly all of it the template's; 0 where the bounds do not ask for it."""
+    """What it and what its hooks started have in memory, most of it the template's; 0 where no bound asks for it."""
+    processes: _Count = 1
+    """Itself, and what its hooks have started."""
 
 
 class Unready(_Message, frozen=True):
@@ -282,7 +284,7 @@ class Done(_Message, frozen=True):
     retire: bool = False
     """The worker must not run another job (it was stopped softly, ran out of memory, or left children behind)."""
     memory_kb: _Count = 0
-    """What it has in memory after the job; 0 where the bounds do not ask for it."""
+    """As in Hello, after the job."""
 
 
 FromWorker = Hello | Unready | Progress | Heartbeat | Ask | Done

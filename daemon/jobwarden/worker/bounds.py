@@ -7,17 +7,22 @@ measured by the supervisor (`supervisor/meter.py`), which ends the job. Nothing 
 
 from __future__ import annotations
 
+import contextlib
 import resource
 from typing import TYPE_CHECKING
 
-from jobwarden.process_memory import address_space_kb, memory_kb
+from jobwarden.process_memory import address_space_kb, memory_kb, tree_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from jobwarden.wire.template_terms import WorkerBounds
 
 _KB, _MB = 1024, 1024 * 1024
 _SPARE_BYTES = 64 * _MB
 """RLIMIT_DATA counts address space: the stacks of eight threads are as much, and hardly any of it is ever memory."""
+_MOST_HELPERS = 256
+"""Processes below each one that a hook has started."""
 _LAST_ROOM_BYTES = 16 * _MB
 """What a worker may still allocate to tell of a job that ran out of memory; it takes no further job then."""
 
@@ -65,9 +70,29 @@ class Bounds:
         limit, own_kb = self._wanted.memory_limit_bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return limit is not None and peak_kb > own_kb and peak_kb * _KB >= limit
 
-    def memory_kb(self) -> int:
-        """What this process has in memory now; 0 where nobody wants to know: a read costs as much as a tiny job."""
-        return memory_kb() if self._wanted.measured else 0
+    def memory_kb(self, helpers: Collection[int]) -> int:
+        """What this process and those that its hooks started have in memory now.
+
+        0 where nobody wants to know: a read costs as much as a tiny job.
+        """
+        if not self._wanted.measured:
+            return 0
+        return memory_kb() + sum(_memory_kb(pid) for helper in helpers for pid in _tree_of(helper))
+
+
+def processes_of(helpers: Collection[int]) -> int:
+    """This process, those that its hooks started, and all below them."""
+    return 1 + sum(len(_tree_of(helper)) for helper in helpers)
+
+
+def _tree_of(helper: int) -> list[int]:
+    return tree_of(helper, most=_MOST_HELPERS)
+
+
+def _memory_kb(pid: int) -> int:
+    with contextlib.suppress(OSError):  # it has just ended
+        return memory_kb(pid)
+    return 0
 
 
 def _is_memory_error(error: BaseException) -> bool:

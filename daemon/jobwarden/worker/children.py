@@ -18,6 +18,11 @@ class Children:
     def __init__(self) -> None:
         self._own = frozenset(_live_children()) if _any() and _reap() else frozenset[int]()
 
+    @property
+    def own(self) -> frozenset[int]:
+        """The pids of the worker's own, as far as they live."""
+        return self._own
+
     def left_behind(self) -> list[str]:
         """`name (pid)` of each live child of the last job, at most `MOST_NAMED`; mostly none. Reaps what is dead."""
         if not _any() or not _reap():

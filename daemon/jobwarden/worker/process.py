@@ -31,7 +31,7 @@ from jobwarden.wire.messages import (
 )
 from jobwarden.wire.page import TRUSTED_UNTIL
 from jobwarden.worker.attempt import Attempts
-from jobwarden.worker.bounds import Bounds
+from jobwarden.worker.bounds import Bounds, processes_of
 from jobwarden.worker.capture import Capture
 from jobwarden.worker.children import Children
 from jobwarden.worker.context import JobContext
@@ -127,7 +127,8 @@ class Worker:
             self._pid,
             marked=readiness.marked,
             takes_leave=readiness.takes_leave,
-            memory_kb=bounds.memory_kb(),
+            memory_kb=bounds.memory_kb(self._children.own),
+            processes=processes_of(self._children.own),
         )
 
     def _take(self) -> Run | None:
@@ -178,7 +179,7 @@ class Worker:
             failure=failure,
             left_behind=children,
             retire=bool(children) or self._is_ruined(run, failure),
-            memory_kb=bounds.memory_kb(),
+            memory_kb=bounds.memory_kb(self._children.own),
         )
 
     def _is_ruined(self, run: Run, failure: Failure | None) -> bool:
