@@ -320,6 +320,31 @@ def test_capabilities_that_a_daemon_passes_on_end_at_the_threshold(
     assert said.stdout.strip() == f"{(target.pw_uid,) * 3} [] /", said.stderr
 
 
+SAY = """
+import os
+try:
+    os.write(2, os.pread(2, 1, 0))
+except OSError:
+    os.lseek(2, 0, os.SEEK_SET)
+    os.write(2, b", after")
+"""
+
+
+def test_what_is_printed_at_import_is_added_to_the_log_and_nothing_else_is_done_to_it(
+    somebody: Stranger, tmp_path: Path
+) -> None:
+    """The daemon's standard error may be root's file, opened for everything."""
+    person, log = pwd.getpwnam(somebody.user), tmp_path / "log"
+    log.write_text("before")
+    python = str(somebody.python)
+    threshold = [sys.executable, "-I", "-S", "-E", runas.__file__, "exec"]
+    with log.open("r+b") as stream:
+        subprocess.run(
+            [*threshold, str(person.pw_uid), str(person.pw_gid), "", "2", python, "-c", SAY], stderr=stream, check=True
+        )
+    assert log.read_text() == "before, after"
+
+
 TWO_POOLS = """
 database_url = "sqlite:///{home}/jobs.db"
 state_dir = "{home}/state"

@@ -10,6 +10,7 @@ encoding counts as an import, so files are read as bytes). What goes wrong is to
 import ctypes
 import os
 import socket
+import stat
 import struct
 import sys
 
@@ -31,12 +32,29 @@ def main(arguments: list[str]) -> int:
     if verb == "peek":
         become(uid, gid, groups)
         return peek(rest[0].encode(), [int(each) for each in rest[1:]])
+    keep_for_writing_only()
     try:
         become(uid, gid, groups)
     except OSError as error:
         return refuse(int(rest[0]), "identity", str(error.strerror or error))
     leave_unreachable_folder()
     return start(rest[1:], control=int(rest[0]))
+
+
+def keep_for_writing_only() -> None:
+    """What is printed goes where the daemon's messages go; but that may be root's terminal, or his log.
+
+    A descriptor is worth more than the file's mode: so this one neither reads nor writes over what is there.
+    """
+    for number in (1, 2):
+        mode = os.fstat(number).st_mode
+        if stat.S_ISREG(mode) or stat.S_ISCHR(mode):
+            try:
+                fresh = os.open(f"/proc/self/fd/{number}", os.O_WRONLY | os.O_APPEND | os.O_NOCTTY)
+            except OSError:  # opened by somebody with more rights than the daemon has
+                continue
+            os.dup2(fresh, number)
+            os.close(fresh)
 
 
 def become(uid: int, gid: int, groups: list[int]) -> None:
