@@ -210,8 +210,6 @@ def test_looks_alone_find_every_change(folder: Path) -> None:
         (folder / "x").mkdir()
         (folder / "x" / "b.py").write_text("1")
         wishes.await_code(folder)
-        (folder / "x" / "b.py").unlink()
-        wishes.await_code(folder)
 
 
 def test_without_events_the_watcher_looks_by_itself_and_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
