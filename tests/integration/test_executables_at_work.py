@@ -32,6 +32,14 @@ echo 'progress 1' >&3
 sleep 300 &
 wait
 """
+BARGAINING = """#!/bin/sh
+trap 'echo prolong 20000 >&3' TERM
+echo 'progress 1' >&3
+sleep 300 &
+wait
+sleep 0.3
+echo done
+"""
 ENDLESS = """#!/bin/sh
 echo heartbeat >&3
 exec sleep 300
@@ -47,7 +55,7 @@ def working(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             folder = code_of(made)
             folder.mkdir()
             write_programs(folder)
-            for name, text in {"late": LATE, "polite": POLITE, "endless": ENDLESS}.items():
+            for name, text in {"late": LATE, "polite": POLITE, "bargaining": BARGAINING, "endless": ENDLESS}.items():
                 write_program(folder / name, text)
             (folder / "_words.sh").write_text("words=first\n")
             (folder / "endless.toml").write_text("heartbeat_timeout_ms = 400\nmax_attempts = 1\n")
@@ -114,6 +122,12 @@ def test_at_its_limit_an_executable_gets_sigterm_and_may_clean_up(working: Site)
     assert "cleaned up" in (attempt.captured or "")
 
 
+def test_an_executable_that_prolongs_within_its_grace_goes_on(working: Site) -> None:
+    """The stop is taken back, as it is for a Python handler, and its end is judged by its exit code."""
+    record = ended(working, working.add("bargaining", timeout_ms=400, max_attempts=1))
+    assert (record.status, record.output) == (JobStatus.COMPLETED, "done")
+
+
 def test_a_cancelled_executable_ends(working: Site) -> None:
     """As any running job does."""
     job_id = working.add("polite")
@@ -151,13 +165,11 @@ def test_a_job_that_runs_across_three_reloads_ends_on_its_own_code(working: Site
     assert len(copies) <= 3, "of what serves, of what has just served, and of a worker that is about to leave"
 
 
-def test_a_changed_executable_serves_after_a_reload(working: Site) -> None:
-    """Its bytes are part of the content hash, and so is the bit that lets it run."""
+def test_a_saved_executable_serves_and_one_without_its_bit_does_not(working: Site) -> None:
+    """Nobody asks for a reload: its bytes are part of the content hash, and so is the bit that lets it run."""
     daemon, folder = working.daemons[0], code_of(working)
     for text in ("one", "two"):
         write_program(folder / "fresh", f"#!/bin/sh\necho {text}\n")
-        daemon.send(signal.SIGHUP)
         eventually(lambda text=text: working.await_end(working.add("fresh")).output == text, what=text)  # type: ignore[misc]
     (folder / "fresh").chmod(0o644)
-    daemon.send(signal.SIGHUP)
     eventually(lambda: "fresh" not in daemon.events("generation_served")[-1]["types"], what="its end")

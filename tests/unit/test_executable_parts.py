@@ -13,6 +13,7 @@ from jobwarden.worker.asides import LONGEST_LINE, Asides
 from jobwarden.worker.context import JobContext
 from jobwarden.worker.exit_codes import NO_EXIT_RULES, ExitRules, failure_of
 from jobwarden.worker.handler import handler
+from jobwarden.worker.line import Line
 from jobwarden.worker.rules import LONGEST_DELAY_SECONDS
 from jobwarden.worker.side_options import ALL, KEYS, SideOptions, side_options
 
@@ -31,6 +32,17 @@ def heard(text: str) -> tuple[Asides, JobContext, list[str]]:
     asides.feed(text.encode())
     asides.finish()
     return asides, context, notes
+
+
+class Said(Line):
+    """A line to nobody, which counts."""
+
+    def __init__(self) -> None:
+        self.heartbeats = 0
+
+    def heartbeat(self) -> None:
+        """One more."""
+        self.heartbeats += 1
 
 
 # which files belong
@@ -228,6 +240,14 @@ def test_what_is_no_such_line_does_no_harm_and_is_noted(line: str) -> None:
     assert (context.progress, asides.retry_after, asides.error) == (7, None, "")
     assert len(notes) == 1
     assert "descriptor 3" in notes[0]
+
+
+@pytest.mark.parametrize("line", ["heartbeat", "", "what is this?", "retry 5"])
+def test_any_line_is_a_sign_of_life(line: str) -> None:
+    """Whoever still talks is not stalled."""
+    said = Said()
+    Asides(JobContext(heartbeat_timeout_ms=1000, line=said), note=lambda _text: None).feed(f"{line}\n".encode())
+    assert said.heartbeats == 1
 
 
 def test_a_flood_of_such_lines_is_noted_a_few_times_only() -> None:
