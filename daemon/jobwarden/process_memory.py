@@ -1,8 +1,8 @@
 """How much memory processes have, and which are below which, from /proc (proc(5)).
 
 Workers ask about themselves and what they started, the supervisor about its workers. Counted is what only these
-processes can give back: anonymous pages, shared memory, and what of them was swapped out. Pages of mapped files are not:
-the kernel drops them when it needs room.
+processes can give back: anonymous pages, shared memory, and what of them was swapped out. Pages of mapped files are
+not: the kernel drops them when it needs room.
 """
 
 from __future__ import annotations
