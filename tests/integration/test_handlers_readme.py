@@ -13,9 +13,13 @@ DOCUMENT = ROOT / "handlers" / "README.md"
 
 
 def test_the_examples_do_what_is_said_of_them(tmp_path: Path) -> None:
-    """One newcomer, one daemon, one terminal: every file is saved and every command typed as it stands there."""
+    """One newcomer, one daemon, one terminal: every file is saved and every command typed as it stands there.
+
+    The tests that stand in it are run once more in the end, all of them but those that it has run itself.
+    """
     with opened_terminal(tmp_path) as terminal:
         follow(DOCUMENT.read_text(encoding="utf-8"), terminal)
+        terminal.type("python -m pytest -q --ignore=tests/test_greet.py tests")
 
 
 def test_every_example_is_run() -> None:
