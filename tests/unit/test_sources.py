@@ -26,6 +26,11 @@ def test_the_fingerprint_is_the_hash_of_what_would_be_read(tmp_path: Path) -> No
     (tmp_path / "deep").mkdir()
     for name in ("a.py", "deep/b.py", "deep/_c.py"):
         (tmp_path / name).write_text(f"# {name}")
+    (tmp_path / "program.sh").write_text("#!/bin/sh\n")
+    before = fingerprint(str(tmp_path), at=look(str(tmp_path)))
+    (tmp_path / "program.sh").chmod(0o755)
+    (tmp_path / "program.toml").write_text("timeout_ms = 5\n")
+    assert fingerprint(str(tmp_path), at=look(str(tmp_path))) != before
     assert fingerprint(str(tmp_path), at=look(str(tmp_path))) == read_tree(str(tmp_path)).content_hash
     gone = str(tmp_path / "gone")
     assert fingerprint(gone, at=look(gone)) == read_tree(gone).content_hash
