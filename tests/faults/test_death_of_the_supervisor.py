@@ -12,6 +12,7 @@ from tests.support import processes
 from tests.support.daemon import Daemon
 from tests.support.gates import Gate
 from tests.support.site import Site
+from tests.support.waiting import eventually
 
 Record = Callable[[str, object], None]
 
@@ -50,6 +51,19 @@ def test_when_the_supervisor_is_killed_its_workers_and_all_their_children_die(si
     assert daemon.wait() == 128 + signal.SIGKILL
     assert site.processes_below == set()
     assert not any(site.is_held(job_id) for job_id in ids)
+
+
+def test_when_the_supervisor_is_killed_also_a_fork_bomb_that_never_pauses_dies(site: Site) -> None:
+    """No look at a list of processes ever finds one that is still there: the keeper ends the whole group at once."""
+    daemon = site.start()
+    job_id = site.add("fork_bomb", extra={"hopping": 30}, max_attempts=1)
+    eventually(lambda: site.lines("runs"), what="the bomb")
+
+    os.kill(daemon.supervisor, signal.SIGKILL)
+
+    assert daemon.wait() == 128 + signal.SIGKILL
+    assert site.processes_below == set()
+    assert not site.is_held(job_id)
 
 
 def test_the_next_start_requeues_and_finishes_what_ran_under_a_killed_supervisor(
