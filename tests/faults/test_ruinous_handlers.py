@@ -166,6 +166,16 @@ def test_signs_of_life_without_end_hold_nobody_up(served: Site) -> None:
     assert record.status is JobStatus.COMPLETED
 
 
+@pytest.mark.nightly
+def test_half_a_message_keeps_no_slot(served: Site) -> None:
+    """The job ended well, but nobody could hear that: after a while its worker is given up."""
+    half = (1_000).to_bytes(4, "big").hex()
+
+    record = run_beside_a_neighbour(served, "say_hex", hex=half)
+
+    assert record.failure_reason is FailureReason.CRASHED
+
+
 def test_a_daemonised_grandchild_is_named_and_removed(served: Site) -> None:
     """Session, name, program, environment and descriptors are other ones: it is found all the same."""
     record = run_beside_a_neighbour(served, "daemonise")
