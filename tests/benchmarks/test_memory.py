@@ -11,7 +11,8 @@ from jobwarden.clock import SYSTEM_CLOCK
 from jobwarden.supervisor.effects import Measure
 from jobwarden.supervisor.meter import measured
 from tests.benchmarks.measuring import print_table
-from tests.support.processes import descendants, subreaper, title
+from tests.support.memory import memory_of
+from tests.support.processes import subreaper
 from tests.support.site import Site
 from tests.support.waiting import eventually
 
@@ -59,22 +60,6 @@ def nap(payload):
 """
 JOBS = 50
 """Of each kind for each worker."""
-
-
-def share_kb(pid: int) -> int:
-    """What belongs to this process: of a page that several have, its share (proc(5), smaps_rollup)."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith("Pss:")))
-
-
-def memory_of(site: Site) -> dict[str, float]:
-    """MB by kind of process, and all together."""
-    (keeper,) = site.processes_below
-    found: dict[str, float] = {}
-    for pid in {keeper, *descendants(keeper)}:
-        kind = title(pid).split()[1] if title(pid).startswith("jobwarden:") else "other"
-        found[kind] = found.get(kind, 0) + share_kb(pid) / 1024
-    return {name: round(megabytes, 1) for name, megabytes in {**found, "all": sum(found.values())}.items()}
 
 
 def measure(folder: Path, workers: int) -> dict[str, dict[str, float]]:

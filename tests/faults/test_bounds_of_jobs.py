@@ -17,7 +17,7 @@ from tests.support.waiting import eventually
 LIMIT_MB = 64
 SERVED_WITH = {
     "memory_limit_mb": LIMIT_MB,
-    "cpu_limit_seconds": 0.4,
+    "cpu_limit_seconds": 0.8,
     "max_processes": 8,
     "max_open_files": 100,
     "nice": 3,
@@ -94,7 +94,7 @@ def test_a_job_that_takes_too_much_cpu_time_is_stopped(served: Site, job_type: s
     record = served.await_end(job_id)
 
     assert (record.status, record.failure_reason) == (JobStatus.FAILED, FailureReason.TIMEOUT)
-    assert "of CPU time; cpu_limit_seconds allows 0.4" in record.error_history[-1].message
+    assert "of CPU time; cpu_limit_seconds allows 0.8" in record.error_history[-1].message
     assert served.attempts(job_id)[0].outcome is Outcome.TIMED_OUT
     assert not served.is_held(job_id)
 
