@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,12 @@ import pytest
 from jobwarden.cli import desk
 from jobwarden.cli.entry import enter
 from jobwarden.errors import DeskError
-from jobwarden.wire.desk import Reload
+from jobwarden.wire.desk import Reload, TryOut
 from tests.support import processes
 from tests.support.daemon import Daemon, clean_environment
 from tests.support.shell import Shell
 from tests.support.site import Site
-from tests.support.waiting import eventually
+from tests.support.waiting import LIMIT_SECONDS, eventually
 
 NOBODY = 65534
 HANDLER = """
@@ -97,10 +98,10 @@ def save_text(site: Site, text: str) -> Path:
     return path
 
 
-def configure(site: Site, *more: str, handlers: str = "code", workers: int = 2) -> None:
+def configure(site: Site, *more: str, handlers: str = "code", workers: int = 2, load_seconds: float = 20) -> None:
     """Write the config file."""
-    lines = ('watch = "off"', "load_seconds = 20", f'handlers = "{handlers}"', f"workers = {workers}", *more)
-    (site.folder / "reload.toml").write_text("\n".join(lines))
+    lines = ('watch = "off"', f"load_seconds = {load_seconds}", f'handlers = "{handlers}"', f"workers = {workers}")
+    (site.folder / "reload.toml").write_text("\n".join([*lines, *more]))
 
 
 def run(site: Site, job_type: str) -> object:
@@ -150,6 +151,20 @@ def test_a_broken_reload_names_file_line_and_error_while_the_old_code_serves_on(
     assert told[0].endswith(" serves on")
     assert told[1].startswith("  other.py:2: SyntaxError: ")
     assert told[2].startswith("  third.py:1: RuntimeError: at import")
+    assert run(served, "greet") == "first"
+
+
+def test_a_reload_whose_workers_cannot_start_is_broken(served: Site, reload: Command) -> None:
+    """Code that loads but whose on_worker_start fails is told with its place, and the old code serves on."""
+    save(served, "greet", "second")
+    save_text(
+        served, "from jobwarden import on_worker_start\n\n@on_worker_start\ndef begin():\n    raise OSError('away')\n"
+    )
+
+    told = reload(code=1)
+
+    assert "other.py:5" in told
+    assert "away" in told
     assert run(served, "greet") == "first"
 
 
@@ -211,6 +226,26 @@ def test_a_check_that_nobody_waits_for_is_ended(served: Site, reload: Command) -
     hanging.unlink()
     assert "code is well" in reload("--check")
     assert only_template(served) == before
+
+
+def test_checks_take_turns_and_none_takes_longer_than_a_load_may(served: Site, reload: Command) -> None:
+    """There is one more template than those that serve at the most, and `load_seconds` ends what hangs."""
+    only_template(served)
+    save_text(served, "while True: pass\n")
+    configure(served, load_seconds=1)
+    with ThreadPoolExecutor() as pool:
+        asked = [pool.submit(_problems_of_trial, served) for _ in range(2)]
+        eventually(lambda: len(templates(served)) == 2, what="the template of the first")
+        reload("--pool", "another turn of the loop", code=2)
+        assert len(templates(served)) <= 2
+        for each in asked:
+            (problem,) = each.result()
+            assert problem.startswith("other.py:1: it did not load within 1 s")
+
+
+def _problems_of_trial(site: Site) -> list[str]:
+    (pool,) = desk.ask_daemon(site.folder / "state", TryOut(), wait_seconds=LIMIT_SECONDS).pools
+    return pool.problems
 
 
 def test_a_reload_reads_the_configuration_as_sighup_does(served: Site, reload: Command) -> None:

@@ -13,6 +13,7 @@ import pytest
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.desk import Desk
 from jobwarden.supervisor.generations import Generations
+from jobwarden.supervisor.office import hindrance_of
 from jobwarden.supervisor.pools import Pools
 from jobwarden.supervisor.visits import Configuration, Found, Office
 from jobwarden.wire import desk as wire
@@ -62,6 +63,7 @@ class Stage:
         self.pools = Pools(terms, jitter=lambda: 1.0)
         self.views = {name: View(name, pool.generations) for name, pool in self.pools.by_name.items()}
         self.hindrance: str | None = None
+        self.holds_back = False
         self.configuration = Configuration()
         self.trials: list[PlayedTrial] = []
         self._callers: list[socket.socket] = []
@@ -77,7 +79,8 @@ class Stage:
         self.desk.open()
 
     def _reload(self, pool: str | None) -> Configuration:
-        self.pools.handle(seen.ReloadAsked(pool), NOW)
+        if not self.holds_back:
+            self.pools.handle(seen.ReloadAsked(pool), NOW)
         return self.configuration
 
     def _try_out(self, pool: str) -> PlayedTrial | None:
@@ -167,6 +170,16 @@ def test_a_reload_is_answered_when_all_pools_have_loaded(stage: Stage) -> None:
     assert (heavy.name, heavy.before, heavy.found, heavy.problems) == ("heavy", [], [WAVE], [])
 
 
+def test_a_reload_that_has_not_begun_is_not_over(stage: Stage) -> None:
+    """What served when the request came is no answer, though nothing is being loaded."""
+    stage.holds_back = True
+    answer = stage.ask(wire.Reload(pool="quick"))
+    assert answer() is None
+    stage.serve("quick", WAVE)
+    (quick,) = pools_of(answer())
+    assert quick.found == [WAVE]
+
+
 def test_a_reload_of_one_pool_leaves_the_others(stage: Stage) -> None:
     """Only that pool loads and is told of."""
     answer = stage.ask(wire.Reload(pool="heavy"))
@@ -219,6 +232,18 @@ def test_nothing_is_asked_of_pools_that_may_not_load(stage: Stage) -> None:
     assert told.refused == "it was told to stop"
     assert stage.pools.by_name["heavy"].generations.last == 2
     assert stage.trials == []
+
+
+def test_a_pool_that_leaves_or_has_lost_the_lease_hinders_a_reload(stage: Stage) -> None:
+    """Each for a reason of its own; a renewed lease ends the one."""
+    pool = stage.pools.by_name["quick"]
+    assert hindrance_of(pool) is None
+    stage.pools.handle(seen.TrustLost(), NOW)
+    assert "has lost its lease" in (hindrance_of(pool) or "")
+    stage.pools.handle(seen.TrustBack(), NOW)
+    assert hindrance_of(pool) is None
+    stage.pools.handle(seen.StopAsked(now=False), NOW)
+    assert "was told to stop" in (hindrance_of(pool) or "")
 
 
 def test_what_is_said_of_the_configuration_is_in_the_answer(stage: Stage) -> None:

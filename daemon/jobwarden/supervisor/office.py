@@ -42,7 +42,7 @@ def open_desk(
     trials = Trials(launcher_of_trial, killer, loop.selector, clock=clock)
     office = Office(
         pools={name: _View(pool, launchers[name]) for name, pool in loop.pools.by_name.items()},
-        hindrance=lambda: _hindrance(loop.pools.all[0]),
+        hindrance=lambda: hindrance_of(loop.pools.all[0]),
         reload=lambda pool: _reload(loop, pool, reconfiguring),
         read_configuration=lambda: _told_of(reconfiguring.look()),
         try_out=trials.begin,
@@ -87,7 +87,8 @@ class _View:
         return self._pool.workers.births.problem
 
 
-def _hindrance(pool: Pool) -> str | None:
+def hindrance_of(pool: Pool) -> str | None:
+    """Why this pool, and so every other one of the node, loads nothing now; None: it does."""
     if pool.stopping:
         return "the daemon was told to stop, so it loads nothing any more"
     if not pool.standing.good:
