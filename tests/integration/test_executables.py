@@ -8,15 +8,19 @@ import os
 import signal
 import textwrap
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from jobwarden.sources.look import look
+from jobwarden.sources.tree import fingerprint, read_tree
 from jobwarden.wire.messages import HANDLER_ERROR, MEMORY, PERMANENT, Failure
 from jobwarden.wire.template_terms import WorkerBounds
 from jobwarden.worker.context import JobContext
 from jobwarden.worker.executable import ExecutableFailedError
 from jobwarden.worker.loader import LoadedHandler, load
+from jobwarden.worker.program import Program
 from tests.support.programs import compile_c, need
 from tests.support.template import played
 
@@ -147,6 +151,26 @@ def test_a_megabyte_passes_in_and_out(tmp_path: Path, write: Write) -> None:
     assert call(tmp_path, "ignore", large) == "done"
 
 
+def test_what_it_wrote_last_is_not_lost_with_it(write: Write) -> None:
+    """Its end is seen while more stands in the pipe than one read takes."""
+    path = write(
+        "last",
+        """
+        #!/usr/bin/env python3
+        import fcntl, os
+        fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 1 << 20)
+        os.write(1, b"x" * 900_000)
+        """,
+    )
+    found = bytearray()
+    program = Program(str(path), sinks={1: lambda data: not found.extend(data)}, shield=nullcontext())
+    program.start(b"", dict(os.environ))
+    os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+    assert program.run() == 0
+    program.close()
+    assert len(found) == 900_000
+
+
 def test_it_finds_its_job_in_the_environment(tmp_path: Path, write: Write) -> None:
     """An empty value where the job has no such limit."""
     write("variables", "#!/bin/sh\nenv | grep ^JOBWARDEN_ | sort\n")
@@ -257,6 +281,17 @@ def test_which_files_are_served(tmp_path: Path, write: Write) -> None:
     write("README.md", "# not a program\n")
     write("photo", "\x89PNG", mode=0o644)
     assert sorted(served(tmp_path)) == ["deep", "top"]
+
+
+def test_the_bit_to_run_is_part_of_the_content(tmp_path: Path, write: Write) -> None:
+    """A `chmod +x` is a deployment; the watcher's hash says so too."""
+    write("first.sh", "#!/bin/sh\n")
+    second = write("second.sh", "#!/bin/sh\n", mode=0o644)
+    before = read_tree(str(tmp_path)).content_hash
+    second.chmod(0o755)
+    after = read_tree(str(tmp_path)).content_hash
+    assert after != before
+    assert fingerprint(str(tmp_path), at=look(str(tmp_path))) == after
 
 
 def test_a_side_file_gives_the_options_of_the_decorator(tmp_path: Path, write: Write) -> None:

@@ -257,5 +257,6 @@ def test_a_flood_of_such_lines_is_noted_a_few_times_only() -> None:
     asides = Asides(context, note=lambda _text: None)
     for _ in range(100):
         asides.feed(b"x" * LONGEST_LINE)
+    assert len(repr(asides)) < 2 * LONGEST_LINE
     asides.feed(b"\nprogress 8\n")
     assert context.progress == 8
