@@ -20,6 +20,7 @@ from jobwarden.sources.tree import read_tree
 from jobwarden.supervisor import file_events, quiet
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.watcher import POLL_NS, RESCAN_NS, Watcher
+from tests.support.rights import without_roots_rights
 from tests.support.waiting import LIMIT_SECONDS, eventually
 
 
@@ -258,6 +259,21 @@ def test_a_tree_that_never_rests_is_told_and_loaded_when_it_does(folder: Path, m
         enough.set()
         stop()
     assert "changes all the time" in told[0]
+
+
+def test_a_directory_that_the_daemon_may_not_list_is_told(folder: Path) -> None:
+    """A pool of another user's may keep its code to itself: then somebody has to say when to load it."""
+    told: list[str] = []
+    stop = events.listen(lambda fact: told.append(fact.text) if isinstance(fact, events.Alerted) else None)
+    folder.chmod(0)
+    try:
+        with without_roots_rights(str(folder.parent)), watching(folder):
+            eventually(lambda: told, what="an alert about the hidden directory")
+    finally:
+        folder.chmod(0o700)
+        stop()
+    assert [text for text in told if f"{folder} may not be listed by the daemon's user" in text] == told
+    assert len(told) == 1
 
 
 def test_a_directory_that_is_not_watched_is_left_alone(folder: Path) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from jobwarden.clock import Clock
     from jobwarden.settings.pool import PoolSettings
-    from jobwarden.sources.look import Identity
+    from jobwarden.sources.look import Identity, Look
 
 RESCAN_NS = 5 * SECOND_NS
 """Between two looks without any sign, where the file system tells of changes."""
@@ -52,6 +52,8 @@ class _Watched:
     """The hash of the code for which a reload was asked last."""
     restless: bool = False
     """That was told."""
+    hidden: bool = False
+    """As was that the daemon's user may not see what is there."""
     look_at_ns: int = 0
     """The next look, if nothing happens before."""
     not_before_ns: int = 0
@@ -115,7 +117,9 @@ class Watcher(threading.Thread):
 
     def _look(self, each: _Watched) -> None:
         began_ns = self._clock.monotonic_ns()
-        if each.quiet.saw(look(each.directory), now_ns=began_ns):
+        found = look(each.directory)
+        self._tell_hidden(each, found)
+        if each.quiet.saw(found, now_ns=began_ns):
             self._read(each)
         now_ns = self._clock.monotonic_ns()
         each.not_before_ns = now_ns + _SHARE * (now_ns - began_ns)
@@ -152,12 +156,30 @@ class Watcher(threading.Thread):
             text = f"{each.directory} changes all the time; its code is loaded once it comes to rest"
             events.emit(events.Alerted(text=text))
 
+    def _tell_hidden(self, each: _Watched, found: Look | None) -> None:
+        """A pool of another user's loads what it may read; without this word its saves would be missed in silence."""
+        hidden = (found is None or "." in found.files) and _is_hidden(each.directory)
+        if hidden and not each.hidden:
+            why = f"{each.directory} may not be listed by the daemon's user, so that no save there is noticed"
+            events.emit(events.Alerted(text=f"{why}; let it list and read that, or ask for each `jobwarden reload`"))
+        each.hidden = hidden
+
     def _complain(self) -> None:
         problem = self._events.problem
         if problem is not None and problem != self._complained:
             text = f"no events of saved handler files, they are looked for every second instead: {problem}"
             events.emit(events.Alerted(text=text))
         self._complained = problem
+
+
+def _is_hidden(directory: str) -> bool:
+    try:
+        os.listdir(directory)  # noqa: PTH208 - only whether it can be done is wanted
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _was_replaced(each: _Watched) -> bool:
