@@ -17,9 +17,9 @@ from jobwarden import events
 from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
 from jobwarden.settings.pool import PoolSettings
 from jobwarden.sources.tree import read_tree
-from jobwarden.supervisor import file_events, quiet
+from jobwarden.supervisor import file_events, quiet, watcher
 from jobwarden.supervisor import inputs as seen
-from jobwarden.supervisor.watcher import POLL_NS, RESCAN_NS, Watcher
+from jobwarden.supervisor.watcher import Watcher
 from tests.support.rights import without_roots_rights
 from tests.support.waiting import LIMIT_SECONDS, eventually
 
@@ -56,15 +56,21 @@ def watching(*folders: Path, how: str = "auto") -> Iterator[Wishes]:
         PoolSettings.model_validate({"name": name, "handlers": folder, "watch": how})
         for name, folder in zip(names, folders, strict=True)
     ]
-    watcher = Watcher(pools, post=wishes.post, clock=SYSTEM_CLOCK)
-    watcher.start()
+    thread = Watcher(pools, post=wishes.post, clock=SYSTEM_CLOCK)
+    thread.start()
     try:
         for _ in folders:
             wishes.next()
         yield wishes
     finally:
-        watcher.leave()
-        assert not watcher.is_alive()
+        thread.leave()
+        assert not thread.is_alive()
+
+
+@pytest.fixture(autouse=True)
+def no_rescan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is to be noticed at once must not wait for the look that comes anyway."""
+    monkeypatch.setattr(watcher, "RESCAN_NS", 600 * SECOND_NS)
 
 
 @pytest.fixture
@@ -98,9 +104,10 @@ def test_a_save_a_new_file_a_rename_and_a_deletion_are_noticed(folder: Path) -> 
         assert wishes.none_is_left()
 
 
-def test_what_changes_no_byte_is_no_reload(folder: Path) -> None:
+def test_what_changes_no_byte_is_no_reload(folder: Path, tmp_path: Path) -> None:
     """A touch, the same text again, a file that is no code, a change that was taken back: nothing is asked for."""
-    with watching(folder) as wishes:
+    (other := tmp_path / "other").mkdir()
+    with watching(folder, other) as wishes:
         os.utime(folder / "a.py")
         save(folder / "a.py", "first")
         (folder / "notes.md").write_text("no code")
@@ -109,8 +116,9 @@ def test_what_changes_no_byte_is_no_reload(folder: Path) -> None:
         (folder / "__pycache__" / "a.py").write_text("nor this")
         (folder / "b.py").write_text("for a moment")
         (folder / "b.py").unlink()
-        save(folder / "a.py", "second")
-        wishes.await_code(folder)
+        for number in range(6):  # which take longer than any rest
+            save(other / "b.py", str(number))
+            wishes.await_code(other, pool="pool1")
         assert wishes.none_is_left()
 
 
@@ -230,7 +238,30 @@ def test_without_events_the_watcher_looks_by_itself_and_says_so(folder: Path, mo
         stop()
     assert [text for text in told if "watch limit" in text] == told
     assert len(told) == 1
-    assert POLL_NS < RESCAN_NS
+
+
+class Deaf:
+    """A file system that tells nothing."""
+
+    def __init__(self, *_arguments: object) -> None:
+        """Like RustNotify's."""
+
+    def watch(self, _burst: int, _step: int, limit_ms: int, leaving: threading.Event) -> str:
+        """Nothing ever happens."""
+        leaving.wait(limit_ms / 1_000)
+        return "timeout"
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def test_what_no_event_tells_of_is_found_by_a_look_now_and_then(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events get lost, and another host's writes never had any."""
+    monkeypatch.setattr(file_events, "RustNotify", Deaf)
+    monkeypatch.setattr(watcher, "RESCAN_NS", SECOND_NS // 10)
+    with watching(folder) as wishes:
+        save(folder / "a.py", "second")
+        wishes.await_code(folder)
 
 
 def test_a_tree_that_never_rests_is_told_and_loaded_when_it_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,8 +311,8 @@ def test_a_directory_that_is_not_watched_is_left_alone(folder: Path) -> None:
     """`watch = "off"`: whoever deploys says when."""
     wishes = Wishes()
     off = PoolSettings.model_validate({"handlers": folder, "watch": "off"})
-    watcher = Watcher([off], post=wishes.post, clock=SYSTEM_CLOCK)
-    watcher.start()
-    watcher.join(LIMIT_SECONDS)
-    assert not watcher.is_alive()
+    thread = Watcher([off], post=wishes.post, clock=SYSTEM_CLOCK)
+    thread.start()
+    thread.join(LIMIT_SECONDS)
+    assert not thread.is_alive()
     assert wishes.none_is_left()

@@ -118,6 +118,17 @@ def test_a_save_does_not_wait_for_a_load_that_hangs() -> None:
     assert world.pool.generations.content_hash == "b"
 
 
+def test_a_load_that_comes_to_its_end_gives_the_next_ones_no_more_time() -> None:
+    """Only loads that were ended in a row are a reason for more patience."""
+    world = serving(workers=1)
+    for code, generation in (("b", 2), ("d", 4)):
+        save(world, f"{code} hangs")
+        save(world, code)
+        assert do.StartTemplate(generation + 1) in world.pass_time(FIRST_OVERTAKING_NS)
+        world.loaded(generation + 1, code=code)
+    assert world.pool.generations.content_hash == "d"
+
+
 def test_saves_without_end_do_not_keep_all_new_code_away() -> None:
     """Each load that was ended for a newer save gives the next one twice the time, so one comes to its end."""
     world = serving(workers=1)
@@ -174,6 +185,34 @@ def test_what_was_left_out_is_left_out_again_when_the_template_comes_back() -> N
     assert do.StartTemplate(4) in save(world, "b")
 
 
+def test_a_file_is_not_left_out_when_newer_code_waits() -> None:
+    """That may be its correction."""
+    world = World()
+    save(world, "corrected")
+    assert do.StartTemplate(2) in fail_in(world, "a.py")
+
+
+def test_a_template_that_comes_back_serves_what_still_loads() -> None:
+    """A library may be gone by now: part of the code is better than no worker at all, and the rest is told."""
+    world = serving(workers=1)
+    world.template_dies(1)
+    world.pass_time(0)
+    world.loaded(2, types=("quick",), problem="slow.py: no", broken=("slow.py",))
+    assert (world.pool.generations.template, world.pool.generations.problem) == (2, "slow.py: no")
+
+
+def test_a_template_that_comes_back_says_nothing_about_the_disk() -> None:
+    """It loaded from memory: what was refused is still what stands there, and not loaded again for a touch."""
+    world = serving(workers=1)
+    save(world, "broken")
+    world.loaded(2, code="broken", problem="quick.py: no", broken=("quick.py",))
+    world.template_dies(1)
+    world.pass_time(0)
+    world.loaded(3)
+    assert save(world, "broken") == []
+    assert do.StartTemplate(4) in save(world, "a")
+
+
 def test_a_file_that_was_broken_before_does_not_keep_other_saves_away() -> None:
     """What serves nothing cannot be broken by a save; what works can, and then nothing changes."""
     world = World()
@@ -199,6 +238,8 @@ def test_a_generation_is_refused_for_what_it_would_break_only() -> None:
             (("slow.py", "quick.py"), ("other",), False),
             (("quick.py",), ("other",), False),
             (("slow.py",), ("quick",), True),
+            (("slow.py",), ("quick", "slow"), True),
+            (("slow.py",), ("quick",), False),
         ],
         start=2,
     ):
