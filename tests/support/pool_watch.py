@@ -357,11 +357,10 @@ class PoolWatch:
             assert ending.outcome is Outcome.TIMED_OUT, "the worker's own stamps judge"
         elif done.failure is None:
             assert ending.outcome is Outcome.SUCCEEDED, "what ended in time is a success, whatever came afterwards"
-        elif done.failure.kind == MEMORY:
-            assert ending.outcome is Outcome.MEMORY_EXCEEDED, "out of memory is a failure of its own kind"
         else:
-            stopped = {Outcome.CANCELLED, Outcome.INTERRUPTED} if done.retire else set[Outcome]()
-            assert ending.outcome in {Outcome.FAILED} | stopped
+            stopped = {Outcome.CANCELLED, Outcome.INTERRUPTED} if tried.told_to_end or self._interrupting else set()
+            own = Outcome.MEMORY_EXCEEDED if done.failure.kind == MEMORY else Outcome.FAILED
+            assert ending.outcome in {own} | stopped, "out of memory is a failure of its own kind"
 
     def _judge_dead(self, tried: Tried, ending: Ending) -> None:
         key, held = tried.job.attempt, self._held[tried.slot or 0]

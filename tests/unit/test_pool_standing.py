@@ -111,3 +111,18 @@ def test_a_node_without_a_row_that_is_told_to_leave_does_not_join_again() -> Non
     world.tell(seen.NodeGone(), seen.StopAsked(now=False))
     assert do.Rejoin() not in world.end(slot)
     assert world.left
+
+
+def test_code_that_somebody_has_to_prove_is_loaded_again_once_the_node_may_work() -> None:
+    """Whoever is born past the trust window is killed: no scout is sent, and the code is not forgotten."""
+    world = serving(workers=1)
+    world.starts = True
+    world.tell(seen.ReloadAsked())
+    world.tell(seen.TrustLost())
+    world.loaded(2, code="b")
+    assert kinds(world.last_effects) == [do.EndTemplate]
+    effects = world.tell(seen.TrustBack())
+    assert do.StartTemplate(3) in effects
+    world.loaded(3, code="b")
+    world.settle_births()
+    assert world.pool.generations.serving == 3

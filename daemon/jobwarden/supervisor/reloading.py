@@ -146,8 +146,12 @@ class Reloading:
             self._out.append(do.EndTemplate(fact.generation))
             self._refused(fact.generation, problems, now)
         elif fact.starts and self._replaces_what_works(fact):
-            self.scouting.begin(fact, problems, now)
-            return
+            if not self._roster.closed:
+                self.scouting.begin(fact, problems, now)
+                return
+            # Nobody may be born to prove it: it is loaded again once the node may work.
+            self._out.append(do.EndTemplate(fact.generation))
+            self._generations.loading, self._owed = None, True
         else:
             self._adopt(fact, problems, now)
         self._go_on(now)
