@@ -8,7 +8,7 @@ import os
 import signal
 import textwrap
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from jobwarden.sources.tree import fingerprint, read_tree
 from jobwarden.wire.messages import HANDLER_ERROR, MEMORY, PERMANENT, Failure
 from jobwarden.wire.template_terms import WorkerBounds
 from jobwarden.worker.context import JobContext
+from jobwarden.worker.descriptors import open_descriptors
 from jobwarden.worker.executable import ExecutableFailedError
 from jobwarden.worker.loader import LoadedHandler, load
 from jobwarden.worker.program import Program
@@ -273,6 +274,20 @@ def test_one_that_cannot_be_run_any_more_is_an_error_of_its_own(tmp_path: Path, 
         found.call("null", JobContext())
 
 
+def test_no_descriptor_is_left_open_however_it_ends(tmp_path: Path, write: Write) -> None:
+    """A worker runs many of them."""
+    write("end", '#!/bin/sh\nread -r code\n[ "$code" = 9 ] && kill -9 $$\nexit "$code"\n')
+    handlers = served(tmp_path)
+    write("gone", "#!/bin/sh\n")
+    handlers |= {"gone": served(tmp_path)["gone"]}
+    (tmp_path / "gone").unlink()
+    before = open_descriptors()
+    for job_type, payload in [("end", "0"), ("end", "1"), ("end", "9"), ("gone", "0")]:
+        with suppress(ExecutableFailedError):
+            handlers[job_type].call(payload, JobContext())
+    assert open_descriptors() == before
+
+
 # what is served
 
 
@@ -327,6 +342,14 @@ def test_what_keeps_an_executable_from_running_is_said_when_it_is_loaded(
     ((file, where, error),) = problems(tmp_path)
     assert (file, where) == (name, 1)
     assert said in error
+    assert list(load(str(tmp_path)).handlers) == ["good"]
+
+
+def test_a_huge_file_is_named_and_not_read(tmp_path: Path, write: Write) -> None:
+    """Each file of a generation is in memory for a while; a small script may start a large program elsewhere."""
+    os.truncate(write("huge", "#!/bin/sh\n"), 2**40)
+    write("good", "#!/bin/sh\n")
+    assert problems(tmp_path) == [("huge", None, "it cannot be read: it is larger than 256 MiB")]
     assert list(load(str(tmp_path)).handlers) == ["good"]
 
 

@@ -27,6 +27,7 @@ fi
 echo "$words"
 """
 POLITE = """#!/bin/sh
+echo half
 trap 'echo cleaned up >&2; exit 1' TERM
 echo 'progress 1' >&3
 sleep 300 &
@@ -115,11 +116,11 @@ def test_an_executable_over_its_limit_dies_with_its_children(working: Site, kind
 
 
 def test_at_its_limit_an_executable_gets_sigterm_and_may_clean_up(working: Site) -> None:
-    """The soft stop goes to its whole process group, and what it says then is captured."""
+    """The soft stop goes to its whole process group, and what it says then is captured, with what it had printed."""
     job_id = working.add("polite", timeout_ms=400, max_attempts=1, force_kill_on_timeout=False)
     assert ended(working, job_id).failure_reason is FailureReason.TIMEOUT
     (attempt,) = working.attempts(job_id)
-    assert "cleaned up" in (attempt.captured or "")
+    assert [text in (attempt.captured or "") for text in ("cleaned up", "half")] == [True, True]
 
 
 def test_an_executable_that_prolongs_within_its_grace_goes_on(working: Site) -> None:

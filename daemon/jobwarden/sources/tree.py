@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 MOST_READINGS = 20
+LARGEST_FILE = 256 * 1024 * 1024
+"""Bytes; every file of a generation is in memory for a while."""
 _CHUNK_BYTES = 1 << 18
 
 
@@ -141,7 +143,7 @@ def _read_all(found: Look) -> SourceTree:
             files[relative] = SourceFile(relative, path, _read(path), executable=relative in found.executables)
         except OSError as error:
             text = f"it cannot be read: {error.strerror or error}"
-            way_out = "make it readable, or remove it"
+            way_out = "make it readable, or move it elsewhere"
             problems.append(Problem(file=relative, line=None, error=text, way_out=way_out))
     return SourceTree(found.root, files, problems)
 
@@ -158,7 +160,9 @@ def _read(path: str) -> bytes:
 def _open(path: str) -> int:
     # O_NONBLOCK: opening a FIFO must not hang the load.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no regular file")
-    return descriptor
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and found.st_size <= LARGEST_FILE:
+        return descriptor
+    os.close(descriptor)
+    why = "it is larger than 256 MiB" if stat.S_ISREG(found.st_mode) else "it is no regular file"
+    raise OSError(errno.EINVAL, why)

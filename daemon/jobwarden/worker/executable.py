@@ -61,6 +61,9 @@ class Executable:
         program = Program(self.path, sinks=run.sinks, shield=context.undisturbed())
         try:
             status = _Watched(program, context).run(lambda: self._start(program, payload, context))
+        except JobStopped:
+            run.show()
+            raise
         finally:
             program.close()
         failure = run.failure(status, self.rules)
@@ -73,7 +76,8 @@ class Executable:
             with context.undisturbed():
                 program.start(f"{payload}\n".encode(), {**os.environ, **environment_of(context, self.directory)})
         except OSError as error:
-            text = f"it cannot be run: {error.strerror} (is the interpreter of its first line there?)"
+            hint = " (is the interpreter of its first line there?)" if isinstance(error, FileNotFoundError) else ""
+            text = f"it cannot be run: {error.strerror}{hint}"
             raise ExecutableFailedError(Failure(HANDLER_ERROR, text)) from None
 
 
@@ -137,16 +141,21 @@ class _Run:
         return {_OUTPUT: self._take_output, _ERRORS: self._take_errors, ASIDE: self._take_aside}
 
     def failure(self, status: int, rules: ExitRules) -> Failure | None:
-        """How it failed, if it did; then what it printed is shown, since it is no output."""
+        """How it failed, if it did."""
         self._asides.finish()
         if self._too_much:
             limit = self.context.max_output_bytes
             return Failure(PERMANENT, f"output: is more than {limit} bytes, which is the limit; store a reference")
         said = self._asides.error or _last_line(self._last_errors)
         failure = failure_of(status, rules=rules, said=said, retry_after=self._asides.retry_after)
-        if failure is not None and self._printed:
-            _pass_on(bytes(self._printed[-_SHOWN_OUTPUT:]))
+        if failure is not None:
+            self.show()
         return failure
+
+    def show(self) -> None:
+        """Put the end of what it printed into the captured output, since it is no output."""
+        if self._printed:
+            _pass_on(bytes(self._printed[-_SHOWN_OUTPUT:]))
 
     def output(self) -> object:
         """Nothing, a JSON value, or text without the line ends after it."""
