@@ -69,6 +69,7 @@ def crash(payload):
 
 TESTS = """\
 import asyncio
+import signal
 import pytest
 import welcome
 from jobwarden.errors import ErrandFailedError, InvalidJobError
@@ -100,6 +101,7 @@ def test_failures_are_judged(run_handler):
     assert run.retry_in == 14
     assert isinstance(run.exception, ConnectionError)
     assert run.printed.startswith("about to fail\\nTraceback")
+    assert run_handler(fail, "net", attempt=3).retry_in == 56
     assert run_handler(fail, "net", attempt=4).retry_in is None
     assert run_handler(fail, "key").retry_in is None
     assert run_handler(fail, "final").retry_in is None
@@ -130,6 +132,11 @@ def test_which_handler(run_handler):
             run_handler(both, **options)
     with pytest.raises(TypeError, match="test_which_handler is no handler: put @handler above it"):
         run_handler(test_which_handler)
+
+def test_signals_are_left_alone(run_handler):
+    before = signal.getsignal(signal.SIGUSR1)
+    assert run_handler(both, job_type="one").succeeded
+    assert signal.getsignal(signal.SIGUSR1) is before
 
 def test_monkeypatching_works(run_handler, monkeypatch):
     monkeypatch.setattr(welcome, "READY", ["patched"])
@@ -186,7 +193,7 @@ def test_a_stranger_tests_handlers_with_it(project: Path) -> None:
     """Both fixtures do what is said of them, without a warning and without a line of set-up but the one setting."""
     done = run_pytest(project)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "10 passed" in done.stdout
+    assert "11 passed" in done.stdout
 
 
 def test_a_project_that_does_not_use_it_pays_nothing(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from jobwarden.supervisor.mailbox import Mailbox
 from jobwarden.supervisor.nursery import Nursery
 from jobwarden.wire.frames import FrameReader, frame
 from jobwarden.wire.messages import (
+    HOOKS_FENCE,
     MOST_ASKED,
     Answer,
     Ask,
@@ -34,6 +35,7 @@ from jobwarden.wire.messages import (
     decode_talk,
     decode_to_worker,
     encode,
+    end_mark,
 )
 from jobwarden.wire.page import PAGE_BYTES, SharedPage
 
@@ -72,6 +74,17 @@ def test_a_job_for_a_worker_that_was_reaped_is_not_sent(ward: Ward) -> None:
     with pytest.raises(BlockingIOError):
         ward.nursery.send(1, JOB)
     assert channel.take_back() == ()
+
+
+def test_what_hooks_printed_is_taken_once(ward: Ward) -> None:
+    """A handler may write a second Hello: what its attempt has printed stays the attempt's."""
+    channel = ward.nursery.channels[1] = Channel(1, generation=1, tail_bytes=100)
+    capture = channel.worker_ends()[3]
+    os.write(capture, b"connecting" + end_mark(channel.nonce, HOOKS_FENCE))
+    channel.tell_hooks_at_start(marked=True)
+    os.write(capture, b"of the job")
+    channel.tell_hooks_at_start(marked=True)
+    assert channel.last_words() == "of the job"
 
 
 def channel_in(ward: Ward) -> Channel:

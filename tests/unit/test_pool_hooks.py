@@ -39,6 +39,11 @@ def state(world: World, slot: int) -> SlotState:
     return world.pool.workers.slots[slot].state
 
 
+def with_workers(count: int) -> seen.TermsChanged:
+    """The configuration wants so many."""
+    return seen.TermsChanged(PoolTerms(**{**fields(), "workers": count}))
+
+
 def alerts(effects: list[do.Effect]) -> list[str]:
     return [effect.text for effect in effects if isinstance(effect, do.Alert)]
 
@@ -57,8 +62,7 @@ def test_an_idle_worker_that_is_not_needed_is_told_and_left_to_end(reason: str) 
     if reason == "reload":
         effects = reload(world)
     else:
-        fewer = seen.TermsChanged(PoolTerms(**{**fields(), "workers": 1}))
-        effects = world.tell(seen.StopAsked(now=False) if reason == "drain" else fewer)
+        effects = world.tell(seen.StopAsked(now=False) if reason == "drain" else with_workers(1))
     told = [effect.slot for effect in effects if isinstance(effect, do.Retire)]
     assert told == ([1] if reason == "fewer" else [1, 2])
     assert do.KillTree not in kinds(effects)
@@ -67,6 +71,8 @@ def test_an_idle_worker_that_is_not_needed_is_told_and_left_to_end(reason: str) 
     assert do.SweepTree(1) in ended
     world.clear(1)
     assert 1 not in world.pool.workers.slots
+    if reason != "drain":
+        assert do.ForkWorker in kinds(world.tell(with_workers(3))), "nobody takes that for a failed birth"
 
 
 def test_one_that_retires_leaves_its_place_at_once() -> None:
@@ -220,7 +226,7 @@ def test_code_with_hooks_serves_once_its_first_worker_is_ready() -> None:
     assert list(world.pool.workers.idle) == [scout]
 
 
-@pytest.mark.parametrize("how", ["hook", "death", "time", "template"])
+@pytest.mark.parametrize("how", ["hook", "death", "time", "template", "template later"])
 def test_code_whose_first_worker_does_not_get_ready_never_serves(how: str) -> None:
     """P6: the old code serves on with its old workers, the problem is told, and the new code is tried again later."""
     world = with_a_trial()
@@ -237,12 +243,14 @@ def test_code_whose_first_worker_does_not_get_ready_never_serves(how: str) -> No
     else:
         world.template_dies(2)
         effects = world.last_effects
+        assert (do.KillTree(scout, dump=False) in effects) == (how == "template later")
     (told,) = alerts(effects)
     assert told.startswith("generation 2 is not served: ")
     assert (WHY in told) == (how == "hook")
     assert _problem(world.pool) == told.removeprefix("generation 2 is not served: ")
     assert world.pool.generations.serving == 1
     assert world.start()[0] == 1
+    assert do.ForkWorker in kinds(world.tell(with_workers(2))), "the old code's births are not slowed by it"
     world.wait_for_deadline()
     assert max(world.templates) == 3, "it is tried again"
 
@@ -269,7 +277,9 @@ def test_newer_code_ends_a_trial() -> None:
         scout = scout_of(world)
         if born:
             world.bear(scout)
-        world.tell(seen.ReloadAsked())
+        effects = world.tell(seen.ReloadAsked())
+        assert (do.KillTree(scout, dump=False) in effects) == born
+        assert not alerts(effects), "nothing is wrong with that"
         world.starts = False
         world.loaded(max(world.templates), code="c")
         assert world.pool.generations.serving == 3
@@ -281,12 +291,25 @@ def test_a_trial_is_for_code_that_replaces_other_code_only() -> None:
     """At a cold start nothing is better; the same code again needs no proof; nobody is a scout."""
     world = World(terms=PoolTerms(**{**fields(), "workers": 1}))
     world.starts = True
-    world.settle_births()
+    world.loaded(1)
     assert world.pool.generations.serving == 1
+    world.settle_births()
     world.template_dies(1)
     world.wait_for_deadline()
     world.loaded(2)
     assert world.pool.generations.serving == 2
+
+
+def test_a_worker_that_dies_during_a_trial_is_replaced_by_one_of_the_old_code() -> None:
+    """The scout takes nobody's place."""
+    world = serving(workers=2)
+    slot, _job = world.start()
+    world.starts = True
+    reload(world)
+    world.die(slot)
+    world.bury(slot)
+    effects = world.clear(slot)
+    assert [effect.generation for effect in effects if isinstance(effect, do.ForkWorker)] == [1]
 
 
 def test_a_trial_ends_with_the_pool() -> None:

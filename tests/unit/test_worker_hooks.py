@@ -16,6 +16,12 @@ from jobwarden.worker.declaring import InvalidHookError
 from jobwarden.worker.hooks import HookKind, collecting_hooks
 from jobwarden.worker.loader import LoadedCode, load
 
+DATAGRAMS = """
+def datagrams():
+    made = socket.socket(type=socket.SOCK_DGRAM)
+    made.connect(("127.0.0.1", 9))
+    return made
+"""
 HANDLER = "\n@handler({job_type!r})\ndef run(payload):\n    return TABLE\n"
 
 
@@ -28,10 +34,14 @@ def imports_put_back() -> Iterator[None]:
         del sys.modules[name]
 
 
+def write(folder: Path, name: str, text: str) -> None:
+    (folder / f"{name}.py").write_text(f"from jobwarden import *\nTABLE = None\n{text}")
+
+
 def loaded(folder: Path, **files: str) -> LoadedCode:
     """What a folder with these files gives; each has the names of jobwarden."""
     for name, text in files.items():
-        (folder / f"{name}.py").write_text(f"from jobwarden import *\nTABLE = None\n{text}")
+        write(folder, name, text)
     return load(str(folder))
 
 
@@ -149,12 +159,13 @@ def test_a_thread_of_a_warm_up_is_named_like_one_of_an_import(tmp_path: Path) ->
 @pytest.mark.parametrize("place", ["{connect}\n", "@warm_up\ndef begin():\n    global C\n    {connect}\n"])
 def test_a_connection_that_workers_would_share_is_refused(tmp_path: Path, place: str) -> None:
     """At import and in a warm-up alike: the file is named, with the peer and the way out."""
+    write(tmp_path, "good", HANDLER.format(job_type="good"))
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         text = place.format(connect=f"C = socket.create_connection(('127.0.0.1', {port}))")
         code = loaded(tmp_path, bad=f"import socket\n{text}{HANDLER.format(job_type='bad')}")
         sys.modules["bad"].C.close()
-    assert code.handlers == {}
+    assert list(code.handlers) == ["good"]
     (problem,) = code.problems
     assert problem.file == "bad.py"
     assert (
@@ -164,17 +175,22 @@ def test_a_connection_that_workers_would_share_is_refused(tmp_path: Path, place:
     assert "@on_worker_start" in problem.way_out
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["import asyncio\nC = asyncio.new_event_loop()", "import socket\nC = socket.socket()"],
-    ids=["loop", "socket"],
-)
-def test_sockets_that_lead_nowhere_are_left_alone(tmp_path: Path, text: str) -> None:
-    """An event loop's own pair, or a socket that is not connected, hurts nobody."""
-    code = loaded(tmp_path, a=text + HANDLER.format(job_type="a"))
+@pytest.mark.parametrize("made", ["asyncio.new_event_loop()", "socket.socket()", "datagrams()"])
+def test_sockets_that_lead_nowhere_are_left_alone(tmp_path: Path, made: str) -> None:
+    """An event loop's own pair, a socket that is not connected, or one for datagrams (a log's) hurts nobody."""
+    code = loaded(tmp_path, a=f"import asyncio, socket\n{DATAGRAMS}C = {made}\n" + HANDLER.format(job_type="a"))
     close: Callable[[], None] = sys.modules["a"].C.close
     close()
     assert code.problems == []
+
+
+def test_a_file_with_a_problem_has_nothing_more_done_for_it(tmp_path: Path) -> None:
+    """Its warm-up would only tell of what follows from the first problem."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connect = f"import socket\nC = socket.create_connection(('127.0.0.1', {server.getsockname()[1]}))"
+        code = loaded(tmp_path, bad=f"{connect}\n@warm_up\ndef fill():\n    raise ValueError\n")
+        sys.modules["bad"].C.close()
+    assert len(code.problems) == 1
 
 
 def test_a_connection_that_was_closed_again_is_none(tmp_path: Path) -> None:

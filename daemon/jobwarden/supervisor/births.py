@@ -27,6 +27,7 @@ class Births:
         """No worker yet; `fill` asks for them once a generation can be forked."""
         self._roster = roster
         self._generations = generations
+        self._let_go: set[int] = set()
         self.problem: str | None = None
         """Why the last worker did not become one; None once one did."""
         self._patience = Patience(first_ns=_FIRST_RESPAWN_PAUSE_NS, longest_ns=_LONGEST_RESPAWN_PAUSE_NS)
@@ -57,9 +58,11 @@ class Births:
         return slot
 
     def let_go(self, slot: Slot) -> None:
-        """Nobody waits for this scout any more; one that is not born yet goes when it says Hello."""
-        slot.scout = False
-        self._roster.kill(slot)
+        """Nobody waits for this scout any more; one that is not born yet goes when it is."""
+        if slot.born:
+            self._roster.kill(slot)
+        else:
+            self._let_go.add(slot.id)
 
     def is_there(self, slot: Slot) -> bool:
         """Whether it has not been removed."""
@@ -71,7 +74,9 @@ class Births:
         if slot is None:
             return
         slot.born, slot.pid = True, fact.pid
-        if (self._roster.stopping or self._roster.closed) and slot.state is SlotState.SPAWNING:
+        unwanted = self._roster.stopping or self._roster.closed or slot.id in self._let_go
+        self._let_go.discard(slot.id)
+        if unwanted and slot.state is SlotState.SPAWNING:
             self._roster.kill(slot)
 
     def unborn(self, fact: seen.Unborn, now: seen.Moment) -> None:
@@ -79,7 +84,7 @@ class Births:
         slot = self._roster.slots.get(fact.slot)
         if slot is not None and slot.state is SlotState.SPAWNING and not slot.born:
             if not slot.scout:
-                self._roster.out.append(do.Alert(f"no worker was born: {fact.why}"))
+                self._roster.alert(f"no worker was born: {fact.why}")
                 self.failed(now)
             self._roster.remove(slot)
             self.fill(now)
@@ -98,7 +103,7 @@ class Births:
         """Once, however often it happens; `status` shows it as long as it is so."""
         if problem != self.problem:
             self.problem = problem
-            self._roster.out.append(do.Alert(f"no worker can begin: {problem}"))
+            self._roster.alert(f"no worker can begin: {problem}")
 
     def overdue(self, slot: Slot, now: seen.Moment) -> None:
         """It did not say Hello in time."""
@@ -106,7 +111,7 @@ class Births:
             self.failed(now)
             seconds = self._roster.terms.spawn_ns / SECOND_NS
             self.problem = f"a worker was not ready within {seconds:g} s, on_worker_start included"
-            self._roster.out.append(do.Alert(f"{self.problem} (slot {slot.id}, process {slot.pid})"))
+            self._roster.alert(f"{self.problem} (slot {slot.id}, process {slot.pid})")
         if slot.born:
             self._roster.kill(slot)
         else:

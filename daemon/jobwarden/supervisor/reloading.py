@@ -140,7 +140,8 @@ class Reloading:
             return
         self._has_ended()
         problems = (*fact.problems, *self._left_out.values())
-        self._out.extend(do.Alert(problem) for problem in fact.problems)
+        for problem in fact.problems:
+            self._roster.alert(problem)
         if not self._restoring and self._generations.would_break(fact, left_out=self._left_out):
             # P6: a broken save never replaces code that works.
             self._out.append(do.EndTemplate(fact.generation))
@@ -157,8 +158,7 @@ class Reloading:
         self._go_on(now)
 
     def _replaces_what_works(self, fact: seen.TemplateReady) -> bool:
-        other = self._afresh or fact.content_hash != self._generations.content_hash
-        return bool(self._generations.types) and other and not self._restoring
+        return bool(self._generations.types) and (self._afresh or fact.content_hash != self._generations.content_hash)
 
     def _proved(self, trial: Trial, now: seen.Moment) -> None:
         """The first worker of the new code is ready."""
@@ -201,7 +201,7 @@ class Reloading:
         if was_loading:
             self._has_ended()
         if was_loading and fact.file is not None and self._may_leave_out(fact.file):
-            self._out.append(do.Alert(f"generation {fact.generation} is loaded again without {fact.file}: {fact.why}"))
+            self._roster.alert(f"generation {fact.generation} is loaded again without {fact.file}: {fact.why}")
             self._left_out = {**self._left_out, fact.file: fact.why}
             self._load(now, restore=self._restoring)
             return
@@ -218,7 +218,7 @@ class Reloading:
         return self._waiting is None and file not in self._left_out and self._generations.may_lack(file)
 
     def _refused(self, generation: int, problems: tuple[str, ...], now: seen.Moment) -> None:
-        self._out.append(do.Alert(f"generation {generation} is not served: {problems[0]}"))
+        self._roster.alert(f"generation {generation} is not served: {problems[0]}")
         pause_ns = self._generations.fail(generation, problems, now_ns=now.ns)
         if pause_ns is not None:
             self._roster.deadlines.set(LOAD, now.ns + pause_ns)

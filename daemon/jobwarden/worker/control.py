@@ -84,8 +84,8 @@ class Control:
             self._take(self._socket.recv(_RECEIVE_BYTES))
             if self.runs:
                 return self.runs.popleft()
-            if self.retired or not self._reader.pending:
-                return None  # or an answer that nobody waits for any more
+            if not self._reader.pending:
+                return None  # an answer that nobody waits for any more, or `retired`
 
     # while a job runs
 
