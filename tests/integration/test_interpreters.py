@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import jobwarden
 from jobwarden.cli.entry import enter
 from jobwarden.supervisor.interpreter import Interpreter
 from jobwarden.version import __version__
@@ -159,7 +159,7 @@ def test_handlers_run_under_another_version_of_python(site: Site, tmp_path: Path
     python = folder / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", *NEEDED], check=True)
     (packages,) = folder.glob("lib/python*/site-packages")
-    (packages / "ours.pth").write_text(f"{Path(os.environ['PYTHONPATH']).absolute()}\n")
+    (packages / "ours.pth").write_text(f"{Path(jobwarden.__file__).parents[1]}\n")
     handlers = handlers_in(
         tmp_path / "handlers",
         "import sys\nfrom jobwarden import handler\n\n@handler('version')\ndef version(payload):\n"

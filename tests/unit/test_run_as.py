@@ -95,7 +95,7 @@ def test_a_pool_without_a_user_runs_as_the_daemon() -> None:
 def test_an_unknown_user_or_group_is_one_sentence(options: dict[str, str], sentence: str) -> None:
     """It names the pool and the key, and the way out."""
     with pytest.raises(InvalidSettingsError) as caught:
-        identity_of(PoolSettings(name="p", **options))
+        identity_of(PoolSettings.model_validate({"name": "p", **options}))
     assert str(caught.value).startswith(sentence)
     assert "\n" not in str(caught.value)
 
@@ -139,6 +139,32 @@ def test_what_is_wrong_with_an_interpreter_is_one_sentence_with_the_way_out(
 def test_where_rights_may_be_the_reason_the_user_is_named(kind: str) -> None:
     """What another user may not read looks to him as if it were not there."""
     assert "ada" in Interpreter(Path("/venv/bin/python"), identity=SOMEBODY).why_unfit(Unfit(kind, "no"))
+
+
+@pytest.mark.parametrize(
+    ("origin", "wanted"),
+    [
+        (None, f"jobwarden=={__version__}"),
+        ('{"url": "file:///srv/our%20builds/jobwarden.whl"}', "'/srv/our builds/jobwarden.whl'"),
+        ('{"url": "https://example.org/jobwarden.git", "vcs_info": {"vcs": "git"}}', f"jobwarden=={__version__}"),
+        ("no json", f"jobwarden=={__version__}"),
+    ],
+    ids=["an index", "a file", "elsewhere", "garbage"],
+)
+def test_the_command_installs_what_runs_here(origin: str | None, wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the index by its number, or from the path that our own installation came from (PEP 610)."""
+
+    class Installed:
+        def read_text(self, name: str) -> str | None:
+            return origin if name == "direct_url.json" else None
+
+    monkeypatch.setattr(interpreter, "distribution", lambda _name: Installed())
+    interpreter._requirement.cache_clear()  # noqa: SLF001 - it is asked once per process
+    try:
+        command = Interpreter(Path("/venv/bin/python"), identity=None).pip_command
+    finally:
+        interpreter._requirement.cache_clear()  # noqa: SLF001
+    assert command == f"/venv/bin/python -m pip install {wanted}"
 
 
 def test_handlers_find_themselves_at_home() -> None:

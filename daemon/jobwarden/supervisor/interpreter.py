@@ -13,6 +13,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import msgspec
 
@@ -82,10 +83,13 @@ class Interpreter:
                 theirs = f"has jobwarden {unfit.detail}, with which this one ({__version__}) cannot talk"
                 return f"{self.path} {theirs}; install the same one there: {self.pip_command}"
             case "missing":
-                return f"{self.path} has no jobwarden{self._in_sight}; install it there: {self.pip_command}"
+                # A folder that a user may not enter hides what is in it.
+                in_sight = "" if self._identity is None else f" that the user {name} may read"
+                return f"{self.path} has no jobwarden{in_sight}; install it there: {self.pip_command}"
             case _:
-                why = f"{self.path} cannot import jobwarden ({unfit.detail})"
-                return f"{why}{self._in_sight}; install it there: {self.pip_command}"
+                for_whom = "" if self._identity is None else f" for the user {name}"
+                why = f"{self.path} cannot import jobwarden{for_whom} ({unfit.detail})"
+                return f"{why}; install it there: {self.pip_command}"
 
     def why_not_started(self, detail: str) -> str:
         """The sentence for an interpreter that cannot be executed."""
@@ -96,11 +100,6 @@ class Interpreter:
     def pip_command(self) -> str:
         """What installs our own version into that interpreter."""
         return f"{shlex.quote(self.path)} -m pip install {shlex.quote(_requirement())}"
-
-    @property
-    def _in_sight(self) -> str:
-        """A folder that a user may not enter hides what is in it."""
-        return "" if self._identity is None else f" that the user {self._identity.name} may read"
 
 
 def run_as(verb: str, identity: Identity) -> list[str]:
@@ -116,13 +115,13 @@ def _entrance() -> str:
 
 @cache
 def _requirement() -> str:
-    """Our version by its number, or the place that it was installed from if that was no index (PEP 610)."""
+    """Our version by its number, or the path that it was installed from if that was no index (PEP 610)."""
     try:
         origin = distribution("jobwarden").read_text("direct_url.json")
         url = "" if origin is None else msgspec.json.decode(origin, type=_DirectUrl).url
     except (PackageNotFoundError, msgspec.MsgspecError):
         url = ""
-    return url.removeprefix("file://") or f"jobwarden=={__version__}"
+    return unquote(url.removeprefix("file://")) if url.startswith("file://") else f"jobwarden=={__version__}"
 
 
 class _DirectUrl(msgspec.Struct):
