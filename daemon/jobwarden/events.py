@@ -141,6 +141,8 @@ class Alerted(Fact, frozen=True):
     """Something that an operator should know."""
 
     text: str
+    pool: str | None = None
+    """Whose code it is about; None: it is about the node."""
 
 
 class Leaving(Fact, frozen=True):

@@ -299,7 +299,7 @@ def test_a_broken_generation_never_replaces_one_that_works() -> None:
     """P6: the last good one serves on, and people are told why."""
     world = serving(workers=1)
     effects = reload(world, problem="mail.py:3: SyntaxError")
-    assert do.Alert("mail.py:3: SyntaxError") in effects
+    assert do.Alert("mail.py:3: SyntaxError", pool="default") in effects
     assert do.EndTemplate(2) in effects
     assert (world.pool.generations.serving, world.pool.generations.problem) == (1, "mail.py:3: SyntaxError")
     world.add("slow")

@@ -161,6 +161,7 @@ def test_a_log_line_is_json_unless_a_person_reads_it() -> None:
         "level": "warning",
         "event": "alerted",
         "text": "a\nb",
+        "pool": None,
     }
     (line,) = log_of(events.WorkerBorn(slot=1, pid=2, generation=3), log_format="human", log_level="debug")
     assert line == "12:00:00 debug   worker_born slot=1 pid=2 generation=3"

@@ -185,6 +185,8 @@ class Alert(_Effect, frozen=True):
     """Tell the operator: a fact worth a line in log and status."""
 
     text: str
+    pool: str | None = None
+    """Whose code it is about; None: it is about the node."""
 
 
 class Leave(_Effect, frozen=True):

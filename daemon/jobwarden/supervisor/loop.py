@@ -285,7 +285,7 @@ class Loop:
 
     def _alert(self, effect: do.Alert) -> None:
         self.reporting.note()
-        events.emit(events.Alerted(text=effect.text))
+        events.emit(events.Alerted(text=effect.text, pool=effect.pool))
 
     def _rejoin(self, _effect: do.Rejoin) -> None:
         self._entries.rejoin = True

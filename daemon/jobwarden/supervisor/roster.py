@@ -78,6 +78,10 @@ class Roster:
         slot.move(SlotState.KILLING)
         self.out.append(do.KillTree(slot.id, dump and slot.done is None))
 
+    def alert(self, text: str) -> None:
+        """Tell the operator something about this pool."""
+        self.out.append(do.Alert(text, self.terms.name))
+
     def set_until(self, slot: Slot, at_ns: int | None) -> None:
         """The slot's one deadline (decision 004) is at this moment; None: it has none."""
         if at_ns is not None or slot.until_ns is not None:
