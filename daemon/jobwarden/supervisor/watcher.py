@@ -95,9 +95,8 @@ class Watcher(threading.Thread):
             if self._clock.monotonic_ns() >= each.look_at_ns or _was_replaced(each):
                 self._look(each)
         if self._events.listen_to(self._folders()):
-            self._complain()
-            self._hurry()  # for what happened since the looks
-        elif self._events.wait(self._patience_ns() / SECOND_NS):
+            self._complain()  # other folders mean unrest, so another look follows, for what happened in between
+        if self._events.wait(self._patience_ns() / SECOND_NS):
             self._hurry()
 
     def _folders(self) -> dict[str, Identity]:
