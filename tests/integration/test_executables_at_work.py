@@ -41,10 +41,15 @@ wait
 sleep 0.3
 echo done
 """
+LEAVING = """#!/bin/sh
+setsid sleep 300 &
+echo $!
+"""
 ENDLESS = """#!/bin/sh
 echo heartbeat >&3
 exec sleep 300
 """
+SCRIPTS = {"late": LATE, "polite": POLITE, "bargaining": BARGAINING, "leaving": LEAVING, "endless": ENDLESS}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +61,7 @@ def working(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             folder = code_of(made)
             folder.mkdir()
             write_programs(folder)
-            for name, text in {"late": LATE, "polite": POLITE, "bargaining": BARGAINING, "endless": ENDLESS}.items():
+            for name, text in SCRIPTS.items():
                 write_program(folder / name, text)
             (folder / "_words.sh").write_text("words=first\n")
             (folder / "endless.toml").write_text("heartbeat_timeout_ms = 400\nmax_attempts = 1\n")
@@ -137,6 +142,16 @@ def test_a_cancelled_executable_ends(working: Site) -> None:
     assert ended(working, job_id).status is JobStatus.CANCELLED
 
 
+def test_what_an_executable_leaves_behind_is_killed(working: Site) -> None:
+    """Its outcome stands; a grandchild in a session of its own goes with the worker, and is named."""
+    job_id = working.add("leaving")
+    pid = ended(working, job_id).output
+    assert isinstance(pid, int)
+    eventually(lambda: not processes.lives(pid), what="the end of the grandchild")
+    (named,) = working.attempts(job_id)[0].left_behind or []
+    assert f"({pid})" in named
+
+
 def test_an_executable_that_says_nothing_any_more_is_stalled(working: Site) -> None:
     """The side file's heartbeat timeout counts from the last line on descriptor 3."""
     record = ended(working, working.add("endless"))
@@ -164,6 +179,17 @@ def test_a_job_that_runs_across_three_reloads_ends_on_its_own_code(working: Site
     daemon.wait_for("generation_served", after=position)
     copies = {each.name for each in (working.folder / "state/copies/default").iterdir()} - {"lock"}
     assert len(copies) <= 3, "of what serves, of what has just served, and of a worker that is about to leave"
+
+
+def test_a_broken_side_file_leaves_what_worked_serving(working: Site) -> None:
+    """P6: the alert names file and line, and the executable runs on with its old options."""
+    daemon, side = working.daemons[0], code_of(working) / "endless.toml"
+    good, position = side.read_text(), daemon.position
+    side.write_text(f"{good}max_attempts = 0\n")
+    alert = daemon.wait_for("alerted", after=position)
+    assert "endless.toml:3" in alert["text"]
+    assert ended(working, working.add("endless")).failure_reason is FailureReason.STALLED
+    side.write_text(good)
 
 
 def test_a_saved_executable_serves_and_one_without_its_bit_does_not(working: Site) -> None:
