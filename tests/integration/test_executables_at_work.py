@@ -65,7 +65,7 @@ def working(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                 write_program(folder / name, text)
             (folder / "_words.sh").write_text("words=first\n")
             (folder / "endless.toml").write_text("heartbeat_timeout_ms = 400\nmax_attempts = 1\n")
-            made.start(handlers=folder)
+            made.start(handlers=folder, kill_grace_seconds=0.8)
             yield made
         finally:
             made.close()
@@ -113,7 +113,7 @@ def test_exit_code_75_is_tried_again_when_the_executable_wants(working: Site, ki
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_executable_over_its_limit_dies_with_its_children(working: Site, kind: str) -> None:
     """Whether it hears SIGTERM or not, and whatever session its children made for themselves."""
-    record = ended(working, working.add(kind, extra={"do": "hang"}, timeout_ms=700, max_attempts=1))
+    record = ended(working, working.add(kind, extra={"do": "hang"}, timeout_ms=1000, max_attempts=1))
     assert (record.status, record.failure_reason) == (JobStatus.FAILED, FailureReason.TIMEOUT)
     pids = [int(pid) for pid in working.lines("pids")[-1].split()]
     assert len(pids) == 2
