@@ -225,6 +225,17 @@ def test_two_pools_can_swap_their_types() -> None:
     assert served(world) == {"a": {"quick-b"}, "b": {"quick-a", "slow-a"}}
 
 
+def test_code_whose_first_worker_has_to_prove_it_gives_nothing_up_before() -> None:
+    """The trial may fail; until it is over the old types are still served, and nobody else gets them."""
+    world = world_of("a", "b")
+    (of_a, of_b) = save(world, "a", "b")
+    world.parts["a"].starts = True
+    world.parts["a"].loaded(of_a, code="b", types=("quick", "slow-b"))
+    world.parts["b"].loaded(of_b, code="b", types=("quick", "slow-a"))
+    assert served(world)["a"] == {"quick-a", "slow-a"}
+    assert served(world)["b"] == {"quick-b", "slow-b"}
+
+
 def test_whoever_was_refused_loads_again_when_the_type_is_free() -> None:
     """The file was copied first and removed later; nobody has to save it again."""
     world = world_of("a", "b")

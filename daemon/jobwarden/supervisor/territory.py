@@ -90,9 +90,9 @@ class Territory:
         return [other for other in self._others(pool) if types & {info.job_type for info in self._claims(other)}]
 
     def _claims(self, pool: Pool) -> tuple[HandlerInfo, ...]:
-        """What it serves and what it is about to serve; of sound code that waits, only that."""
+        """What it serves and what it is about to serve; of code that waits and will serve for certain, only that."""
         waiting = self._waiting.get(pool.name)
-        if waiting is not None and not waiting.problems:
+        if waiting is not None and not waiting.problems and not waiting.starts:
             return waiting.handlers
         return (*pool.generations.handlers, *(() if waiting is None else waiting.handlers), *pool.on_trial)
 
