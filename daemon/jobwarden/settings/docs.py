@@ -10,8 +10,10 @@ import json
 import sys
 import textwrap
 
+from jobwarden.settings.changes import ONLY_AT_A_START
 from jobwarden.settings.describe import accepts, default_text
 from jobwarden.settings.model import HANDLER_ENVIRONMENT, OPTIONS
+from jobwarden.settings.pool import PoolOptions
 
 _CHAPTERS = {
     "database_url": "Where the jobs are",
@@ -49,14 +51,59 @@ begin with `JOBWARDEN_TEST_`. A relative path, also that in a `sqlite:///` URL, 
 in which the command is started, not to the file. In the environment and in flags a list is written with
 commas, and `none` means no value.
 
-After a change, send the daemon SIGHUP; a file with a mistake in it changes nothing.
+After a change, run `jobwarden reload` or send the daemon SIGHUP. What belongs to a pool applies at once or with the
+generation that is loaded then; {restart}
+need a restart, as does a pool that is added or removed: log and `status` name what waits for one. All else is live.
+A file with a mistake in it changes nothing.
 
 | option | default | takes | meaning |
 |---|---|---|---|
 {rows}
 
+## Pools
+
+Without more, all workers are one pool, called `default`. Pools of their own keep heavy work from holding up quick work,
+and give a directory of handlers its own interpreter, user and limits. Each `[[pool]]` in the file has a `name` and any
+of the options marked with `*` in the table; what it leaves out it takes from the top of the file:
+
+```toml
+{example}
+```
+
+The order of places is the same as above: a flag or variable wins over every pool. No two pools share a directory, and
+none lies inside another one's. A job type belongs to one pool; whoever loads it second is told which file has it.
+`jobwarden run --pool NAME` runs only that pool (repeat it for more), so that several daemons can share one file, each
+with a `--state-dir` of its own. `--once` and `--burst` run the jobs of one pool.
+
+`[handlers]` with `directory`, `python` and `watch` is another spelling of `handlers`, `python` and `watch`.
+
+## What handlers see
+
 Handlers see these environment variables and those named in `worker_environment`, and no others:
 {environment}. A name that ends in `*` stands for all that begin so.
+"""
+
+_EXAMPLE = """\
+[[pool]]
+name = "quick"
+handlers = "handlers/quick"
+
+[[pool]]
+name = "heavy"
+handlers = "handlers/heavy"
+python = "heavy/.venv/bin/python"
+workers = 2
+nice = 10
+memory_limit_mb = 2_048\
+"""
+
+_FILE_TAIL = """
+
+# Pools ----------------------------------------------------------------------------------------------
+#
+# Each has a name and any of the options above from `handlers` to `captured_output_bytes`; config/README.md
+# tells more. These tables come last in the file.
+#
 """
 
 _FILE_HEAD = """\
@@ -69,18 +116,22 @@ _FILE_HEAD = """\
 def options_page() -> str:
     """The text of `config/README.md`."""
     environment = ", ".join(f"`{name}`" for name in HANDLER_ENVIRONMENT)
-    return _PAGE.format(rows="\n".join(_row(name) for name in OPTIONS), environment=environment)
+    restart = ", ".join(f"`{name}`" for name in ONLY_AT_A_START)
+    rows = "\n".join(_row(name) for name in OPTIONS)
+    return _PAGE.format(rows=rows, environment=environment, restart=restart, example=_EXAMPLE)
 
 
 def options_file() -> str:
     """The text of `config/jobwarden.toml`: every option with its default, one without stands in a comment."""
-    return _FILE_HEAD + "".join(_chapter(name) + _entry(name) for name in OPTIONS)
+    example = textwrap.indent(_EXAMPLE, "#     ", predicate=lambda _line: True).replace("#     \n", "#\n")
+    return _FILE_HEAD + "".join(_chapter(name) + _entry(name) for name in OPTIONS) + _FILE_TAIL + example + "\n"
 
 
 def _row(name: str) -> str:
     default = default_text(name)
     shown = "none" if default is None else f"`{default}`"
-    return f"| `{name}` | {shown} | {accepts(name)} | {OPTIONS[name].description} |"
+    mark = "*" if name in PoolOptions.model_fields else ""
+    return f"| `{name}`{mark} | {shown} | {accepts(name)} | {OPTIONS[name].description} |"
 
 
 def _chapter(name: str) -> str:
