@@ -84,7 +84,10 @@ class Template:
     def receive(self) -> tuple[list[tuple[messages.FromTemplate, int | None]], bool]:
         """Messages, each with the pidfd that belongs to it, and whether the stream has ended."""
         try:
-            data, descriptors, _flags, _address = socket.recv_fds(self.control, _READ_BYTES, _MOST_DESCRIPTORS)
+            # CLOEXEC, or the templates of other pools would inherit them.
+            data, descriptors, _flags, _address = socket.recv_fds(
+                self.control, _READ_BYTES, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+            )
         except BlockingIOError:
             return [], False
         except ConnectionResetError:
