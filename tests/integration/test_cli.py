@@ -222,6 +222,19 @@ def test_status_shows_daemons_slots_and_queues(shell: Shell, client: Client, nod
         assert words in text
 
 
+def test_status_has_a_line_for_each_of_several_pools(shell: Shell, node: PlayedNode) -> None:
+    """Whose code is which, and how busy it is; of one pool alone the daemon's own line says it all."""
+    quick = {"name": "quick", "generation": 2, "workers": 4, "backlog": 0, "types": ["digest", "mail"], "problems": []}
+    heavy = {"name": "heavy", "generation": 7, "workers": 1, "backlog": 3, "types": [], "problems": ["v.py:3: no"]}
+    slots = [{"slot": 1, "pool": "heavy", "pid": 7, "state": "busy", "generation": 7, "job_id": 5}]
+    node.tell({"slots": slots, "pools": [quick, heavy]})
+    lines = [line.split() for line in shell.call("status").splitlines()]
+    assert [NAME, "quick", "2", "0", "of", "4", "0", "digest,", "mail"] in lines
+    assert [NAME, "heavy", "7", "1", "of", "1", "3", "none"] in lines
+    node.tell({"slots": slots, "pools": [quick]})
+    assert "waiting for a worker" not in shell.call("status")
+
+
 def test_status_says_when_maintenance_was_done_and_what_it_did(shell: Shell, node: PlayedNode) -> None:
     """The last round, and the last one that found anything to do: one line."""
     now_us = SYSTEM_CLOCK.now_us()

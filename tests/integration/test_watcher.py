@@ -307,12 +307,25 @@ def test_a_directory_that_the_daemon_may_not_list_is_told(folder: Path) -> None:
     assert len(told) == 1
 
 
-def test_a_directory_that_is_not_watched_is_left_alone(folder: Path) -> None:
-    """`watch = "off"`: whoever deploys says when."""
-    wishes = Wishes()
+def test_which_directories_are_watched_can_change(folder: Path, tmp_path: Path) -> None:
+    """`watch = "off"` leaves a directory alone: whoever deploys says when. A new configuration goes live."""
+    other = tmp_path / "other"
+    other.mkdir()
     off = PoolSettings.model_validate({"handlers": folder, "watch": "off"})
+    wishes = Wishes()
     thread = Watcher([off], post=wishes.post, clock=SYSTEM_CLOCK)
     thread.start()
-    thread.join(LIMIT_SECONDS)
+    try:
+        save(folder / "a.py", "1")
+        assert wishes.none_is_left()
+        thread.change([off.model_copy(update={"watch": "auto"})])
+        wishes.await_code(folder)
+        thread.change([PoolSettings(handlers=other, name="elsewhere")])
+        wishes.await_code(other, pool="elsewhere")
+        save(other / "b.py", "2")
+        wishes.await_code(other, pool="elsewhere")
+        thread.change([off])
+    finally:
+        thread.leave()
     assert not thread.is_alive()
     assert wishes.none_is_left()

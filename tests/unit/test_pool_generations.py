@@ -506,3 +506,12 @@ def test_fewer_workers_take_effect_under_steady_quick_load() -> None:
                 world.hear(slot)
         world.sync()
     assert wanted_slots(world) == 1
+
+
+def test_a_changed_default_limit_holds_for_the_next_claim() -> None:
+    """A limit needs no new code to go live."""
+    world = serving(workers=1)
+    given = {name: getattr(TERMS, name) for name in TERMS.__struct_fields__}
+    world.tell(seen.TermsChanged(PoolTerms(**{**given, "workers": 1, "default_timeout_ms": 700})))
+    (asked,) = [effect for effect in world.tell(seen.Rang()) if isinstance(effect, do.AskClaim)]
+    assert {terms.timeout_ms for terms in asked.types} == {700}

@@ -55,6 +55,8 @@ class Situation:
         """The tables for people."""
         of_nodes = ("daemon", "host", "started", "last beat", "lease", "generation", "busy", *_OF_HOST, "state")
         yield from _chapter("daemons", of_nodes, map(self._node_row, self.nodes))
+        of_pools = ("daemon", "pool", "generation", "busy", "waiting for a worker", "types")
+        yield from _chapter("pools", of_pools, self._pool_rows())
         headings = ("daemon", "slot", "pid", "generation", "state", "job", "type", "since")
         yield from _chapter("slots", headings, self._slot_rows())
         yield from _chapter("running", ("job", "type", "daemon", "since"), map(self._running_row, self.running))
@@ -146,6 +148,16 @@ class Situation:
             line += f"; {self._age(said['done_at_us'])} ago: {done}"
         yield printable(line)
 
+    def _pool_rows(self) -> Iterator[tuple[object, ...]]:
+        """Where there is only one it is what the daemon's own line says."""
+        for node in self.nodes:
+            pools = _listed(node, "pools")
+            for pool in pools if len(pools) > 1 else ():
+                own = [slot for slot in _slots(node) if slot.get("pool") == pool.get("name")]
+                busy = f"{sum(slot.get('job_id') is not None for slot in own)} of {pool.get('workers')}"
+                types = ", ".join(map(str, pool.get("types") or ())) or "none"
+                yield node.name, pool.get("name"), pool.get("generation"), busy, pool.get("backlog"), types
+
     def _slot_rows(self) -> Iterator[tuple[object, ...]]:
         for node in self.nodes:
             for slot in _slots(node):
@@ -176,5 +188,10 @@ def _chapter(title: str, headings: Sequence[str], rows: Iterable[Sequence[object
 
 
 def _slots(node: NodeView) -> list[dict[str, Any]]:
-    slots = (node.report or {}).get("slots")
-    return slots if isinstance(slots, list) else []
+    return _listed(node, "slots")
+
+
+def _listed(node: NodeView, name: str) -> list[dict[str, Any]]:
+    """A list of the report; empty if this daemon's version does not tell it."""
+    found = (node.report or {}).get(name)
+    return found if isinstance(found, list) else []

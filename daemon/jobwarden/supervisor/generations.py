@@ -45,6 +45,11 @@ class Generations:
         """Why the last load did not become the serving generation, or which of its files do not serve."""
         self._loads = Patience(first_ns=_FIRST_PAUSE_NS, longest_ns=_LONGEST_PAUSE_NS)
 
+    def change_default_timeout(self, ms: int | None) -> None:
+        """Of what is claimed from now on."""
+        self.default_timeout_ms = ms
+        self.terms = tuple(self._terms(each) for each in self.handlers)
+
     @property
     def problem(self) -> str | None:
         """The first of its problems."""

@@ -247,7 +247,7 @@ class Pool:
         if self.errand is not None:
             return
         self.terms = fact.terms
-        self.generations.default_timeout_ms = fact.terms.default_timeout_ms
+        self.generations.change_default_timeout(fact.terms.default_timeout_ms)
         self.workers.change_terms(fact.terms, now)
 
     # time

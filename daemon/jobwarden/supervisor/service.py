@@ -290,6 +290,8 @@ class Service:
         self._maintenance.change(rules_of(settings))
         self._killer.change(stuck_ns=int(settings.kill_stuck_seconds * SECOND_NS))
         self._membership.users = (*self._users, *other_users(settings.pools))
+        if self._handover.errand is None:
+            self._watcher.change(settings.pools)
 
 
 def _listen(bell: Bell | None) -> socket.socket | None:

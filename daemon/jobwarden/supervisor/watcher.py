@@ -44,6 +44,8 @@ _LEAVE_SECONDS = 2.0
 class _Watched:
     """One pool's directory."""
 
+    wanted: tuple[str, str, bool]
+    """As it was asked for."""
     pool: str
     directory: str
     polled: bool
@@ -65,28 +67,49 @@ class Watcher(threading.Thread):
     def __init__(self, pools: Iterable[PoolSettings], *, post: Callable[[seen.Input], None], clock: Clock) -> None:
         """`post` takes facts for the pools, from this thread."""
         super().__init__(name="watcher", daemon=True)
-        self._watched = [
-            _Watched(pool.name, os.fspath(pool.handlers), pool.watch == "poll") for pool in pools if pool.watch != "off"
-        ]
+        self._watched: list[_Watched] = []
+        self._wanted: list[tuple[str, str, bool]] | None = None
+        """Pools, directories and whether they are polled, if these have changed."""
         self._post = post
         self._clock = clock
         self._leaving = threading.Event()
+        self._changed = threading.Event()
         self._events = FileEvents(self._leaving)
         self._complained: str | None = None
+        self.change(pools)
 
     def run(self) -> None:
         """Look, wait, look again, until `leave`."""
-        if not self._watched:
-            return
-        for each in self._watched:
-            self._tell_how(each)
         while not self._leaving.is_set():
-            self._turn()
+            self._take_over()
+            if self._watched:
+                self._turn()
+            else:
+                self._events.listen_to({})
+                self._changed.wait()
         self._events.close()
+
+    def change(self, pools: Iterable[PoolSettings]) -> None:
+        """From any thread: from now on these."""
+        wanted = [pool for pool in pools if pool.watch != "off"]
+        self._wanted = [(pool.name, os.fspath(pool.handlers), pool.watch == "poll") for pool in wanted]
+        self._changed.set()
+
+    def _take_over(self) -> None:
+        """Of a directory that stays, what is known of it stays."""
+        if not self._changed.is_set():
+            return
+        self._changed.clear()
+        known, wanted = {each.wanted: each for each in self._watched}, self._wanted or []
+        self._watched = [known.get(each) or _Watched(each, *each) for each in wanted]
+        for each in self._watched:
+            if each.wanted not in known:
+                self._tell_how(each)
 
     def leave(self) -> None:
         """From any thread: end soon."""
         self._leaving.set()
+        self._changed.set()
         if self.is_alive():
             self.join(_LEAVE_SECONDS)
 
