@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterator
+from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from jobwarden.jobs import JobStatus, Outcome
 from tests.faults.storm.storm import Storm
 from tests.support.site import Site
 
+_SERVED = "generation_served"
 MOST_GROWTH_KB = 8_192
 """Of the supervisor's private memory, from the first checkpoint to the end: caches fill, nothing piles up."""
 
@@ -19,6 +23,7 @@ def audit(storm: Storm, site: Site) -> list[str]:
         *storm.report.findings,
         *_jobs(storm, site),
         *_code(storm, site),
+        *_freshness(storm, site),
         *_service(storm),
         *_growth(storm),
     ]
@@ -57,6 +62,16 @@ def _code(storm: Storm, site: Site) -> Iterator[str]:
             yield f"generation {later} is older code than {earlier}: {seen[later]}, {seen[earlier]}"
 
 
+def _freshness(storm: Storm, site: Site) -> Iterator[str]:
+    """What was added when a generation was served already is run by no earlier one."""
+    served = [(datetime.fromisoformat(event["at"]), event["generation"]) for event in storm.daemon.events(_SERVED)]
+    for job_id in storm.report.accepted:
+        (generation,) = [each.generation for each in site.attempts(job_id)]
+        place = bisect(served, site.job(job_id).created_at, key=itemgetter(0))
+        if place and (generation or 0) < served[place - 1][1]:
+            yield f"job {job_id} was run by generation {generation} although {served[place - 1][1]} was served before"
+
+
 def _service(storm: Storm) -> Iterator[str]:
     """One supervisor from the beginning to the end, which has left no thread of its own dead."""
     if not storm.daemon.running:
@@ -72,6 +87,6 @@ def _growth(storm: Storm) -> Iterator[str]:
     before, after = storm.report.states[1], storm.report.states[-1]
     for name in ("descriptors", "threads", "children", "files"):
         if getattr(after, name) > getattr(before, name):
-            yield f"{name}: {getattr(before, name)} before, {getattr(after, name)} after"
+            yield f"{name}: {getattr(before, name)} before, {getattr(after, name)} after ({after.kinds - before.kinds})"
     if after.memory_kb - before.memory_kb > MOST_GROWTH_KB:
         yield f"private memory: {before.memory_kb} kB before, {after.memory_kb} kB after"

@@ -18,20 +18,23 @@ _PAUSE_SECONDS = 0.02
 class Disk:
     """The handlers directory: a link to the release that is current."""
 
-    def __init__(self, folder: Path, tree: Tree, random_: random.Random) -> None:
-        """Write the first release."""
+    def __init__(self, folder: Path, tree: Tree, random_: random.Random, *, whole: bool) -> None:
+        """Write the first release. `whole`: only in manners that show no file half written to whoever looks just then."""
         self.link = folder / "code"
         self._releases = folder / "releases"
         self._random = random_
         self._count = 0
         self._tree: Tree = {}
         self._manners: dict[str, Callable[[Tree], None]] = {
-            "in place": self._in_place,
             "renamed over": self._renamed_over,
-            "in two halves": self._in_halves,
-            "removed and made anew": self._anew,
             "the whole directory swapped": self._swap,
         }
+        if not whole:
+            self._manners |= {
+                "in place": self._in_place,
+                "in two halves": self._in_halves,
+                "removed and made anew": self._anew,
+            }
         self._swap(tree)
 
     def save(self, tree: Tree) -> str:

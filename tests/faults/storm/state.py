@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +20,8 @@ class State(NamedTuple):
     children: int
     files: int
     """Below the state directory."""
+    kinds: Counter[str] = Counter()
+    """Of the descriptors."""
 
 
 def state_of(supervisor: int, state_dir: Path) -> State:
@@ -28,7 +32,16 @@ def state_of(supervisor: int, state_dir: Path) -> State:
         threads=sum(1 for _ in Path(f"/proc/{supervisor}/task").iterdir()),
         children=len(processes.children(supervisor)),
         files=sum(1 for _ in state_dir.rglob("*")),
+        kinds=_kinds(supervisor),
     )
+
+
+def _kinds(pid: int) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            found[str(link.readlink()).partition(":[")[0]] += 1
+    return found
 
 
 def _private_kb(pid: int) -> int:

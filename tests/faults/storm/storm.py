@@ -34,7 +34,7 @@ class Plan:
 
     saves: int = 1_000
     share_broken: float = 1 / 3
-    pause_seconds: float = 0.15
+    pause_seconds: float = 0.4
     checkpoint_every: int = 25
     rate: float = 50
     workers: int = 4
@@ -69,7 +69,8 @@ class Storm:
         self._site = site
         self._random = random.Random(plan.seed)
         self._saves = Saves(self._random)
-        self._disk = Disk(site.folder, self._saves.good_tree, self._random)
+        # Who asks for a reload gets what is there at that moment; only the watcher waits for the end of a save.
+        self._disk = Disk(site.folder, self._saves.good_tree, self._random, whole=plan.hup)
         self.daemon = self._start()
 
     def _start(self) -> Daemon:
@@ -111,7 +112,8 @@ class Storm:
         return position
 
     def _pause(self) -> None:
-        threading.Event().wait(self._random.uniform(0, 2 * self._plan.pause_seconds))
+        """Now long enough for a load, now far too short."""
+        threading.Event().wait(self._random.expovariate(1 / self._plan.pause_seconds))
 
     # checkpoints
 

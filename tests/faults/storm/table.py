@@ -50,4 +50,4 @@ def _states(storm: Storm) -> list[str]:
     states = storm.report.states
     step = max(1, len(states) // _ROWS)
     shown = [*range(0, len(states) - 1, step), len(states) - 1]
-    return [f"  {number:>4} " + " ".join(f"{value:>8}" for value in states[number]) for number in shown]
+    return [f"  {number:>4} " + " ".join(f"{value:>8}" for value in states[number][:-1]) for number in shown]
