@@ -19,7 +19,7 @@ class Disk:
     """The handlers directory: a link to the release that is current."""
 
     def __init__(self, folder: Path, tree: Tree, random_: random.Random, *, whole: bool) -> None:
-        """Write the first release. `whole`: only in manners that show no file half written to whoever looks just then."""
+        """Write the first release. `whole`: in manners that show nobody a file half written."""
         self.link = folder / "code"
         self._releases = folder / "releases"
         self._random = random_

@@ -20,7 +20,7 @@ class State(NamedTuple):
     children: int
     files: int
     """Below the state directory."""
-    kinds: Counter[str] = Counter()
+    kinds: Counter[str]
     """Of the descriptors."""
 
 
