@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -111,7 +112,8 @@ def test_a_sealed_page_is_written_by_those_who_have_mapped_it_and_by_nobody_else
     again = os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR)
     try:
         for each in (descriptor, again):
-            for attempt in (_map_for_writing, _write, _cut):
+            attempts: list[Callable[[int], object]] = [_map_for_writing, _write, _cut]
+            for attempt in attempts:
                 with pytest.raises(PermissionError):
                     attempt(each)
         view = page.SharedPage(again)
@@ -130,8 +132,8 @@ def _write(descriptor: int) -> object:
     return os.pwrite(descriptor, bytes(8), 0)
 
 
-def _cut(descriptor: int) -> object:
-    return os.ftruncate(descriptor, 0)
+def _cut(descriptor: int) -> None:
+    os.ftruncate(descriptor, 0)
 
 
 def test_the_keeper_repeats_the_layout_of_the_page() -> None:
