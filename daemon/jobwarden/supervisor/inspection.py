@@ -55,7 +55,7 @@ def _await_loaded(template: Template, launcher: Launcher) -> Loaded | None:
     pool = launcher.pool
     while select.select([template.control], [], [], pool.load_seconds)[0]:
         found, ended = template.receive()
-        for message, _pidfd in found:
+        for message in found:
             if isinstance(message, Loaded):
                 return message
             if isinstance(message, Unfit):

@@ -186,6 +186,15 @@ def own_children() -> set[int]:
     return found
 
 
+def open_child(pid: int) -> int | None:
+    """A pidfd of an unreaped child of ours, whose pid cannot have been recycled; None if this is no such child."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return os.pidfd_open(pid)
+    except (OSError, OverflowError):
+        return None
+
+
 def kill_and_reap(pid: int) -> None:
     """End an unreaped child of ours; its pid cannot have been recycled.
 

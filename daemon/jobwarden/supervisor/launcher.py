@@ -10,7 +10,6 @@ import fcntl
 import os
 import signal
 import socket
-from collections import deque
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING
@@ -42,7 +41,6 @@ _NO_STDIN = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
 """The daemon's may be the terminal of somebody with more rights."""
 _READ_BYTES = 262_144
 _LARGEST_STACK = 65_536
-_MOST_DESCRIPTORS = 8
 
 NODE_MARKER = "JOBWARDEN_NODE"
 """In the environment of templates, and so of all their descendants that keep it: which node they belong to."""
@@ -79,20 +77,19 @@ class Template:
         self.forking: set[int] = set()
         """Slots whose Fork it has not answered."""
         self._reader = FrameReader()
-        self._descriptors: deque[int] = deque()
 
-    def receive(self) -> tuple[list[tuple[messages.FromTemplate, int | None]], bool]:
-        """Messages, each with the pidfd that belongs to it, and whether the stream has ended."""
+    def receive(self) -> tuple[list[messages.FromTemplate], bool]:
+        """Messages, and whether the stream has ended. Raises FrameError for garbage.
+
+        Descriptors that come with them are not taken, so the kernel closes them: the code of a handler file may have
+        written here as well as the template.
+        """
         try:
-            # CLOEXEC, or the templates of other pools would inherit them.
-            data, descriptors, _flags, _address = socket.recv_fds(
-                self.control, _READ_BYTES, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-            )
+            data = self.control.recv(_READ_BYTES)
         except BlockingIOError:
             return [], False
         except ConnectionResetError:
             return [], True
-        self._descriptors.extend(descriptors)
         if not data:
             return [], True
         try:
@@ -103,10 +100,13 @@ class Template:
         self.importing = next(
             (each.file for each in reversed(found) if isinstance(each, messages.Importing)), self.importing
         )
-        return [(each, self._pidfd_of(each)) for each in found], False
+        return found, False
 
-    def _pidfd_of(self, message: messages.FromTemplate) -> int | None:
-        return self._descriptors.popleft() if isinstance(message, messages.Forked) else None
+    def require_owed(self, slot: int) -> None:
+        """Raise FrameError unless it was asked for a worker for this slot, and has not answered."""
+        if slot not in self.forking:
+            text = f"the template of generation {self.generation} spoke of slot {slot}, for which nobody is to be born"
+            raise FrameError(text)
 
     def kill(self) -> None:
         """End it at once; it holds nothing that could be lost."""
@@ -121,8 +121,6 @@ class Template:
         self.control.close()
         os.close(self.pidfd)
         os.close(self._dump)
-        for descriptor in self._descriptors:
-            os.close(descriptor)
 
 
 class _Setup:

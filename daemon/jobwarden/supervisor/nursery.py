@@ -16,7 +16,7 @@ from jobwarden import events
 from jobwarden.clock import SECOND_NS
 from jobwarden.errors import FrameError
 from jobwarden.supervisor import inputs as seen
-from jobwarden.supervisor.killer import end_group
+from jobwarden.supervisor.killer import end_group, open_child
 from jobwarden.supervisor.refusal import describe
 from jobwarden.supervisor.templates import Templates
 from jobwarden.wire import messages
@@ -78,11 +78,18 @@ class Nursery:
         self.forget(slot)
         self._feed(seen.Unborn(slot, why))
 
-    def forked(self, template: Template, forked: messages.Forked, pidfd: int | None) -> None:
-        """By the templates: the worker exists."""
+    def forked(self, template: Template, forked: messages.Forked) -> None:
+        """By the templates: the worker exists. Raises FrameError if it is no child of ours, or one of another name.
+
+        A handler file can write in its template's name; what is killed and waited for is what the kernel calls ours.
+        """
+        pidfd = None if forked.pid in self._census.known else open_child(forked.pid)
+        if pidfd is None:
+            text = f"the template of generation {template.generation} called process {forked.pid} its worker"
+            raise FrameError(text)
         self._launchers[template.pool].fork_answered(template, forked.slot, pid=forked.pid)
         channel = self.channels[forked.slot]
-        channel.born(forked.pid, os.pidfd_open(forked.pid) if pidfd is None else pidfd)
+        channel.born(forked.pid, pidfd)
         channel.sweep_seen = self._page[SWEEP_BEGAN]
         self._watch(channel.control, partial(self._hear_worker, channel))
         self._watch(channel.talk, partial(self.hear_talk, channel))

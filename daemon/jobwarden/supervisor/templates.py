@@ -36,8 +36,8 @@ _MOST_READS = 4
 class Births(Protocol):
     """Who is told of the workers that templates fork."""
 
-    def forked(self, template: Template, forked: messages.Forked, pidfd: int | None) -> None:
-        """The worker exists."""
+    def forked(self, template: Template, forked: messages.Forked) -> None:
+        """The worker exists. Raises FrameError if it does not."""
 
     def unborn(self, template: Template, slot: int, why: str) -> None:
         """It does not, and will not."""
@@ -99,18 +99,19 @@ class Templates:
     def _hear(self, template: Template) -> bool:
         try:
             found, ended = template.receive()
+            for message in found:
+                self._take(template, message)
         except FrameError as error:
-            events.emit(events.Alerted(text=str(error)))
-            self.end(template.generation)
+            events.emit(events.Alerted(text=f"{error}; it is ended", pool=template.pool))
+            self._unwatch(template.control)
+            self.end(template.generation, why=str(error))
             return False
-        for message, pidfd in found:
-            self._take(template, message, pidfd)
         if ended:
             self._unwatch(template.control)
             self.end(template.generation)
         return bool(found)
 
-    def _take(self, template: Template, message: messages.FromTemplate, pidfd: int | None) -> None:
+    def _take(self, template: Template, message: messages.FromTemplate) -> None:
         match message:
             case messages.Began():
                 self._feed(seen.TemplateBegan(template.generation, message.content_hash))
@@ -122,8 +123,10 @@ class Templates:
                 template.loaded = True  # as far as it goes: what is wrong is told
                 self._refuse(template, self._launchers[template.pool].why_unfit(message))
             case messages.Forked():
-                self._births.forked(template, message, pidfd)
+                template.require_owed(message.slot)
+                self._births.forked(template, message)
             case messages.ForkFailed():
+                template.require_owed(message.slot)
                 self._births.unborn(template, message.slot, message.error)
 
     def _take_loaded(self, template: Template, loaded: messages.Loaded) -> None:

@@ -129,7 +129,7 @@ class TemplateTrial:
         except FrameError as error:
             self._fail(str(error))
             return False
-        for message, _pidfd in found:
+        for message in found:
             if isinstance(message, Loaded):
                 self._take(message)
             elif isinstance(message, Unfit):
