@@ -59,10 +59,10 @@ def config(site: Site, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def start(site: Site, config: Path, *, workers: int = 3, **flags: object) -> Daemon:
+def start(site: Site, config: Path, *, workers: int = 3, **flags: str | None) -> Daemon:
     """A daemon with this configuration, once so many workers are there."""
-    flags = {"handlers": None, "workers": None, "kill_grace_seconds": None} | flags
-    daemon = site.start(config=config, settled=False, **flags)
+    left_out = dict.fromkeys(("handlers", "workers", "kill_grace_seconds"))
+    daemon = site.start(config=config, settled=False, **left_out, **flags)  # type: ignore[arg-type]
     if workers:
         daemon.await_workers(workers)
     return daemon

@@ -76,7 +76,7 @@ class ErrandRun:
     def follow(self, fact: seen.Input, now: seen.Moment) -> None:
         """After the pool has handled a fact: what it means for the errand."""
         if isinstance(fact, seen.TemplateReady) and not self.begun:
-            self._begin(fact)
+            self._begin()
         elif isinstance(fact, seen.Claimed):
             self._received(len(fact.jobs))
         elif isinstance(fact, seen.ClaimFailed | seen.Processing):
@@ -109,11 +109,11 @@ class ErrandRun:
 
     # its course
 
-    def _begin(self, fact: seen.TemplateReady) -> None:
+    def _begin(self) -> None:
         wanted = self._errand.types
         offers = tuple(each for each in self._generations.terms if not wanted or each.job_type in wanted)
         unknown = sorted(set(wanted) - {each.job_type for each in offers})
-        problems = "".join(f"; {each}" for each in fact.problems)
+        problems = "".join(f"; {each}" for each in self._generations.problems)
         if unknown:
             sentence = f"--type: no handler here serves {_some(unknown)}; there are handlers for {self._served()}"
             self._give_up(sentence + problems, exit_code=_FAILED if problems else _WRONG_USE)

@@ -229,10 +229,13 @@ def main(arguments: list[str]) -> int:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder of plain files, whose locks we hold; what cannot be removed stays."""
+    """Remove a folder, whose locks we hold, with all below it; no link is followed, what cannot be removed stays."""
     try:
-        for file in folder.iterdir():
-            file.unlink()
+        for entry in folder.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                remove_folder(entry)
+            else:
+                entry.unlink()
         folder.rmdir()
     except OSError:
         return
