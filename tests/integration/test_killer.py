@@ -47,6 +47,11 @@ def test_a_newborn_worker_is_never_taken_for_a_stray() -> None:
     assert played("newborn") == {"spared": True, "told_meanwhile": 0, "known_lives": True}
 
 
+def test_a_birth_that_is_not_answered_holds_up_nobody_elses_end() -> None:
+    """Another pool's template may hang in a fork for its whole `spawn_seconds`; killed jobs are recorded meanwhile."""
+    assert played("unanswered") == {"cleared": 2, "children": 0}
+
+
 def test_a_stopped_worker_dies() -> None:
     """SIGKILL needs no SIGCONT."""
     assert played("stopped") == {"children": 0}

@@ -211,6 +211,18 @@ def newborn() -> dict[str, object]:
     return {"spared": spared, "told_meanwhile": told, "known_lives": known_lives}
 
 
+def unanswered() -> dict[str, object]:
+    """Two workers that have to go, the second with a child, while a template does not answer for a birth."""
+    stage = Stage(QUIET)
+    stage.launcher.asked = 1
+    stage.kill()
+    stage.await_cleared()
+    child = subprocess.Popen(["sh", "-c", "sleep 60 & exit"], start_new_session=True)
+    child.wait()
+    stage.killer.remove(Removal(2, pid=child.pid, pidfd=None, dump=None))
+    return {"cleared": stage.await_cleared().slot, "children": len(own_children())}
+
+
 def stopped() -> dict[str, object]:
     """A worker under SIGSTOP."""
     stage = Stage(QUIET)
@@ -259,7 +271,7 @@ def dead_already() -> dict[str, object]:
 
 SCENES: dict[str, Callable[[], dict[str, object]]] = {
     each.__name__: each
-    for each in (sleepers, zombies, breeders, newborn, stopped, spinning, silent, stuck, dead_already)
+    for each in (sleepers, zombies, breeders, newborn, unanswered, stopped, spinning, silent, stuck, dead_already)
 }
 
 

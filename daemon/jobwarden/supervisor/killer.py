@@ -3,8 +3,9 @@
 The worker goes first, through its pidfd. Then everything that the supervisor, as child subreaper, adopts from it is
 killed and reaped, zombies included, until two looks in a row find no unknown child (research/probes.md §6: freezing
 and walking live descendants was seen to call trees clean that were not). Living workers are subreapers themselves,
-so an unknown child of ours can only come from a dead one. It is not judged while a Fork is outstanding: it may be a
-worker that is just being born.
+so an unknown child of ours can only come from a dead one. While a Fork is outstanding, which another pool's template
+may not answer for long, it may be a worker that is just being born: it is not judged then, unless it is in a dead
+worker's session. Where there is no unknown child at all, nothing has to wait for that answer.
 """
 
 from __future__ import annotations
@@ -124,19 +125,24 @@ class Killer(threading.Thread):
 
     def _look_is_empty(self) -> bool:
         census = self._census
-        asked = census.asked
-        if asked != census.answered:
-            return False
+        asked, answered = census.asked, census.answered
         # `known` first: a worker that dies between the two looks may be reaped, and its pid be somebody else's by now.
         known = set(census.known)
         children = own_children()
         strays = children - known
-        if asked != census.answered or asked != census.asked:
-            return False
-        for pid in strays:
+        settled = asked == answered == census.asked == census.answered
+        for pid in strays if settled else filter(self._is_orphan, strays):
             kill_and_reap(pid)
         # A worker is known until it was reaped: a listing of children may miss one while others end (proc(5)).
         return not strays and not any(each.pid in children or each.pid in known for each in self._active)
+
+    def _is_orphan(self, pid: int) -> bool:
+        """Whether it is of a session whose worker is to go; who is being born is of its template's, or its own."""
+        try:
+            session = os.getsid(pid)
+        except ProcessLookupError:
+            return False
+        return session != pid and any(each.pid == session for each in self._active)
 
     def _report_cleared(self) -> None:
         for each in self._active:
