@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -140,3 +141,20 @@ def test_a_pool_can_be_run_alone(site: Site, config: Path) -> None:
     assert site.await_end(site.add("quick")).status is JobStatus.COMPLETED
     assert site.job(other).status is JobStatus.PENDING
     site.client.cancel_job(other)
+
+
+def test_what_serves_comes_back_as_it_was_whatever_the_configuration_says_by_then(site: Site, config: Path) -> None:
+    """P6: an interpreter that is not there costs the new generation; the old one is restored with its own."""
+    daemon = start(site, config, workers=2, pool="quick")
+    before = daemon.position
+    config.write_text(CONFIG + 'python = "nowhere/python"\n')
+    daemon.send(signal.SIGHUP)
+    assert "is not served" in daemon.wait_for("alerted", after=before)["text"]
+
+    template = daemon.template
+    assert template is not None
+    before = daemon.position
+    os.kill(template, signal.SIGKILL)
+
+    daemon.wait_for("generation_served", after=before, pool="quick")
+    assert site.await_end(site.add("quick")).status is JobStatus.COMPLETED

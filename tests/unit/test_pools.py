@@ -125,7 +125,7 @@ def test_terms_change_the_pool_that_they_name() -> None:
     world = world_of("a", "b")
     world.tell(seen.TermsChanged(named("b", workers=4)))
     assert [pool.terms.workers for pool in world.pools.all] == [2, 4]
-    assert world.tell(seen.TermsChanged(named("c", workers=9))) == []
+    assert world.tell(seen.TermsChanged(named("c", workers=9)), seen.ReloadAsked("c")) == []
 
 
 def test_the_earliest_deadline_of_all_counts() -> None:
@@ -225,6 +225,37 @@ def test_two_pools_can_swap_their_types() -> None:
     assert served(world) == {"a": {"quick-b"}, "b": {"quick-a", "slow-a"}}
 
 
+def test_a_pool_keeps_a_type_that_another_one_waits_for() -> None:
+    """Whoever serves it and goes on serving it is not refused its own type over code that only wants it."""
+    world = world_of("a", "b")
+    (of_a, of_b) = save(world, "a", "b")
+    world.parts["a"].loaded(of_a, code="b", types=("slow-b",))
+    world.parts["b"].loaded(of_b, code="b", types=("quick", "slow", "slow-a"))
+    assert served(world) == {"a": {"quick-a", "slow-a"}, "b": {"quick-b", "slow-b"}}
+    (generation,) = save(world, "b")
+    world.parts["b"].loaded(generation, code="c")
+    assert world.parts["b"].pool.generations.problems == ()
+
+
+def test_a_pool_with_nothing_to_fall_back_on_waits_for_nobody() -> None:
+    """At a cold start what is free is served at once."""
+    world = PoolsWorld(named("a"), named("b"))
+    world.parts["a"].loaded(1)
+    save(world, "a")
+    world.parts["b"].loaded(2, types=("quick", "slow-a"))
+    assert served(world)["b"] == {"quick-b"}
+
+
+def test_a_file_whose_type_another_pool_has_does_not_keep_later_saves_away() -> None:
+    """It was not served before either, so nothing gets worse."""
+    world = PoolsWorld(named("a"), named("b"))
+    world.parts["a"].loaded(1)
+    world.parts["b"].loaded(2, types=("quick", "slow-a"))
+    (generation,) = save(world, "b")
+    world.parts["b"].loaded(generation, code="b", types=("quick", "slow", "slow-a"))
+    assert served(world)["b"] == {"quick-b", "slow-b"}
+
+
 def test_code_whose_first_worker_has_to_prove_it_gives_nothing_up_before() -> None:
     """The trial may fail; until it is over the old types are still served, and nobody else gets them."""
     world = world_of("a", "b")
@@ -261,7 +292,8 @@ def test_code_that_waits_for_another_pool_does_not_wait_for_ever(end: str) -> No
         world.parts["a"].template_dies(of_a)
     else:
         world.ns += TERMS.load_ns
-        world.tell(seen.Ticked())
+        effects = world.tell(seen.Ticked())
+        assert [each.generation for each in effects if isinstance(each, do.EndTemplate) and each.why] == [of_a]
     b = world.parts["b"].pool.generations
     assert (b.loading, b.serving) == (None, 2)
     assert "slow-a" in str(b.problem)

@@ -138,7 +138,9 @@ class Pools:
         ]
 
     def _reload_asked(self, fact: seen.ReloadAsked, now: seen.Moment) -> list[do.Effect]:
-        return self._to_all(fact, now) if fact.pool is None else self._by_pool(fact, now)
+        if fact.pool is None:
+            return self._to_all(fact, now)
+        return self._by_pool(fact, now) if fact.pool in self.by_name else []
 
     def _terms_changed(self, fact: seen.TermsChanged, now: seen.Moment) -> list[do.Effect]:
         pool = self.by_name.get(fact.terms.name)  # a new one needs a restart; whoever read the settings says so
@@ -161,7 +163,8 @@ class Pools:
 
     def _share_out(self, now: seen.Moment) -> Iterator[do.Effect]:
         """After a load that may have changed who claims what."""
-        for pool, fact in self._territory.due():
+        while due := next(self._territory.due(), None):
+            pool, fact = due
             yield from self._ask(pool, self._territory.judge(pool, fact), now)
         for pool in self._territory.freed():
             yield from self._ask(pool, seen.ReloadAsked(pool.name), now)

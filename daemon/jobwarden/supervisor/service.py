@@ -291,7 +291,7 @@ class Service:
         self._killer.change(stuck_ns=int(settings.kill_stuck_seconds * SECOND_NS))
         self._membership.users = (*self._users, *other_users(settings.pools))
         if self._handover.errand is None:
-            self._watcher.change(settings.pools)
+            self._watcher.change(each for each in settings.pools if each.name in self.pools.by_name)
 
 
 def _listen(bell: Bell | None) -> socket.socket | None:

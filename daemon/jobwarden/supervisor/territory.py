@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from jobwarden.supervisor.inputs import TemplateReady
     from jobwarden.supervisor.pool import Pool
@@ -39,7 +39,9 @@ class Territory:
 
     def judge(self, pool: Pool, fact: TemplateReady) -> TemplateReady:
         """The generation without what another pool has, which is among its problems."""
-        taken = {info.job_type: (other, info) for other in self._others(pool) for info in self._claims(other)}
+        taken = {
+            info.job_type: (other, info) for other in self._others(pool) for info in self._claims(other, pool, fact)
+        }
         double = [info for info in fact.handlers if info.job_type in taken]
         self._refused[pool.name] = frozenset(info.job_type for info in double)
         if not double:
@@ -86,22 +88,37 @@ class Territory:
         return [other for other in self._pools if other is not pool]
 
     def _rivals(self, pool: Pool, fact: TemplateReady) -> list[Pool]:
-        types = {info.job_type for info in fact.handlers}
-        return [other for other in self._others(pool) if types & {info.job_type for info in self._claims(other)}]
+        types = _types(fact.handlers)
+        return [other for other in self._others(pool) if types & _types(self._claims(other, pool, fact))]
 
-    def _claims(self, pool: Pool) -> tuple[HandlerInfo, ...]:
-        """What it serves and what it is about to serve; of code that waits and will serve for certain, only that."""
+    def _claims(self, other: Pool, pool: Pool, fact: TemplateReady) -> list[HandlerInfo]:
+        """What this generation of `pool` cannot have because of the other; what `pool` serves already, it keeps."""
+        waiting = self._waiting.get(other.name)
+        sure = waiting is not None and self._will_serve(other, waiting, beside=pool, fact=fact)
+        claims = waiting.handlers if waiting is not None and sure else self._all_claims(other)
+        return [info for info in claims if info.job_type not in pool.generations.types]
+
+    def _will_serve(self, other: Pool, waiting: TemplateReady, *, beside: Pool, fact: TemplateReady) -> bool:
+        """Whether code that waits will be adopted for certain, so that what it gives up is free."""
+        thirds = [each for each in self._others(other) if each is not beside]
+        rivals = _types(fact.handlers).union(*(_types(self._all_claims(each)) for each in thirds))
+        return not (waiting.problems or waiting.starts or _types(waiting.handlers) & rivals)
+
+    def _all_claims(self, pool: Pool) -> list[HandlerInfo]:
+        """What it serves, and all that it may be about to serve."""
         waiting = self._waiting.get(pool.name)
-        if waiting is not None and not waiting.problems and not waiting.starts:
-            return waiting.handlers
-        return (*pool.generations.handlers, *(() if waiting is None else waiting.handlers), *pool.on_trial)
+        return [*pool.generations.handlers, *(() if waiting is None else waiting.handlers), *pool.on_trial]
 
     def _types_of_others(self, pool: Pool) -> set[str]:
-        return {info.job_type for other in self._others(pool) for info in self._claims(other)}
+        return {info.job_type for other in self._others(pool) for info in self._all_claims(other)}
 
     def _is_loading(self, pool: Pool) -> bool:
         """And not just waiting for another one."""
         return pool.generations.loading is not None and pool.name not in self._waiting
+
+
+def _types(handlers: Iterable[HandlerInfo]) -> set[str]:
+    return {info.job_type for info in handlers}
 
 
 def claimed_twice(info: HandlerInfo, pool: str, other: str, file: str) -> str:
