@@ -232,8 +232,10 @@ def test_a_pool_keeps_a_type_that_another_one_waits_for() -> None:
     world.parts["a"].loaded(of_a, code="b", types=("slow-b",))
     world.parts["b"].loaded(of_b, code="b", types=("quick", "slow", "slow-a"))
     assert served(world) == {"a": {"quick-a", "slow-a"}, "b": {"quick-b", "slow-b"}}
-    (generation,) = save(world, "b")
-    world.parts["b"].loaded(generation, code="c")
+    assert [pool.generations.loading for pool in world.pools.all] == [None, None], "they wait for each other"
+    (of_a, of_b) = save(world, "a", "b")
+    world.parts["a"].loaded(of_a, code="c", types=("slow-b",))
+    world.parts["b"].loaded(of_b, code="c")
     assert world.parts["b"].pool.generations.problems == ()
 
 
