@@ -69,6 +69,20 @@ def test_what_a_worker_may_still_do_bounds_its_queue() -> None:
     assert slot.worn
 
 
+def test_a_queue_within_what_a_worker_may_still_do_is_left_to_it() -> None:
+    """Its last jobs are its own: nothing of them is fetched back, sent again and fetched back after each one."""
+    world = serving(workers=1, quick=True, worker_max_jobs=25)
+    left = world.pool.workers.slots[1].may_take
+    for _ in range(left):
+        world.add("quick")
+    world.sync()
+    assert held(world) == [left]
+    for _ in range(left - 1):
+        world.take(1)
+        world.finish(1)
+        assert not [effect for effect in world.hear(1) if isinstance(effect, do.TakeBack)]
+
+
 def test_what_is_taken_back_was_no_job_of_this_worker() -> None:
     """It has its jobs still before it, and is not replaced for those that others did."""
     world = serving(workers=1, quick=True, worker_max_jobs=25)

@@ -38,12 +38,12 @@ class Wear:
             slot.may_take = max(1, round(most * (0.7 + 0.4 * self._jitter())))
 
     def note(self, slot: Slot, done: Done) -> None:
-        """A job has ended, of a worker that is worn or says what it has in memory now: somebody wants to know."""
-        if done.memory_kb:
-            slot.use.left_kb = max(0, done.memory_kb - slot.use.born_kb)
-            if self._has_grown(slot.use.left_kb):
-                slot.may_take = -UNWORN
-        if slot.worn and len(slot.in_flight) > 1:
+        """A job has ended, and the worker says what it has in memory now: somebody wants to know."""
+        slot.use.left_kb = max(0, done.memory_kb - slot.use.born_kb)
+        if not self._has_grown(slot.use.left_kb):
+            return
+        slot.may_take = -UNWORN
+        if len(slot.in_flight) > 1:
             self._roster.out.append(do.TakeBack(slot.id))
 
     def _has_grown(self, grown_kb: int) -> bool:

@@ -116,7 +116,7 @@ class Workers:
             slot.done = done
             self.kill(slot)
             return
-        if done.memory_kb or slot.may_take <= 0:
+        if done.memory_kb:
             self._wear.note(slot, done)
         self._finish_head(slot, judge_report(job, done, slot, now=now, jitter=self._jitter()), now)
         self._quickness.note(job.job_type, done.ended_ns - done.started_ns)
