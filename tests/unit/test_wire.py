@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -95,6 +96,24 @@ def test_numbers_that_nobody_could_store_or_read_back_are_no_message(message: ms
     decode = messages.decode_prolong if isinstance(message, messages.Prolong) else messages.decode_from_worker
     with pytest.raises(msgspec.ValidationError):
         decode(messages.encode(message))
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"job_type": "a\0b"},
+        {"job_type": "x" * 256},
+        {"job_type": "any", "retry_delay": float("nan")},
+        {"job_type": "any", "timeout_ms": 2**63},
+        {"job_type": "any", "max_attempts": 0},
+    ],
+)
+def test_what_no_store_can_compare_jobs_with_is_no_claim_of_a_template(claim: dict[str, Any]) -> None:
+    """The claims of all pools go to one store: what it refuses from one of them would hold up the others."""
+    handlers = [messages.HandlerInfo(file="any.py", **claim)]
+    loaded = messages.Loaded(generation=1, content_hash="", handlers=handlers, problems=[], threads=[])
+    with pytest.raises(msgspec.ValidationError):
+        messages.decode_from_template(messages.encode(loaded))
 
 
 def test_a_message_of_the_wrong_direction_is_refused() -> None:

@@ -15,6 +15,8 @@ WIRE_VERSION = 1
 # What a handler's own process writes may be anything: numbers that no store or clock can hold are no messages.
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 _Stamp = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+_Time = Annotated[int, msgspec.Meta(ge=1, le=2**40)]
+_Number = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -43,14 +45,14 @@ capture pipe, the memfd for stack dumps."""
 class HandlerInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One job type that the generation serves."""
 
-    job_type: str
+    job_type: Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"\A[^\0]*\Z")]
     file: str
     """Relative to the handlers directory."""
-    timeout_ms: int | None = None
-    max_attempts: int | None = None
-    retry_delay: float | None = None
-    heartbeat_timeout_ms: int | None = None
-    max_concurrency: int | None = None
+    timeout_ms: _Time | None = None
+    max_attempts: _Number | None = None
+    retry_delay: Annotated[float, msgspec.Meta(ge=0, le=2**31)] | None = None
+    heartbeat_timeout_ms: _Time | None = None
+    max_concurrency: _Number | None = None
     """How many jobs of this type one node runs at once."""
     schema: str | None = None
     """JSON Schema of the payload as JSON text, where it is typed."""
