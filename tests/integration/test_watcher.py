@@ -149,6 +149,14 @@ def test_folders_that_come_later_are_watched_as_well(folder: Path) -> None:
         wishes.await_code(folder)
 
 
+def test_a_folder_whose_name_is_no_text_keeps_no_save_away(folder: Path) -> None:
+    """Bytes that are no UTF-8 in a name (an old archive, another system) end neither the watcher nor its service."""
+    with watching(folder) as wishes:
+        (folder / os.fsdecode(b"b\xfccher")).mkdir()
+        save(folder / "a.py", "second")
+        wishes.await_code(folder)
+
+
 def test_a_linked_folder_is_watched_where_it_is(folder: Path, tmp_path: Path) -> None:
     """A library of several directories may be linked into each."""
     (library := tmp_path / "library").mkdir()

@@ -255,6 +255,21 @@ def test_code_whose_first_worker_does_not_get_ready_never_serves(how: str) -> No
     assert max(world.templates) == 3, "it is tried again"
 
 
+def test_what_serves_is_restored_before_code_that_is_not_proved_is_tried_again() -> None:
+    """P6: the new code may never get ready, and without a template the old code's workers would die out."""
+    world = with_a_trial()
+    scout = scout_of(world)
+    world.bear(scout)
+    world.fail_to_begin(scout, WHY)
+    world.template_dies(1)
+    world.wait_for_deadline()
+    assert [each.restore for each in world.last_effects if isinstance(each, do.StartTemplate)] == [True]
+    world.loaded(3, code="a")
+    assert world.pool.generations.template == 3
+    world.wait_for_deadline()
+    assert [each.restore for each in world.last_effects if isinstance(each, do.StartTemplate)] == [False]
+
+
 def test_new_code_serves_although_all_places_are_busy_with_the_old() -> None:
     """The scout is one more: what runs for hours does not keep new code away."""
     world = serving(workers=1)

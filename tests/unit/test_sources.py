@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from jobwarden.sources import look as sources_look
 from jobwarden.sources.look import look
 from jobwarden.sources.mounts import kind_of, tells_of_changes
 from jobwarden.sources.tree import fingerprint, read_tree
@@ -112,3 +113,49 @@ def test_the_kind_of_a_real_directory_is_found(tmp_path: Path) -> None:
     """/proc is as expected on this kernel."""
     assert kind_of("/proc/self") == "proc"
     assert kind_of(str(tmp_path))
+
+
+def test_a_link_to_half_the_disk_is_a_problem_and_no_work_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Above so many entries nothing below is looked at any more; the problem names the way out."""
+    (tmp_path / "a.py").write_text("1")
+    monkeypatch.setattr(sources_look, "MOST_ENTRIES", 5_000)
+    Path(tmp_path, "disk").symlink_to("/")
+    found = look(str(tmp_path))
+    assert found is not None
+    assert list(found.files) == ["."]
+    assert list(found.folders) == [str(tmp_path)]
+    (problem,) = read_tree(str(tmp_path)).problems
+    assert "does a link in it lead somewhere else?" in problem.error
+    Path(tmp_path, "disk").unlink()
+    assert list(read_tree(str(tmp_path)).files) == ["a.py"]
+
+
+def test_folders_may_be_deeper_than_python_recurses(tmp_path: Path) -> None:
+    """What stands too deep is a problem of its own; the rest is read."""
+    (tmp_path / "a.py").write_text("1")
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1_200):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    tree = read_tree(str(tmp_path))
+    assert list(tree.files) == ["a.py"]
+    (problem,) = tree.problems
+    assert problem.file.startswith("d/d/d/")
+    _remove_deep(tmp_path)
+
+
+def _remove_deep(folder: Path) -> None:
+    """Pytest's own removal recurses."""
+    while (deep := folder / "d").exists():
+        inner = folder / "rest"
+        below = deep / "d"
+        if below.exists():
+            below.rename(inner)
+        deep.rmdir()
+        if inner.exists():
+            inner.rename(deep)

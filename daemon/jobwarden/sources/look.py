@@ -9,11 +9,15 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass, field
+from itertools import islice
 
 from jobwarden.sources.belonging import LIBRARIES, belonging, may_belong
 
 _ANYBODY = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 _PASSED_OVER = {"__pycache__", LIBRARIES}
+MOST_ENTRIES = 200_000
+"""In all folders together; a link to `/` must keep nobody busy for ever."""
+DEEPEST = 64
 State = tuple[int, int, int, int, int]
 """Device, inode, size, and the times of the last write and of the last change, in nanoseconds."""
 Identity = tuple[int, int]
@@ -46,6 +50,8 @@ def look(directory: str) -> Look | None:
         return None
     walk = _Walk()
     walk.enter(root, "", above=())
+    if walk.entries > MOST_ENTRIES:
+        return Look(root, {".": state_of(root)}, {root: walk.folders[root]})
     kept = walk.unlisted | belonging(walk.files.keys() - walk.unlisted, executables=walk.executables)
     files = {relative: walk.files[relative] for relative in sorted(kept)}
     return Look(root, files, dict(sorted(walk.folders.items())), frozenset(kept & walk.executables))
@@ -77,22 +83,27 @@ class _Walk:
         self.executables: set[str] = set()
         self.unlisted: set[str] = set()
         """Folders that could not be listed. They stand among the files: reading them will fail and be told."""
+        self.entries = 0
 
     def enter(self, folder: str, prefix: str, *, above: tuple[Identity, ...]) -> None:
         """`above` ends the walk where a link leads back up."""
+        if self.entries > MOST_ENTRIES:
+            return
         try:
             here = os.stat(folder)  # noqa: PTH116 - as above
             with os.scandir(folder) as found:
-                entries = list(found)
+                entries = list(islice(found, MOST_ENTRIES + 1))
         except OSError:
-            relative = prefix.removesuffix("/") or "."
-            self.files[relative] = state_of(folder)
-            self.unlisted.add(relative)
+            self._pass_over(folder, prefix)
             return
         identity = (here.st_dev, here.st_ino)
         if identity in above:
             return
+        if len(above) >= DEEPEST:
+            self._pass_over(folder, prefix)
+            return
         self.folders[folder] = identity
+        self.entries += len(entries)
         for entry in entries:
             if entry.name.startswith(".") or entry.name in _PASSED_OVER:
                 continue
@@ -100,6 +111,11 @@ class _Walk:
                 self.enter(entry.path, f"{prefix}{entry.name}/", above=(*above, identity))
             else:
                 self._note(entry, prefix + entry.name)
+
+    def _pass_over(self, folder: str, prefix: str) -> None:
+        relative = prefix.removesuffix("/") or "."
+        self.files[relative] = state_of(folder)
+        self.unlisted.add(relative)
 
     def _note(self, entry: os.DirEntry[str], relative: str) -> None:
         found = _stat(entry.path)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from jobwarden.sources.look import Look, look
+from jobwarden.sources.look import DEEPEST, MOST_ENTRIES, Look, look
 from jobwarden.wire.messages import Problem
 
 if TYPE_CHECKING:
@@ -164,5 +164,11 @@ def _open(path: str) -> int:
     if stat.S_ISREG(found.st_mode) and found.st_size <= LARGEST_FILE:
         return descriptor
     os.close(descriptor)
-    why = "it is larger than 256 MiB" if stat.S_ISREG(found.st_mode) else "it is no regular file"
-    raise OSError(errno.EINVAL, why)
+    raise OSError(errno.EINVAL, _why_not(found.st_mode))
+
+
+def _why_not(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        bounds = f"{MOST_ENTRIES:,} entries or is deeper than {DEEPEST} folders"
+        return f"the folder holds more than {bounds} (does a link in it lead somewhere else?)"
+    return "it is larger than 256 MiB" if stat.S_ISREG(mode) else "it is no regular file"

@@ -67,7 +67,7 @@ class FileEvents:
     def _begin(self) -> None:
         try:
             self._notify = RustNotify(
-                list(self._folders),
+                [path for path in self._folders if _is_text(path)],
                 False,  # noqa: FBT003 - positional only: no debugging
                 False,  # noqa: FBT003 - no polling: the watcher looks by itself
                 _UNUSED_POLL_MS,
@@ -76,9 +76,18 @@ class FileEvents:
             )
         except FileNotFoundError:  # it went away since it was looked at
             self._folders = {}
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
         self.close()
         self.problem = str(error)
+
+
+def _is_text(path: str) -> bool:
+    """What is no UTF-8 cannot be given to watchfiles. Nothing in such a folder is served, so nobody saves there."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -189,6 +189,8 @@ class Reloading:
         self._out.append(do.NoteServed(fact.generation, fact.content_hash, types, self._roster.terms.name))
         if replaced is not None:
             self._out.append(do.EndTemplate(replaced))
+        if self._restoring and self._owed:
+            self._roster.deadlines.set(LOAD, now.ns + self._generations.pause(now.ns))
         self._intake.ring()
         self._workers.retire_old_code(now)
         self._workers.fill(now)
@@ -250,10 +252,11 @@ class Reloading:
         """After a pause: what is served is loaded again, from memory."""
         if self._roster.closed or self._leaving.urgency:
             return  # what is started now would be killed; it is loaded once the node may work again
-        if self._owed:
+        bare = self._generations.template is None and self._generations.loading is None
+        serves = self._generations.serving is not None
+        if self._owed and not (bare and serves):  # what works comes first: what is owed may never be fit to serve
             self.asked(seen.ReloadAsked(), now)
-            return
-        if self._generations.template is None and self._generations.loading is None:
-            if self._generations.serving is not None:
+        elif bare:
+            if serves:
                 self._left_out, self._afresh = self._served_without, False
-            self._load(now, restore=self._generations.serving is not None)
+            self._load(now, restore=serves)
