@@ -52,6 +52,8 @@ class Report:
     manners: Counter[str] = field(default_factory=Counter)
     may_be_served: set[int] = field(default_factory=set)
     """Versions that were good, or neither good nor bad."""
+    passing: set[int] = field(default_factory=set)
+    """Those that were neither: the next save does not build on them, so what follows may be older."""
     served_ms: list[float] = field(default_factory=list)
     """At checkpoints: from the save until a job returned its version."""
     states: list[State] = field(default_factory=list)
@@ -104,6 +106,8 @@ class Storm:
         """Returns the position in the log before it."""
         if save.good is not False:
             self.report.may_be_served.add(save.number)
+        if save.good is None:
+            self.report.passing.add(save.number)
         self.report.saves[("good: " if save.good else "broken: ") + save.kind] += 1
         position = self.daemon.position
         self.report.manners[self._disk.save(save.tree)] += 1
