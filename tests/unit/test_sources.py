@@ -142,11 +142,13 @@ def test_folders_may_be_deeper_than_python_recurses(tmp_path: Path) -> None:
         os.close(here)
         here = below
     os.close(here)
-    tree = read_tree(str(tmp_path))
+    try:
+        tree = read_tree(str(tmp_path))
+    finally:
+        _remove_deep(tmp_path)  # pytest cannot
     assert list(tree.files) == ["a.py"]
     (problem,) = tree.problems
     assert problem.file.startswith("d/d/d/")
-    _remove_deep(tmp_path)
 
 
 def _remove_deep(folder: Path) -> None:
