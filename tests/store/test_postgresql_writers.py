@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -291,9 +292,12 @@ def test_a_verb_that_loses_a_deadlock_is_done_again(
     """Nothing of it was done; whoever asked hears nothing of it."""
     low, high = scene.add(), scene.add()
     tries: list[int] = []
+    through = threading.Event()
 
     def crosswise(connection: Connection) -> str:
         tries.append(len(tries))
+        if len(tries) > 1:  # else it may have `high` again before the other one, which is only just being woken
+            assert through.wait(LIMIT_SECONDS)
         lock_jobs(connection, [high])
         lock_jobs(connection, [low])
         return "done"
@@ -305,6 +309,7 @@ def test_a_verb_that_loses_a_deadlock_is_done_again(
         verb = blocked(thread, caller, lambda: access_of(scene).write(crosswise))
         lock_jobs(connection, [high])
         connection.commit()
+        through.set()
     assert verb.result(LIMIT_SECONDS) == "done"
     assert len(tries) == 2
 
