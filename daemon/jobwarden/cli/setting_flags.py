@@ -30,10 +30,12 @@ def _pools() -> inspect.Parameter:
 
 
 def _flag(name: str) -> inspect.Parameter:
+    words = name.replace("_", "-")
+    switch = OPTIONS[name].annotation is bool
     return option(
         name,
-        str | None,
-        "--" + name.replace("_", "-"),
-        metavar=_METAVARS.get(name, "VALUE"),
+        bool | None if switch else str | None,
+        f"--{words}/--no-{words}" if switch else f"--{words}",
+        metavar=None if switch else _METAVARS.get(name, "VALUE"),
         about=f"{OPTIONS[name].description} Default: {default_text(name) or 'none'}.",
     )

@@ -23,6 +23,7 @@ HANDLER_ENVIRONMENT = (
 """The environment variables that handlers always see; a trailing * stands for any ending."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_YES, _NO = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 _POOL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
@@ -169,6 +170,8 @@ class PoolOptions(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_blank_and_boolean(cls, value: Any, info: ValidationInfo) -> Any:
+        if cls._is_switch(info.field_name or ""):
+            return _yes_or_no(value)
         if isinstance(value, bool):
             refuse("is true or false")
         if isinstance(value, str) and ("\0" in value or not value.strip()):
@@ -176,6 +179,10 @@ class PoolOptions(BaseModel):
         if isinstance(value, str) and value.strip().lower() == "none" and cls._may_be_none(info.field_name or ""):
             return None
         return value
+
+    @classmethod
+    def _is_switch(cls, name: str) -> bool:
+        return cls.model_fields[name].annotation is bool
 
     @classmethod
     def _may_be_none(cls, name: str) -> bool:
@@ -227,6 +234,16 @@ def naming_problem(name: object) -> str | None:
             "63 at most"
         )
     return None
+
+
+def _yes_or_no(value: object) -> bool:
+    """TOML has true and false; in the environment these are words."""
+    if isinstance(value, bool):
+        return value
+    word = value.strip().lower() if isinstance(value, str) else ""
+    if word not in _YES | _NO:
+        refuse("is neither true nor false")
+    return word in _YES
 
 
 def refuse(sentence: str, *, field: str = "", pool: int | None = None) -> NoReturn:
