@@ -9,7 +9,7 @@ import traceback
 import setproctitle
 
 from jobwarden.errors import JobwardenError
-from jobwarden.supervisor.service import EXIT_BROKEN, serve
+from jobwarden.supervisor.serving import EXIT_BROKEN, serve
 
 if __name__ == "__main__":
     setproctitle.setproctitle("jobwarden: supervisor")

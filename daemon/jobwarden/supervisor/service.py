@@ -1,38 +1,26 @@
-"""The composition root: `serve` is what the keeper starts; all parts of the supervisor are made here."""
+"""The composition root: all parts of the supervisor are made here, started in their order, and ended in theirs.
+
+It decides nothing: what runs when is the pools', how a process becomes a supervisor is `serving`'s, its only caller.
+"""
 
 from __future__ import annotations
 
-import os
-import platform
 import random
-import resource
-import signal
-import sys
-import threading
-import traceback
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobwarden import events
 from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
-from jobwarden.kernel import adopt_orphans, die_with_parent, hide_memory
-from jobwarden.settings import Settings, load_settings
-from jobwarden.store.deaths import DeathWatch, predecessors
-from jobwarden.store.work import NodeStart
-from jobwarden.supervisor.answer import Answer
+from jobwarden.store.deaths import DeathWatch
 from jobwarden.supervisor.census import Census
 from jobwarden.supervisor.clerk import Clerk
 from jobwarden.supervisor.configured import rules_of, terms_of
-from jobwarden.supervisor.handover import Handover, receive
 from jobwarden.supervisor.identity import other_users
-from jobwarden.supervisor.killer import KILL_LEVEL, Killer
+from jobwarden.supervisor.joining import join, node_start
+from jobwarden.supervisor.killer import Killer
 from jobwarden.supervisor.launcher import Launcher
 from jobwarden.supervisor.ledger import Ledger
-from jobwarden.supervisor.locks import identity_of
-from jobwarden.supervisor.log import LogLines
-from jobwarden.supervisor.log_stream import LogStream
-from jobwarden.supervisor.loop import EXIT_KEEPER_LOST, Loop
+from jobwarden.supervisor.loop import Loop
 from jobwarden.supervisor.mailbox import Mailbox
 from jobwarden.supervisor.maintenance import Maintenance
 from jobwarden.supervisor.membership import Membership
@@ -42,82 +30,27 @@ from jobwarden.supervisor.pools import Pools
 from jobwarden.supervisor.reconfiguring import Reconfiguring
 from jobwarden.supervisor.renewal import BEATS_PER_LEASE
 from jobwarden.supervisor.renewing import renewing_threads
-from jobwarden.supervisor.signals import KEEPER_LOST
 from jobwarden.supervisor.start import open_for_daemon
 from jobwarden.supervisor.sweep import sweep_leftovers
 from jobwarden.supervisor.trust import TrustWindow
 from jobwarden.supervisor.watcher import Watcher
-from jobwarden.version import __version__
 from jobwarden.wire.page import STOPPING, SharedPage, seal
 
 if TYPE_CHECKING:
     import socket
-    from types import FrameType
 
+    from jobwarden.settings import Settings
     from jobwarden.store.bell import Bell
-    from jobwarden.store.deaths import Dead
     from jobwarden.supervisor.desk import Desk
+    from jobwarden.supervisor.handover import Handover
+    from jobwarden.supervisor.log import LogLines
 
 EXIT_STORE_AWAY = 1
-EXIT_BROKEN = 70
-_SWITCH_SECONDS = 0.0002
-"""Longer switch intervals starve the ledger beside a busy loop (R17)."""
 _LONGEST_PERIOD_SECONDS = 5.0
 """Between two rounds of maintenance, however long the lease."""
 _QUIET_SECONDS = 120.0
 """Between two rounds on a server while nothing happens there."""
-_LAST_WRITES_SECONDS, _LAST_LINES_SECONDS = 30.0, 2.0
-
-
-def serve(descriptor: int) -> int:
-    """Run the supervisor until it is told to leave; returns its exit code."""
-    handover = receive(descriptor)
-    answer = None if handover.errand is None else Answer()
-    _leave_at_once_on_signals(answer)
-    die_with_parent(KEEPER_LOST)
-    if os.getppid() != handover.keeper_pid:
-        return EXIT_KEEPER_LOST
-    adopt_orphans()
-    hide_memory()
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    _raise_descriptor_limit()
-    settings = load_settings(config=handover.config_path, flags=handover.flags)
-    (log := LogStream(sys.stderr)).start()
-    events.listen(lines := LogLines(settings, clock=SYSTEM_CLOCK, stream=log))
-    threading.excepthook = partial(_die_of, log)
-    service = Service(settings, handover, lines=lines)
-    try:
-        code = service.run()
-    finally:
-        log.finish(seconds=_LAST_LINES_SECONDS)
-    return code if answer is None else answer.tell(service.pools.errand, code=code)
-
-
-def _leave_at_once_on_signals(answer: Answer | None) -> None:
-    """Until the loop takes them: nothing runs yet, so there is nothing to drain."""
-
-    def leave(_number: int, _frame: FrameType | None) -> None:
-        os._exit(0 if answer is None else answer.tell(None, code=0))
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, leave)
-
-
-def _die_of(log: LogStream, failure: threading.ExceptHookArgs) -> None:
-    """A thread that failed unexpectedly takes the supervisor with it: half a supervisor would lose jobs silently.
-
-    The keeper cleans up, a service manager starts a new one, and that one frees the jobs.
-    """
-    name = failure.thread.name if failure.thread else "?"
-    text = "".join(traceback.format_exception(failure.exc_type, failure.exc_value, failure.exc_traceback))
-    events.emit(events.Alerted(text=f"the {name} thread failed, the supervisor ends: {text}"))
-    log.finish(seconds=_LAST_LINES_SECONDS)
-    os._exit(EXIT_BROKEN)
-
-
-def _raise_descriptor_limit() -> None:
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+_LAST_WRITES_SECONDS = 30.0
 
 
 class Service:
@@ -127,7 +60,6 @@ class Service:
         """Make every part; nothing runs yet."""
         self._settings = settings
         self._handover = handover
-        self._name = f"{platform.node()}:{os.getpid()}"
         self._users = other_users(settings.pools)
         self._desk: Desk | None = None
         self._store = open_for_daemon(settings)
@@ -154,7 +86,7 @@ class Service:
         )
         self._window = TrustWindow(page, lease_seconds=settings.lease_seconds)
         self._membership = Membership(
-            self._node_start(),
+            node_start(settings, handover),
             window=self._window,
             mailbox=mailbox,
             clock=SYSTEM_CLOCK,
@@ -208,31 +140,12 @@ class Service:
         """Join the store, serve, leave in order; returns the exit code."""
         self._window.open(since_ns=SYSTEM_CLOCK.boottime_ns())
         sweep_leftovers(self._settings.state_dir, own_node=self._handover.node_id, users=self._users)
-        self._join()
+        join(self._store, self._membership, self._deaths, settings=self._settings)
         for thread in (*self._renewing, self._ledger, self._clerk, self._killer, self._meter, self._watcher):
             thread.start()
         self._open_desk()
         code = self._loop.run()
         return self._leave(code)
-
-    def _join(self) -> None:
-        """Register this node and free the jobs of dead ones, before anything is claimed."""
-        writer = self._store.writer()
-        try:
-            self._membership.join(writer)
-            self._membership.free_all(writer, self._dead_for_certain())
-        finally:
-            writer.close()
-        events.emit(
-            events.Started(
-                node=self._name,
-                pid=os.getpid(),
-                database=self._store.url_shown,
-                handlers=", ".join(str(pool.handlers) for pool in self._settings.pools),
-                workers=sum(pool.workers for pool in self._settings.pools),
-                kill_level=KILL_LEVEL,
-            )
-        )
 
     def _open_desk(self) -> None:
         """An errand answers nobody: it ends on the code with which it began."""
@@ -246,25 +159,6 @@ class Service:
                 make_launcher=self._make_launcher,
                 clock=SYSTEM_CLOCK,
             )
-
-    def _dead_for_certain(self) -> list[Dead]:
-        if self._store.shares_kernel:
-            return self._deaths.dead_nodes(own=self._membership.node_id)
-        return predecessors(self._store.nodes(), self._membership.start)
-
-    def _node_start(self) -> NodeStart:
-        return NodeStart(
-            node_id=self._handover.node_id,
-            name=self._name,
-            host=platform.node(),
-            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-            pid=os.getpid(),
-            state_dir=str(self._settings.state_dir.resolve()),
-            state_lock=identity_of(self._handover.locks[0]),
-            lease_seconds=self._settings.lease_seconds,
-            doorbell=None,
-            version=__version__,
-        )
 
     def _leave(self, code: int) -> int:
         """Write what is left, then give up the node: its last worker is gone."""
