@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-_NOUNS: dict[object, str] = {bool: "`true` or `false`", int: "a whole number", float: "a number", Path: "a path", str: "a text"}
+_NOUNS: dict[object, str] = {
+    bool: "`true` or `false`",
+    int: "a whole number",
+    float: "a number",
+    Path: "a path",
+    str: "a text",
+}
 _LONGEST_VALUE = 60
 _VERY_CLOSE = 0.9
 
