@@ -109,6 +109,8 @@ COMMAND_MISTAKES = [
     ["add", "digest", "--wait", "--wait-timeout", "-5"],
     ["add", "digest", "--database-url", "jobs.db"],
     ["add", "digest", "--database-url", "postgers://me:s3cret@host/db"],
+    ["add", "digest", "--database-url", "postgresql://me:s3cret@host/db"],
+    ["run", "--database-url", "postgresql:///db?user=me&password=s3cret"],
     ["add", "digest", "--database-url", ""],
     ["list", "--status", "done"],
     ["list", "--limit", "0"],

@@ -15,6 +15,7 @@ from jobwarden.cli.entry import enter
 from jobwarden.store import open_store
 from tests.support import mariadb
 from tests.support.postgresql import PostgreSQL
+from tests.support.shell import database_named
 
 COMMANDS = {
     "add": ["add", "echo", "{}"],
@@ -76,7 +77,8 @@ def test_each_command_says_what_is_wrong(
 ) -> None:
     """One sentence with the way out; a failed command exits with 1."""
     url, words = mistakes(good)[mistake]
-    code = enter([*COMMANDS[command], "--database-url", url])
+    with database_named(url) as words_of_url:
+        code = enter([*COMMANDS[command], *words_of_url])
     said = capsys.readouterr().err
     assert code == 1, said
     assert words in said
@@ -90,10 +92,15 @@ def test_a_daemon_does_not_start_on_it(good: str, mistake: str, tmp_path: Path) 
     """It ends with the sentence and code 1; a service manager may start it again until the server is there."""
     url, words = mistakes(good)[mistake]
     (tmp_path / "handlers").mkdir()
-    flags = ["--database-url", url, "--state-dir", str(tmp_path / "state"), "--handlers", str(tmp_path / "handlers")]
-    ended = subprocess.run(
-        [sys.executable, "-m", "jobwarden", "run", *flags], capture_output=True, text=True, timeout=60, check=False
-    )
+    flags = ["--state-dir", str(tmp_path / "state"), "--handlers", str(tmp_path / "handlers")]
+    with database_named(url) as words_of_url:
+        ended = subprocess.run(
+            [sys.executable, "-m", "jobwarden", "run", *flags, *words_of_url],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
     assert ended.returncode == 1, ended.stderr
     assert words in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
@@ -116,7 +123,8 @@ def test_on_mariadb_each_command_says_what_is_wrong(
     """The same sentences for the same mistakes."""
     parts, words = MARIADB_MISTAKES[mistake]
     url = changed(mariadb.server().new_database(), **parts)
-    code = enter([*COMMANDS[command], "--database-url", url])
+    with database_named(url) as words_of_url:
+        code = enter([*COMMANDS[command], *words_of_url])
     said = capsys.readouterr().err
     assert code == 1, said
     assert words in said
@@ -129,7 +137,8 @@ def test_a_server_without_our_tables_is_to_be_migrated(
 ) -> None:
     """Servers are never changed without being asked to."""
     url = reachable.new_database(tcp=True)
-    assert enter(["add", "echo", "{}", "--database-url", url]) == 1
+    with database_named(url) as flags:
+        assert enter(["add", "echo", "{}", *flags]) == 1
     said = capsys.readouterr().err
     assert "jobwarden migrate" in said
     assert len(said.splitlines()) == 1
@@ -143,5 +152,6 @@ def test_a_server_set_to_read_only_is_told_from_others(
     open_store(url, migrate=True).close()
     name = make_url(url).database
     reachable.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
-    assert enter(["add", "echo", "{}", "--database-url", url]) == 1
+    with database_named(url) as flags:
+        assert enter(["add", "echo", "{}", *flags]) == 1
     assert "takes no writes" in capsys.readouterr().err

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import jobwarden
+from jobwarden.cli.places import URL_VARIABLE
 from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
+from jobwarden.settings.address import exposed_password
 from tests.support import processes
 from tests.support.waiting import LIMIT_SECONDS, eventually
 
@@ -35,11 +37,15 @@ class Daemon:
     def __init__(self, folder: Path, *, name: str, flags: dict[str, object]) -> None:
         """Start it in `folder`; `flags` are options of `jobwarden run` by their names."""
         self.name = name
+        variables = {}
+        if exposed_password(str(flags.get("database_url", ""))):
+            flags = dict(flags)
+            variables = {URL_VARIABLE: str(flags.pop("database_url"))}
         arguments = [f"--{option.replace('_', '-')}={value}" for option, value in flags.items()]
         self.keeper = subprocess.Popen(
             [sys.executable, "-m", "jobwarden", "run", *arguments],
             cwd=folder,
-            env=clean_environment(),
+            env={**clean_environment(), **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

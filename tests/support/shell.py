@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from jobwarden.cli.entry import enter
+from jobwarden.cli.places import URL_VARIABLE
+from jobwarden.settings.address import exposed_password
+
+
+@contextmanager
+def database_named(url: str) -> Iterator[list[str]]:
+    """The words that name a database; one with a password is named by the environment, for as long as this lasts."""
+    if exposed_password(url) is None:
+        yield ["--database-url", url]
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(URL_VARIABLE, url)
+        yield []
 
 
 class Shell:
@@ -21,7 +36,8 @@ class Shell:
     def call(self, *words: str, code: int = 0) -> str:
         """Standard output of a command that must end with this code."""
         self._capsys.readouterr()
-        assert enter([*words, "--database-url", self._url]) == code
+        with database_named(self._url) as flags:
+            assert enter([*words, *flags]) == code
         out, self.stderr = self._capsys.readouterr()
         return out
 

@@ -128,6 +128,26 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert problems_of(tmp_path) == [f"{tmp_path}: cannot be read (Is a directory); give a readable TOML file"]
 
 
+@pytest.mark.parametrize("url", ["postgresql://me:s3cret@host/db", "mysql://host/db?user=me&password=s3cret"])
+def test_a_password_on_the_command_line_is_refused_with_the_ways_out(url: str) -> None:
+    """Everybody can read a command line; the variable, the file and the credential are named, the URL is not."""
+    (sentence,) = problems_of(None, {"database_url": url})
+    assert sentence.startswith("--database-url: contains a password")
+    for way_out in ("JOBWARDEN_DATABASE_URL", "database_password_file", "credential `database_password`"):
+        assert way_out in sentence
+    assert "s3cret" not in sentence
+    assert load_settings(config=write(f"database_url = '{url}'\n"), flags={}).database_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://me@host/db", "mysql://me:@host/db", "sqlite:////tmp/a:b@c.db", "postgresql:///db?password="],
+)
+def test_a_url_without_a_password_may_stand_on_the_command_line(url: str) -> None:
+    """A colon or an @ alone is no password."""
+    assert load_settings(config=None, flags={"database_url": url}).database_url == url
+
+
 @pytest.mark.parametrize(
     "url", ["postgers://me:s3cret@host/db", "s3cret", "sqlite://s3cret", "redis://:s3cret@host", ""]
 )

@@ -52,7 +52,7 @@ def open_client(database_url: str | None, config: Path | None) -> Client:
 def find_url(database_url: str | None, config: Path | None) -> str:
     """The URL of the database. Raises InvalidSettingsError for a wrong flag, variable or file."""
     if database_url is not None:
-        return _checked(database_url, place="--database-url")
+        return _checked(database_url, place="--database-url", exposed=True)
     if url := os.environ.get(URL_VARIABLE):
         return _checked(url, place=f"environment variable {URL_VARIABLE}")
     from jobwarden.settings import load_settings
@@ -60,9 +60,9 @@ def find_url(database_url: str | None, config: Path | None) -> str:
     return load_settings(config=config, flags={}).database_url
 
 
-def _checked(url: str, *, place: str) -> str:
-    from jobwarden.settings.address import address_problem
+def _checked(url: str, *, place: str, exposed: bool = False) -> str:
+    from jobwarden.settings.address import address_problem, exposed_password
 
-    if problem := address_problem(url):
+    if problem := address_problem(url) or (exposed and exposed_password(url)):
         raise InvalidSettingsError([f"{place}: {problem}"])
     return url

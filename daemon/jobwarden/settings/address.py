@@ -16,12 +16,24 @@ STORES = "jobwarden.stores"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9]*)(\+[A-Za-z0-9_]+)?://(.*)", re.DOTALL)
 _USER_PASSWORD = re.compile(r"(://[^:/@]*):.*@")
-_QUERY_PASSWORD = re.compile(r"([?&](?:password|passwd|pwd)=)[^&]*", re.IGNORECASE)
+_QUERY_PASSWORD = re.compile(r"([?&](?:password|passwd|pwd|sslpassword)=)[^&]*", re.IGNORECASE)
+_ANY_PASSWORD = re.compile(rf"{_USER_PASSWORD.pattern.replace('.*', '.+')}|{_QUERY_PASSWORD.pattern}.", re.IGNORECASE)
 
 
 def mask_password(url: str) -> str:
     """The URL with `***` in place of a password before the host or in the query."""
     return _QUERY_PASSWORD.sub(r"\1***", _USER_PASSWORD.sub(r"\1:***@", url))
+
+
+def exposed_password(url: str) -> str | None:
+    """What is wrong with this URL on a command line, and the way out; None where it holds no password, or is none."""
+    if _ANY_PASSWORD.search(url) is None or address_problem(url):
+        return None
+    return (
+        "contains a password, and everybody on this machine can read a command line; put the URL into the environment "
+        "variable JOBWARDEN_DATABASE_URL or the config file, or take the password out of it and give that in the file "
+        "that `database_password_file` names, or as the systemd credential `database_password`"
+    )
 
 
 def is_text(url: str) -> bool:

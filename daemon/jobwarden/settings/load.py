@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
 
 from jobwarden.errors import InvalidSettingsError
+from jobwarden.settings.address import exposed_password
 from jobwarden.settings.describe import did_you_mean, explain
 from jobwarden.settings.file import Contents, Found, read_file
 from jobwarden.settings.model import ENVIRONMENT_PREFIX, OPTIONS, Settings
@@ -61,9 +62,16 @@ def examine_settings(*, config: Path | None, flags: Mapping[str, object]) -> tup
     said = _from_environment(problems) | {
         name: Found(value, _flag(name)) for name, value in flags.items() if value is not None and name != POOLS_FLAG
     }
+    problems.extend(_exposed(flags.get("database_url")))
     pools = [judged for table in tables if (judged := _judge(table, in_file, said, problems)) is not None]
     settings = _validate(in_file | said, pools, said, problems)
     return _chosen(settings, flags.get(POOLS_FLAG), tables, problems), problems
+
+
+def _exposed(url: object) -> list[str]:
+    """What stands on the command line and must not."""
+    problem = exposed_password(url) if isinstance(url, str) else None
+    return [f"{_flag('database_url')}: {problem}"] if problem else []
 
 
 def find_config(config: Path | None) -> Path | None:
