@@ -20,6 +20,9 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
     locks: list[int]
     node_lock: str | None
     keeper_pid: int
+    notify: int | None = None
+    """The supervisor's end of the line to the service manager, if that wants to be told."""
+    watchdog_usec: int | None = None
     errand: Errand | None = None
 
     @property
@@ -37,9 +40,9 @@ def inheritable_memfd(name: str, content: bytes) -> int:
 
 
 def receive(descriptor: int) -> Handover:
-    """Read it in the supervisor, which keeps page and locks from its own children."""
+    """Read it in the supervisor, which keeps page, locks and line from its own children."""
     with os.fdopen(descriptor, "rb") as file:
         handover = msgspec.json.decode(file.read(), type=Handover)
-    for inherited in (handover.page, *handover.locks):
+    for inherited in (handover.page, *handover.locks, *([] if handover.notify is None else [handover.notify])):
         os.set_inheritable(inherited, False)  # noqa: FBT003 - the signature of os
     return handover

@@ -31,7 +31,16 @@ EXIT_HUNG = 70
 REMOVE = "--remove="
 """An option before the command: this folder is removed at the very end."""
 
-FORWARDED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
+NOTIFY = "--notify="
+"""An option before the command: three descriptors. What the supervisor writes to its end, the third, is read from the
+first and sent to the second, where the service manager listens."""
+NOT_FOR_CHILDREN = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+LONGEST_MESSAGE = 65_536
+
+WATCHDOG = signal.SIGABRT
+"""Sent by a service manager that misses the supervisor's signs of life (systemd.service(5), WatchdogSec=)."""
+CAUGHT = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, WATCHDOG}
+"""All but the watchdog's are passed on."""
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 4, 15, 36
 
 
@@ -68,28 +77,92 @@ class Supervisor:
         return code if code >= 0 else 128 - code
 
 
+class Relay:
+    """Passes each message of the supervisor on to the service manager, byte for byte; waits for neither."""
+
+    def __init__(self, inside: int, outside: int, poller: select.poll) -> None:
+        """`inside` is our end of the supervisor's line."""
+        self._inside, self._outside = inside, outside
+        self._poller = poller
+        self._unsent = b""
+        poller.register(inside, select.POLLIN)
+
+    def pass_on(self) -> None:
+        """Whatever can be read and sent now."""
+        try:
+            while self._inside >= 0 and (self._unsent or self._read()):
+                self._send()
+        except BlockingIOError:
+            return
+
+    def _read(self) -> bool:
+        try:
+            self._unsent = os.read(self._inside, LONGEST_MESSAGE)
+        except ConnectionError:
+            self._unsent = b""
+        if not self._unsent:  # closed at the other end
+            self._poller.unregister(self._inside)
+            self._inside = -1
+        return bool(self._unsent)
+
+    def _send(self) -> None:
+        try:
+            os.write(self._outside, self._unsent)
+        except BlockingIOError:
+            self._poller.modify(self._inside, 0)  # the next poll comes soon
+            raise
+        except OSError:
+            pass  # nobody is there to be told
+        self._unsent = b""
+        self._poller.modify(self._inside, select.POLLIN)
+
+
 class Keeper:
     """Watches one supervisor until it has ended and nothing is left below."""
 
-    def __init__(self, page_descriptor: int, command: list[str], *, hung_ns: int) -> None:
-        """Map the page and start the supervisor."""
+    def __init__(self, page_descriptor: int, command: list[str], *, hung_ns: int, line: list[int]) -> None:
+        """Map the page and start the supervisor. `line`: see NOTIFY; empty if nobody wants to be told."""
         self._words = memoryview(mmap.mmap(page_descriptor, PAGE_BYTES)).cast("q")
+        for own in line[:2]:
+            os.set_inheritable(own, False)  # noqa: FBT003 - the signature of os
         self._supervisor = Supervisor(command)
+        self._poller = select.poll()
+        self._poller.register(self._supervisor.pidfd, select.POLLIN)
+        self._relay = Relay(line[0], line[1], self._poller) if line else None
+        for theirs in line[2:]:
+            os.close(theirs)
         self._hung_ns = hung_ns
         self._silent_since = 0
         self._hung = False
 
     def keep(self) -> int:
         """Run until the end; returns the exit code."""
-        poller = select.poll()
-        poller.register(self._supervisor.pidfd, select.POLLIN)
         while not self._supervisor.ended():
-            forward_signals(self._supervisor)
+            self._take_signals()
+            self._pass_on()
             self._guard_trust()
             self._guard_progress()
-            poller.poll(POLL_SECONDS * 1000)
+            self._poller.poll(POLL_SECONDS * 1000)
+        self._pass_on()
         clear_adopted()
         return EXIT_HUNG if self._hung else self._supervisor.exit_code()
+
+    def _take_signals(self) -> None:
+        """Pass on what arrived since the last look; all of CAUGHT is blocked here."""
+        while caught := signal.sigtimedwait(CAUGHT, 0):
+            if caught.si_signo == WATCHDOG:
+                self._kill_hung()
+            else:
+                self._supervisor.send(caught.si_signo)
+
+    def _pass_on(self) -> None:
+        if self._relay is not None:
+            self._relay.pass_on()
+
+    def _kill_hung(self) -> None:
+        """Whatever it started is cleared when it is dead."""
+        self._hung = True
+        self._supervisor.send(signal.SIGKILL)
 
     def _guard_trust(self) -> None:
         """Past the trust window nobody may believe that these workers are alone with their jobs."""
@@ -110,19 +183,12 @@ class Keeper:
         elif not self._silent_since:
             self._silent_since = now  # a second look: after a pause of the whole machine it deserves a chance
         elif now - self._silent_since > SECOND_LOOK_NS:
-            self._hung = True
-            self._supervisor.send(signal.SIGKILL)
+            self._kill_hung()
 
 
 def now_ns(clock: int) -> int:
     """Read one clock."""
     return time.clock_gettime_ns(clock)
-
-
-def forward_signals(supervisor: Supervisor) -> None:
-    """Pass on what arrived since the last look (all of FORWARDED is blocked here)."""
-    while caught := signal.sigtimedwait(FORWARDED, 0):
-        supervisor.send(caught.si_signo)
 
 
 def children_of(pid: int) -> list[int]:
@@ -214,18 +280,26 @@ def end_group(leader: int) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """`keeper.py PAGE_DESCRIPTOR HUNG_SECONDS [--remove=FOLDER] COMMAND...`."""
+    """`keeper.py PAGE_DESCRIPTOR HUNG_SECONDS [--remove=FOLDER] [--notify=IN,OUT,THEIRS] COMMAND...`."""
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     libc.prctl(PR_SET_NAME, b"jobwarden:keep", 0, 0, 0)
-    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
-    hung_ns = int(float(arguments[1]) * 1e9)
-    passing = arguments[2].removeprefix(REMOVE) if arguments[2].startswith(REMOVE) else None
-    code = Keeper(int(arguments[0]), arguments[2 if passing is None else 3 :], hung_ns=hung_ns).keep()
-    if passing is not None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, CAUGHT)
+    for name in NOT_FOR_CHILDREN:
+        os.environ.pop(name, None)
+    page, hung_seconds, *command = arguments
+    passing, line = take_option(REMOVE, command), take_option(NOTIFY, command)
+    descriptors = [int(each) for each in line.split(",")] if line else []
+    code = Keeper(int(page), command, hung_ns=int(float(hung_seconds) * 1e9), line=descriptors).keep()
+    if passing:
         remove_folder(Path(passing))
     return code
+
+
+def take_option(name: str, command: list[str]) -> str:
+    """What follows `name`, if that stands at the beginning; it is taken off the command. Else empty."""
+    return command.pop(0).removeprefix(name) if command[0].startswith(name) else ""
 
 
 def remove_folder(folder: Path) -> None:

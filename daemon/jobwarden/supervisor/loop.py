@@ -215,6 +215,7 @@ class Loop:
         """Load the handlers of one pool again, or all and the configuration."""
         if pool is None:
             self._facts.extend(self._reload_terms())
+        self.reporting.reload_began(pool)
         self._facts.append(seen.ReloadAsked(pool))
 
     # what the pool wants

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobwarden.clock import Clock
+    from jobwarden.supervisor.announcing import Announcing
     from jobwarden.supervisor.inputs import Moment
     from jobwarden.supervisor.ledger import Ledger
     from jobwarden.supervisor.pools import Pools
@@ -48,16 +49,25 @@ class Reporting:
         self._due_ns, self._is_news = 0, True
 
     def note(self) -> None:
+    def reload_began(self, pool: str | None) -> None:
+        """People asked for a reload of this pool, or of all."""
+        if self.announcing is not None:
+            self.announcing.reload_began(pool)
+
         """There is something to tell of; within a second is soon enough."""
         self._is_news = True
 
     def tend(self, now: Moment, *, recorded: int) -> None:
         """Once in each turn of the loop, which has handed so many ends of attempts to the ledger."""
-        if now.ns < self._due_ns:
+        is_awaited = self.announcing is not None and self.announcing.look(now)
+        if now.ns < self._due_ns and not is_awaited:
             return
         self._due_ns = now.ns + _EVERY_NS
         self.busy_ns = self._clock.thread_ns()
-        self.text = self._make(now, recorded=recorded)
+        report = self._make(now, recorded=recorded)
+        self.text = msgspec.json.encode(report).decode()
+        if self.announcing is not None:
+            self.announcing.tell(report)
         if self._is_news:
             self._is_news = False
             self._ledger.submit(Entries(report=self.text))
@@ -74,4 +84,3 @@ class Reporting:
             "maintenance": self._ledger.maintained,
             "problems": self.remarks(),
         }
-        return msgspec.json.encode(report).decode()

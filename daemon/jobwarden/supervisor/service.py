@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import random
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobwarden import events
 from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
 from jobwarden.store.deaths import DeathWatch
+from jobwarden.supervisor.announcing import Announcing
 from jobwarden.supervisor.census import Census
 from jobwarden.supervisor.clerk import Clerk
 from jobwarden.supervisor.configured import rules_of, terms_of
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from jobwarden.supervisor.handover import Handover
     from jobwarden.supervisor.log import LogLines
 
+    from jobwarden.supervisor.systemd import Notifier
 EXIT_STORE_AWAY = 1
 _LONGEST_PERIOD_SECONDS = 5.0
 """Between two rounds of maintenance, however long the lease."""
@@ -56,7 +59,7 @@ _LAST_WRITES_SECONDS = 30.0
 class Service:
     """All parts of one supervisor, composed."""
 
-    def __init__(self, settings: Settings, handover: Handover, *, lines: LogLines) -> None:
+    def __init__(self, settings: Settings, handover: Handover, *, lines: LogLines, notifier: Notifier) -> None:
         """Make every part; nothing runs yet."""
         self._settings = settings
         self._handover = handover
@@ -129,6 +132,9 @@ class Service:
             self._store,
             self._membership,
             self._deaths,
+        self._loop.reporting.announcing = self._announcing = Announcing(
+            pools, notifier, watchdog_usec=handover.watchdog_usec, is_alive=lambda: True, clock=SYSTEM_CLOCK
+        )
             ledger=self._ledger,
             mailbox=mailbox,
             window=self._window,
@@ -172,6 +178,7 @@ class Service:
             thread.leave()
         if self._ears is not None and self._bell is not None:
             self._bell.leave(self._ears)
+        self._announcing.leaving(seconds=2 * _LAST_WRITES_SECONDS)
         events.emit(events.Left(jobs_ended=self._loop.recorded))
         if not written:
             return code or EXIT_STORE_AWAY

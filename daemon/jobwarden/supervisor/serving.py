@@ -26,6 +26,7 @@ from jobwarden.supervisor.log_stream import LogStream
 from jobwarden.supervisor.loop import EXIT_KEEPER_LOST
 from jobwarden.supervisor.service import Service
 from jobwarden.supervisor.signals import KEEPER_LOST
+from jobwarden.supervisor.systemd import Notifier
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -52,7 +53,7 @@ def serve(descriptor: int) -> int:
     (log := LogStream(sys.stderr)).start()
     events.listen(lines := LogLines(settings, clock=SYSTEM_CLOCK, stream=log))
     threading.excepthook = partial(_die_of, log)
-    service = Service(settings, handover, lines=lines)
+    service = Service(settings, handover, lines=lines, notifier=Notifier(handover.notify))
     try:
         code = service.run()
     finally:

@@ -18,11 +18,12 @@ import msgspec
 
 from jobwarden.store import StoreOptions, open_store
 from jobwarden.store.life import hold_node, lock_path
-from jobwarden.supervisor import keeper
+from jobwarden.supervisor import delegation, keeper
 from jobwarden.supervisor.handover import Handover, inheritable_memfd
 from jobwarden.supervisor.identity import require_run_as
 from jobwarden.supervisor.killer import require_listing_of_children
 from jobwarden.supervisor.locks import hold_state_directory
+from jobwarden.supervisor.systemd import open_line, watchdog_usec
 from jobwarden.wire.page import PAGE_BYTES
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ def _become_keeper(
     node_lock = None if folder is None else lock_path(folder, node_id)
     if node_lock is not None:
         locks.append(hold_node(node_lock, inheritable=True))
+    line = open_line(os.environ)
     page = inheritable_memfd("jobwarden-page", bytes(PAGE_BYTES))
+    found = delegation.claim()
     handover = Handover(
         config=None if config is None else str(config),
         flags={name: str(value) if isinstance(value, Path) else value for name, value in flags.items()},
@@ -87,12 +90,15 @@ def _become_keeper(
         locks=locks,
         node_lock=None if node_lock is None else str(node_lock),
         keeper_pid=os.getpid(),
+        notify=None if line is None else line.supervisor,
+        watchdog_usec=watchdog_usec(os.environ),
         errand=errand,
     )
     descriptor = inheritable_memfd("jobwarden-handover", msgspec.json.encode(handover))
     options = [str(page), str(settings.hung_seconds), *((f"{keeper.REMOVE}{passing}",) if passing else ())]
     command = [sys.executable, "-P", "-m", "jobwarden.supervisor", str(descriptor)]
     os.execv(sys.executable, [sys.executable, "-I", "-S", "-E", keeper.__file__, *options, *command])  # noqa: S606 - no shell is wanted
+    options += [] if line is None else [f"{keeper.NOTIFY}{line.keeper},{line.outside},{line.supervisor}"]
 
 
 def open_for_daemon(settings: Settings) -> Store:
