@@ -83,6 +83,7 @@ class PlayedWorker:
     talk: socket.socket
     capture: int
     dump: int
+    gate: int
     pid: int = 0
     pidfd: int = -1
     received: list[FromWorker] = field(default_factory=list)
@@ -164,6 +165,12 @@ class PlayedWorker:
         """Answer a question."""
         self.control.sendall(frame(encode(Answer(number, value, **error))))
 
+    def admit(self) -> None:
+        """Open its gate, as the supervisor does when it has put the worker into its cgroup."""
+        gate, self.gate = self.gate, -1
+        if gate >= 0:
+            os.close(gate)
+
     def signal(self, number: int) -> None:
         """Send a signal through the pidfd."""
         signal.pidfd_send_signal(self.pidfd, number)
@@ -194,6 +201,7 @@ class PlayedWorker:
             self.wait_exit()
         for end in (self.control, self.queue, self.queue_far_end, self.talk):
             end.close()
+        self.admit()
         for descriptor in (self.capture, self.dump, self.pidfd):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -263,21 +271,26 @@ class PlayedSupervisor:
         """Move the end of the trust window."""
         self.page[TRUSTED_UNTIL] = SYSTEM_CLOCK.boottime_ns() + int(seconds * SECOND_NS)
 
-    def ask_for_worker(self) -> PlayedWorker:
-        """Send Fork with the worker's ends; the answer is not awaited."""
+    def ask_for_worker(self, *, admit: bool = True) -> PlayedWorker:
+        """Send Fork with the worker's ends; the answer is not awaited. Without `admit` its gate stays shut."""
         control, control_theirs = socket.socketpair()
         queue, queue_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         talk, talk_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         capture, capture_theirs = os.pipe()
         dump = os.memfd_create("dump")
+        gate_theirs, gate = os.pipe()
         slot = len(self.workers)
-        worker = PlayedWorker(slot, f"nonce{slot}", control, queue, queue_theirs, talk, capture, dump)
+        worker = PlayedWorker(slot, f"nonce{slot}", control, queue, queue_theirs, talk, capture, dump, gate)
         self.workers.append(worker)
         ends = [control_theirs.fileno(), queue_theirs.fileno(), talk_theirs.fileno(), capture_theirs, dump]
+        ends.append(gate_theirs)
         socket.send_fds(self.control, [frame(encode(Fork(slot=slot, nonce=worker.nonce)))], ends)
         control_theirs.close()
         talk_theirs.close()
         os.close(capture_theirs)
+        os.close(gate_theirs)
+        if admit:
+            worker.admit()
         return worker
 
     def read_answer(self) -> Forked | ForkFailed:

@@ -18,6 +18,7 @@ from jobwarden.jobs.claim import ClaimedJob
 from jobwarden.settings.pool import PoolSettings
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.census import Census
+from jobwarden.supervisor.cgroup import Leaves
 from jobwarden.supervisor.channel import Channel
 from jobwarden.supervisor.killer import Killer
 from jobwarden.supervisor.launcher import Launcher
@@ -51,7 +52,9 @@ class Ward:
         os.truncate(page, PAGE_BYTES)
         self.census = Census()
         pool = PoolSettings(handlers=folder, python=python)
-        launcher = Launcher(pool, state_dir=folder.parent / "state", node_id="n", page=page, census=self.census)
+        leaves = Leaves(None)
+        state_dir = folder.parent / "state"
+        launcher = Launcher(pool, state_dir=state_dir, node_id="n", page=page, census=self.census, leaves=leaves)
         killer = Killer(self.census, Mailbox(), clock=SYSTEM_CLOCK, stuck_ns=1)
         selector = selectors.DefaultSelector()
         launchers = {pool.name: launcher}

@@ -52,4 +52,4 @@ def test_it_is_one_line_that_no_terminal_obeys() -> None:
 def test_it_is_made_of_the_report_of_real_pools() -> None:
     """The two agree about names; nothing is loaded yet."""
     pools = Pools([TERMS], jitter=lambda: 1.0)
-    assert status_line(report_of(pools, NOW)) == "nothing is served; 0 of 2 workers busy"
+    assert status_line(report_of(pools, NOW, kill_level_of=str)) == "nothing is served; 0 of 2 workers busy"

@@ -19,6 +19,7 @@ from jobwarden.wire.frames import LARGEST_FRAME, FrameReader, frame
 
 if TYPE_CHECKING:
     from jobwarden.jobs.claim import ClaimedJob
+    from jobwarden.supervisor.cgroup import Leaf, Usher
 
 _LARGEST_MESSAGE = 131_072
 _READ_BYTES = 262_144
@@ -35,8 +36,9 @@ DUMP_SIGNAL = signal.SIGUSR2
 class Channel:
     """One worker's sockets, pipe, memfd and, once it is born, its pid and pidfd."""
 
-    def __init__(self, slot: int, *, generation: int, tail_bytes: int) -> None:
+    def __init__(self, slot: int, *, generation: int, tail_bytes: int, leaf: Leaf | None = None) -> None:
         """Make both ends of everything; `worker_ends` go to the template, in the order of FORK_DESCRIPTORS."""
+        self.leaf = leaf
         self.slot = slot
         self.generation = generation
         self.nonce = secrets.token_hex(8)
@@ -60,6 +62,7 @@ class Channel:
         self.capture = Capture(capture, nonce=self.nonce, tail_bytes=tail_bytes)
         self.dump = os.memfd_create("jobwarden-dump", os.MFD_CLOEXEC)
         fcntl.fcntl(self.dump, fcntl.F_SETFL, os.O_APPEND)
+        self._worker_gate, self._gate = os.pipe2(os.O_CLOEXEC)
         self._reader = FrameReader()
         self._silent_looks = 0
         """Since it has written last."""
@@ -69,18 +72,24 @@ class Channel:
     def worker_ends(self) -> list[int]:
         """Descriptors for the worker; the queue's receiving end stays open here as well, to take jobs back."""
         ends = (self._worker_control, self._queue_back, self._worker_talk)
-        return [*(end.fileno() for end in ends), self._worker_capture, self.dump]
+        return [*(end.fileno() for end in ends), self._worker_capture, self.dump, self._worker_gate]
 
-    def born(self, pid: int, pidfd: int) -> None:
-        """The worker has its ends; ours of them are closed."""
+    def born(self, pid: int, pidfd: int, *, usher: Usher) -> None:
+        """The worker has its ends; ours of them are closed. It waits for its gate to be opened."""
         self.pid, self.pidfd = pid, pidfd
         self._close_worker_ends()
+        gate, self._gate = self._gate, -1
+        if self.leaf is None:
+            os.close(gate)
+        else:
+            usher.admit(self.leaf, pid=pid, gate=gate)
 
     def _close_worker_ends(self) -> None:
         self._worker_control.close()
         self._worker_talk.close()
         if self._worker_capture >= 0:
             os.close(self._worker_capture)
+            os.close(self._worker_gate)
             self._worker_capture = -1
 
     def send(self, job: ClaimedJob) -> None:
@@ -243,5 +252,9 @@ class Channel:
             own.close()
         os.close(self.capture.descriptor)
         os.close(self.dump)
+        if self._gate >= 0:
+            os.close(self._gate)
+        if self.leaf is not None:
+            self.leaf.remove()
         if self.pidfd is not None:
             os.close(self.pidfd)

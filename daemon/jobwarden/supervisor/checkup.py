@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from jobwarden.errors import UnsupportedKernelError
 from jobwarden.findings import notice, ok, problem, warning
 from jobwarden.kernel import can_adopt_orphans
-from jobwarden.supervisor.killer import KILL_LEVEL, require_listing_of_children
+from jobwarden.supervisor.cgroup import CGROUP, TREE
+from jobwarden.supervisor.delegation import Delegation, is_divided, look
+from jobwarden.supervisor.killer import require_listing_of_children
 from jobwarden.supervisor.locks import holder_of
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ _LEAST_BYTES = 64 * 1024 * 1024
 def examine_host(state_dir: Path) -> Iterator[Finding]:
     """All findings about this host, for a daemon with this state folder."""
     yield from _kernel()
-    yield _kill_level()
+    yield _kill_level(holder_of(state_dir))
     try:
         yield from _state(state_dir)
     except OSError as error:
@@ -61,12 +63,20 @@ def _has_pidfd() -> bool:
     return True
 
 
-def _kill_level() -> Finding:
+def _kill_level(daemon: int | None) -> Finding:
+    """Of the daemon that runs; else of one that is started from here."""
+    found = Delegation() if daemon is not None else look()
+    if found.folder is not None or (daemon is not None and is_divided(daemon)):
+        return ok(
+            "kill-level", f"the kill level is `{CGROUP}`: each worker has a cgroup, which is killed in one stroke"
+        )
+    because = "" if daemon is not None else f" ({found.why_not})"
     return notice(
         "kill-level",
-        f"the kill level is `{KILL_LEVEL}`: a job's worker is killed first, then all that it leaves until nothing is",
+        f"the kill level is `{TREE}`{because}: a job's worker is killed first, then all that it leaves behind",
         why="a fork bomb that never pauses can outrun that; everything else cannot",
-        do="bound it: TasksMax= and MemoryMax= in the systemd unit, pids.max of the container, or `ulimit -u`",
+        do="run it by the shipped unit, which has `Delegate=yes`; or bound it: TasksMax= and MemoryMax= in a unit, "
+        "pids.max of the container, or `ulimit -u`",
     )
 
 

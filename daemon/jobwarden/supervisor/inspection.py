@@ -8,6 +8,7 @@ import select
 from typing import TYPE_CHECKING
 
 from jobwarden.supervisor.census import Census
+from jobwarden.supervisor.cgroup import Leaves
 from jobwarden.supervisor.identity import require_run_as
 from jobwarden.supervisor.launcher import Launcher
 from jobwarden.supervisor.refusal import describe, failure_of
@@ -32,7 +33,9 @@ def inspect_handlers(pool: PoolSettings, *, state_dir: Path) -> Loaded:
     require_run_as([pool])
     page = os.memfd_create("jobwarden-page", os.MFD_CLOEXEC)
     os.truncate(page, PAGE_BYTES)
-    launcher = Launcher(pool, state_dir=state_dir, node_id="check", page=page, census=Census(), serves=False)
+    launcher = Launcher(
+        pool, state_dir=state_dir, node_id="check", page=page, census=Census(), leaves=Leaves(None), serves=False
+    )
     snapshot = os.memfd_create("jobwarden-code", os.MFD_CLOEXEC)
     try:
         template = launcher.start_template(1, snapshot=snapshot)

@@ -26,6 +26,7 @@ from jobwarden.supervisor.inputs import Cleared, Stuck
 if TYPE_CHECKING:
     from jobwarden.clock import Clock
     from jobwarden.supervisor.census import Census
+    from jobwarden.supervisor.cgroup import Leaf
     from jobwarden.supervisor.mailbox import Mailbox
 
 _LOOKS = 2
@@ -33,15 +34,14 @@ _DUMP_LIMIT_NS = 100_000_000
 _DUMP_STILL_NS = 2_000_000
 _SHORT_SECONDS, _LONG_SECONDS = 0.0005, 0.05
 _LARGEST_DUMP = 65_536
-KILL_LEVEL = "tree"
-"""Shown in `status`: the worker first, then its orphans. Holds against all but a fork bomb that never pauses."""
 
 
 class Removal:
     """One worker whose tree has to go."""
 
-    def __init__(self, slot: int, *, pid: int, pidfd: int | None, dump: int | None) -> None:
+    def __init__(self, slot: int, *, pid: int, pidfd: int | None, dump: int | None, leaf: Leaf | None = None) -> None:
         """`pidfd` is None for a worker that is already dead; `dump` is its memfd if its stacks are wanted."""
+        self.leaf = leaf
         self.slot = slot
         self.pid = pid
         self.pidfd = pidfd
@@ -49,6 +49,19 @@ class Removal:
         self.stack_dump: str | None = None
         self.since_ns = 0
         self.told_stuck = False
+
+    def kill(self) -> None:
+        """The worker, and where it has a cgroup all that is in there."""
+        _send(self.pidfd, signal.SIGKILL)
+        if self.leaf is not None:
+            self.leaf.kill()
+
+    def has_company(self) -> bool:
+        """Whether something lives in its cgroup; if so, it is killed again: somebody may have moved there since."""
+        if self.leaf is None or self.leaf.is_empty():
+            return False
+        self.leaf.kill()
+        return True
 
 
 class Killer(threading.Thread):
@@ -102,7 +115,7 @@ class Killer(threading.Thread):
         )
         for each in fresh:
             each.since_ns = self._clock.monotonic_ns()
-            _send(each.pidfd, signal.SIGKILL)
+            each.kill()
         self._active.extend(fresh)
         _wait_for_deaths([each.pidfd for each in fresh if each.pidfd is not None])
 
@@ -133,6 +146,8 @@ class Killer(threading.Thread):
         settled = asked == answered == census.asked == census.answered
         for pid in strays if settled else filter(self._is_orphan, strays):
             kill_and_reap(pid)
+        if [each for each in self._active if each.has_company()]:
+            return False
         # A worker is known until it was reaped: a listing of children may miss one while others end (proc(5)).
         return not strays and not any(each.pid in children or each.pid in known for each in self._active)
 
@@ -146,6 +161,8 @@ class Killer(threading.Thread):
 
     def _report_cleared(self) -> None:
         for each in self._active:
+            if each.leaf is not None:
+                each.leaf.remove()
             self._mailbox.post(Cleared(each.slot, each.stack_dump))
         self._active.clear()
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from jobwarden.settings.pool import PoolSettings
     from jobwarden.supervisor.census import Census
+    from jobwarden.supervisor.cgroup import Leaves
 
 _CONTROL, _PAGE, _SNAPSHOT, _DUMP = 3, 4, 5, 6
 """Descriptor numbers in the template."""
@@ -162,13 +163,22 @@ class Launcher:
     """Makes the templates and workers of one pool, and enters them in the census."""
 
     def __init__(
-        self, pool: PoolSettings, *, state_dir: Path, node_id: str, page: int, census: Census, serves: bool = True
+        self,
+        pool: PoolSettings,
+        *,
+        state_dir: Path,
+        node_id: str,
+        page: int,
+        census: Census,
+        leaves: Leaves,
+        serves: bool = True,
     ) -> None:
         """`page` is the descriptor of the shared page; what does not serve runs nothing, it only loads.
 
         Raises InvalidSettingsError for an unknown user or group.
         """
         self.census = census
+        self.leaves = leaves
         self._page = page
         self._set_up = partial(_Setup, state_dir=state_dir, node_id=node_id, serves=serves)
         self._now = self._served = self._set_up(pool)
@@ -242,7 +252,8 @@ class Launcher:
 
     def fork(self, template: Template, slot: int) -> Channel:
         """Ask the template for a worker; answered by Forked or ForkFailed, or by the template's death."""
-        channel = Channel(slot, generation=template.generation, tail_bytes=self.pool.captured_output_bytes)
+        tail_bytes = self.pool.captured_output_bytes
+        channel = Channel(slot, generation=template.generation, tail_bytes=tail_bytes, leaf=self.leaves.make(slot))
         self.census.asked += 1
         template.forking.add(slot)
         message = frame(messages.encode(messages.Fork(slot, channel.nonce)))

@@ -16,6 +16,7 @@ from jobwarden import events
 from jobwarden.clock import SECOND_NS
 from jobwarden.errors import FrameError
 from jobwarden.supervisor import inputs as seen
+from jobwarden.supervisor.cgroup import level_of
 from jobwarden.supervisor.killer import end_group, open_child
 from jobwarden.supervisor.refusal import describe
 from jobwarden.supervisor.templates import Templates
@@ -54,7 +55,8 @@ class Nursery:
         self.channels: dict[int, Channel] = {}
         self._launchers = launchers
         self._killer = killer
-        self._census = next(iter(launchers.values())).census
+        first = next(iter(launchers.values()))
+        self.leaves, self._census = first.leaves, first.census
         self._selector = selector
         self._page = page
         self._feed = feed
@@ -89,7 +91,7 @@ class Nursery:
             raise FrameError(text)
         self._launchers[template.pool].fork_answered(template, forked.slot, pid=forked.pid)
         channel = self.channels[forked.slot]
-        channel.born(forked.pid, pidfd)
+        channel.born(forked.pid, pidfd, usher=self.leaves.usher)
         channel.sweep_seen = self._page[SWEEP_BEGAN]
         self._watch(channel.control, partial(self._hear_worker, channel))
         self._watch(channel.talk, partial(self.hear_talk, channel))
@@ -208,6 +210,8 @@ class Nursery:
         self._send_the_rest(self.channels[slot])
 
     def _see_worker_dead(self, channel: Channel) -> None:
+        if channel.leaf is not None and channel.leaf.entering:
+            return  # in a few milliseconds; until then its pid must stay its own
         end_group(channel.pid or 0)
         pid, status, usage = os.wait4(channel.pid or 0, os.WNOHANG)
         if not pid:
@@ -234,6 +238,11 @@ class Nursery:
         events.emit(events.WorkerDied(slot=channel.slot, pid=pid, signal=number, exit_code=max(code, 0)))
         # After Died, or the pool would take the dead worker for an idle one and send it the next job.
         self._feed(seen.TookBack(channel.slot, channel.take_back()))
+
+    def kill_level_of(self, slot: int) -> str:
+        """How far a kill of this slot's worker reaches."""
+        channel = self.channels.get(slot)
+        return level_of(None if channel is None else channel.leaf)
 
     def forget(self, slot: int) -> None:
         """Nothing of this worker is left: give its descriptors back."""

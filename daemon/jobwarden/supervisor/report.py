@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 from jobwarden.supervisor.slot import SlotState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jobwarden.supervisor.inputs import Moment
     from jobwarden.supervisor.pool import Pool
     from jobwarden.supervisor.pools import Pools
     from jobwarden.supervisor.slot import Slot
 
 
-def report_of(pools: Pools, now: Moment) -> dict[str, object]:
+def report_of(pools: Pools, now: Moment, *, kill_level_of: Callable[[int], str]) -> dict[str, object]:
     """Pools, generations, problems and slots as a JSON-able mapping; what stands at the top sums the pools up."""
     generations = [pool.generations for pool in pools.all]
     return {
@@ -23,7 +25,11 @@ def report_of(pools: Pools, now: Moment) -> dict[str, object]:
         "stopping": pools.all[0].stopping,
         "trusted": pools.all[0].standing.good,
         "backlog": sum(len(pool.intake.backlog) for pool in pools.all),
-        "slots": [_describe(slot, pool.name, now) for pool in pools.all for slot in pool.workers.slots.values()],
+        "slots": [
+            _describe(slot, pool.name, now) | {"kill_level": kill_level_of(slot.id)}
+            for pool in pools.all
+            for slot in pool.workers.slots.values()
+        ],
         "pools": [_pool(pool) for pool in pools.all],
     }
 

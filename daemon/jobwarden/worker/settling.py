@@ -48,6 +48,7 @@ class Birth:
 def settle(birth: Birth) -> dict[str, int]:
     """Become a worker; gives the descriptors by name at their private places. Exits if there is no supervisor."""
     _await_supervisor(birth)
+    _await_admission(birth.descriptors.pop("gate"))
     os.setsid()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     offer_to_oom_killer()
@@ -70,6 +71,11 @@ def _await_supervisor(birth: Birth) -> None:
         adopt_orphans()
     if os.getppid() != birth.supervisor_pid:
         os._exit(EXIT_ORPHANED)
+
+
+def _await_admission(gate: int) -> None:
+    """Whatever of a handler file runs in this process is to run in its own cgroup, where there is one."""
+    os.read(gate, 1)
 
 
 def offer_to_oom_killer() -> None:
