@@ -53,9 +53,11 @@ COMMANDS = {
     "reload": "jobwarden.cli.reload",
     "migrate": "jobwarden.cli.daemon",
     "doctor": "jobwarden.cli.doctor",
+    "completion": "jobwarden.cli.completion",
     "version": "jobwarden.cli.version",
 }
-"""Each command and the module that holds a function `NAME_command`."""
+"""Each command and the module that holds a function `NAME_command`, or `NAME_commands`: a function for each word that
+may follow it."""
 
 # typer raises click's errors, newer ones those of a private copy; BadParameter is the one that it exports.
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]
@@ -91,8 +93,21 @@ def _app(arguments: list[str]) -> typer.Typer:
     )
     app.callback()(_common)
     for name in _wanted(arguments):
-        app.command(name)(getattr(import_module(COMMANDS[name]), f"{name}_command"))
+        _register(app, name)
     return app
+
+
+def _register(app: typer.Typer, name: str) -> None:
+    """One command, or a group: a module with `NAME_commands` says what may follow the name."""
+    module = import_module(COMMANDS[name])
+    members = getattr(module, f"{name}_commands", None)
+    if members is None:
+        app.command(name)(getattr(module, f"{name}_command"))
+        return
+    group = typer.Typer(help=(module.__doc__ or "").partition("\n")[0], no_args_is_help=True, rich_markup_mode=None)
+    for member, command in members.items():
+        group.command(member)(command)
+    app.add_typer(group, name=name)
 
 
 def _wanted(arguments: list[str]) -> list[str]:
@@ -139,7 +154,7 @@ _UNREADABLE = re.compile(r"Invalid value for '([^']+)': Input should be a valid 
 
 def _usage_sentence(error: Exception) -> str:
     message = " ".join(getattr(error, "format_message", error.__str__)().split()).rstrip(".")
-    message = _UNREADABLE.sub(r"\1: is no \2", message)
+    message = _UNREADABLE.sub(r"\1: is no \2", message).replace(": Value error, ", ": ")
     path = getattr(getattr(error, "ctx", None), "command_path", "jobwarden")
     return f"{message}; see `{path} --help`"
 
