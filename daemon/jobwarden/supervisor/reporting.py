@@ -37,6 +37,8 @@ class Reporting:
         """CPU time of the loop's thread, for the benchmark."""
         self.remarks: Callable[[], list[str]] = list
         """What else people are told as long as it is so."""
+        self.announcing: Announcing | None = None
+        """What the service manager is told of it; set by the composition root."""
         self._pools = pools
         self._ledger = ledger
         self._clock = clock
@@ -72,8 +74,8 @@ class Reporting:
             self._is_news = False
             self._ledger.submit(Entries(report=self.text))
 
-    def _make(self, now: Moment, *, recorded: int) -> str:
-        report = {
+    def _make(self, now: Moment, *, recorded: int) -> dict[str, object]:
+        return {
             **report_of(self._pools, now),
             "kill_level": KILL_LEVEL,
             "connection": self._connection_mode(),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobwarden import events

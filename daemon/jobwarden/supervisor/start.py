@@ -18,7 +18,7 @@ import msgspec
 
 from jobwarden.store import StoreOptions, open_store
 from jobwarden.store.life import hold_node, lock_path
-from jobwarden.supervisor import delegation, keeper
+from jobwarden.supervisor import keeper
 from jobwarden.supervisor.handover import Handover, inheritable_memfd
 from jobwarden.supervisor.identity import require_run_as
 from jobwarden.supervisor.killer import require_listing_of_children
@@ -81,7 +81,6 @@ def _become_keeper(
         locks.append(hold_node(node_lock, inheritable=True))
     line = open_line(os.environ)
     page = inheritable_memfd("jobwarden-page", bytes(PAGE_BYTES))
-    found = delegation.claim()
     handover = Handover(
         config=None if config is None else str(config),
         flags={name: str(value) if isinstance(value, Path) else value for name, value in flags.items()},
