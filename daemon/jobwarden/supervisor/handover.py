@@ -24,6 +24,10 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
     """The supervisor's end of the line to the service manager, if that wants to be told."""
     watchdog_usec: int | None = None
     errand: Errand | None = None
+    cgroup: str | None = None
+    """What was delegated to us and is divided (see `delegation`)."""
+    no_cgroup: str | None = None
+    """Why it is not, where it was delegated."""
 
     @property
     def config_path(self) -> Path | None:

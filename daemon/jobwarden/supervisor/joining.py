@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from jobwarden import events
 from jobwarden.store.deaths import predecessors
 from jobwarden.store.work import NodeStart
-from jobwarden.supervisor.killer import KILL_LEVEL
 from jobwarden.supervisor.locks import identity_of
 from jobwarden.version import __version__
 
@@ -41,7 +40,7 @@ def node_start(settings: Settings, handover: Handover) -> NodeStart:
     )
 
 
-def join(store: Store, membership: Membership, deaths: DeathWatch, *, settings: Settings) -> None:
+def join(store: Store, membership: Membership, deaths: DeathWatch, *, settings: Settings, kill_level: str) -> None:
     """Register this node, free the jobs of dead ones, and say so. Raises StoreError."""
     writer = store.writer()
     try:
@@ -56,7 +55,7 @@ def join(store: Store, membership: Membership, deaths: DeathWatch, *, settings: 
             database=store.url_shown,
             handlers=", ".join(str(pool.handlers) for pool in settings.pools),
             workers=sum(pool.workers for pool in settings.pools),
-            kill_level=KILL_LEVEL,
+            kill_level=kill_level,
         )
     )
 

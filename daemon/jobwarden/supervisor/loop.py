@@ -93,6 +93,8 @@ class Loop:
         self._last_look_ns = 0
         self._running = True
         self.nursery = Nursery(launchers, killer, self.selector, page=page, feed=self._facts.append)
+        self.reporting.kill_level = self.nursery.leaves.level
+        self.reporting.kill_level_of = self.nursery.kill_level_of
         self._perform: dict[type, Callable[[Any], None]] = {
             do.AskClaim: self._ask_claim,
             do.Dispatch: self._dispatch,
@@ -213,9 +215,9 @@ class Loop:
 
     def reload(self, pool: str | None = None) -> None:
         """Load the handlers of one pool again, or all and the configuration."""
+        self.reporting.reload_began(pool)
         if pool is None:
             self._facts.extend(self._reload_terms())
-        self.reporting.reload_began(pool)
         self._facts.append(seen.ReloadAsked(pool))
 
     # what the pool wants
@@ -249,11 +251,13 @@ class Loop:
     def _kill_tree(self, effect: do.KillTree) -> None:
         channel = self.nursery.channels[effect.slot]
         dump = channel.dump if effect.dump else None
-        self._killer.remove(Removal(effect.slot, pid=channel.pid or 0, pidfd=channel.pidfd, dump=dump))
+        self._killer.remove(
+            Removal(effect.slot, pid=channel.pid or 0, pidfd=channel.pidfd, dump=dump, leaf=channel.leaf)
+        )
 
     def _sweep_tree(self, effect: do.SweepTree) -> None:
         channel = self.nursery.channels[effect.slot]
-        self._killer.remove(Removal(effect.slot, pid=channel.pid or 0, pidfd=None, dump=None))
+        self._killer.remove(Removal(effect.slot, pid=channel.pid or 0, pidfd=None, dump=None, leaf=channel.leaf))
 
     def _record(self, effect: do.Record) -> None:
         ending = effect.ending

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from jobwarden.clock import MILLISECOND_NS, SECOND_NS
+from jobwarden.supervisor.cgroup import TREE
 from jobwarden.supervisor.entries import Entries
-from jobwarden.supervisor.killer import KILL_LEVEL
 from jobwarden.supervisor.report import report_of
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ class Reporting:
         """CPU time of the loop's thread, for the benchmark."""
         self.remarks: Callable[[], list[str]] = list
         """What else people are told as long as it is so."""
+        self.kill_level = TREE
+        self.kill_level_of: Callable[[int], str] = lambda _slot: TREE
+        """How far a kill reaches: of this node, and of the worker of each slot."""
         self.announcing: Announcing | None = None
         """What the service manager is told of it; set by the composition root."""
         self._pools = pools
@@ -46,16 +49,16 @@ class Reporting:
         self._due_ns = 0
         self._is_news = False
 
-    def hurry(self) -> None:
-        """People who have just reloaded look at once; the next beat may be seconds away."""
-        self._due_ns, self._is_news = 0, True
-
-    def note(self) -> None:
     def reload_began(self, pool: str | None) -> None:
         """People asked for a reload of this pool, or of all."""
         if self.announcing is not None:
             self.announcing.reload_began(pool)
 
+    def hurry(self) -> None:
+        """People who have just reloaded look at once; the next beat may be seconds away."""
+        self._due_ns, self._is_news = 0, True
+
+    def note(self) -> None:
         """There is something to tell of; within a second is soon enough."""
         self._is_news = True
 
@@ -76,8 +79,8 @@ class Reporting:
 
     def _make(self, now: Moment, *, recorded: int) -> dict[str, object]:
         return {
-            **report_of(self._pools, now),
-            "kill_level": KILL_LEVEL,
+            **report_of(self._pools, now, kill_level_of=self.kill_level_of),
+            "kill_level": self.kill_level,
             "connection": self._connection_mode(),
             "recorded": recorded,
             "loop_cpu_ms": self.busy_ns // MILLISECOND_NS,

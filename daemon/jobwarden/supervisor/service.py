@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobwarden import events
@@ -14,6 +15,7 @@ from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
 from jobwarden.store.deaths import DeathWatch
 from jobwarden.supervisor.announcing import Announcing
 from jobwarden.supervisor.census import Census
+from jobwarden.supervisor.cgroup import Leaves
 from jobwarden.supervisor.clerk import Clerk
 from jobwarden.supervisor.configured import rules_of, terms_of
 from jobwarden.supervisor.identity import other_users
@@ -45,8 +47,8 @@ if TYPE_CHECKING:
     from jobwarden.supervisor.desk import Desk
     from jobwarden.supervisor.handover import Handover
     from jobwarden.supervisor.log import LogLines
-
     from jobwarden.supervisor.systemd import Notifier
+
 EXIT_STORE_AWAY = 1
 _LONGEST_PERIOD_SECONDS = 5.0
 """Between two rounds of maintenance, however long the lease."""
@@ -72,8 +74,14 @@ class Service:
         seal(handover.page)  # the keeper has mapped it long since
         pools = self.pools = Pools(terms_of(settings, errand=handover.errand), jitter=draw_jitter)
         census = Census()
+        leaves = self._leaves = Leaves(None if handover.cgroup is None else Path(handover.cgroup))
         self._make_launcher = partial(
-            Launcher, state_dir=settings.state_dir, node_id=handover.node_id, page=handover.page, census=census
+            Launcher,
+            state_dir=settings.state_dir,
+            node_id=handover.node_id,
+            page=handover.page,
+            census=census,
+            leaves=leaves,
         )
         launchers = self._launchers = {each.name: self._make_launcher(each) for each in settings.pools}
         stuck_ns = int(settings.kill_stuck_seconds * SECOND_NS)
@@ -124,6 +132,9 @@ class Service:
             connection_mode=lambda: self._store.connection_mode,
         )
         self._loop.reporting.remarks = lambda: self._reconfiguring.remarks
+        self._loop.reporting.announcing = self._announcing = Announcing(
+            pools, notifier, watchdog_usec=handover.watchdog_usec, is_alive=lambda: True, clock=SYSTEM_CLOCK
+        )
         watched = settings.pools if handover.errand is None else ()  # an errand ends on the code with which it began
         self._watcher = Watcher(watched, post=mailbox.post, clock=SYSTEM_CLOCK)
         self._deaths = DeathWatch(self._store, lease_seconds=settings.lease_seconds, clock=SYSTEM_CLOCK)
@@ -131,9 +142,6 @@ class Service:
             self._store,
             self._membership,
             self._deaths,
-        self._loop.reporting.announcing = self._announcing = Announcing(
-            pools, notifier, watchdog_usec=handover.watchdog_usec, is_alive=lambda: True, clock=SYSTEM_CLOCK
-        )
             ledger=self._ledger,
             mailbox=mailbox,
             window=self._window,
@@ -145,8 +153,11 @@ class Service:
         """Join the store, serve, leave in order; returns the exit code."""
         self._window.open(since_ns=SYSTEM_CLOCK.boottime_ns())
         sweep_leftovers(self._settings.state_dir, own_node=self._handover.node_id, users=self._users)
-        join(self._store, self._membership, self._deaths, settings=self._settings)
-        for thread in (*self._renewing, self._ledger, self._clerk, self._killer, self._meter, self._watcher):
+        join(self._store, self._membership, self._deaths, settings=self._settings, kill_level=self._leaves.level)
+        if self._handover.no_cgroup is not None:
+            events.emit(events.Alerted(text=f"jobs are killed without cgroup.kill: {self._handover.no_cgroup}"))
+        own = (self._ledger, self._clerk, self._killer, self._leaves.usher, self._meter, self._watcher)
+        for thread in (*self._renewing, *own):
             thread.start()
         self._open_desk()
         code = self._loop.run()
@@ -167,6 +178,7 @@ class Service:
 
     def _leave(self, code: int) -> int:
         """Write what is left, then give up the node: its last worker is gone."""
+        self._announcing.leaving(seconds=2 * _LAST_WRITES_SECONDS)
         if self._desk is not None:
             self._desk.close()
         self._watcher.leave()
@@ -177,7 +189,6 @@ class Service:
             thread.leave()
         if self._ears is not None and self._bell is not None:
             self._bell.leave(self._ears)
-        self._announcing.leaving(seconds=2 * _LAST_WRITES_SECONDS)
         events.emit(events.Left(jobs_ended=self._loop.recorded))
         if not written:
             return code or EXIT_STORE_AWAY

@@ -18,7 +18,7 @@ import msgspec
 
 from jobwarden.store import StoreOptions, open_store
 from jobwarden.store.life import hold_node, lock_path
-from jobwarden.supervisor import keeper
+from jobwarden.supervisor import delegation, keeper
 from jobwarden.supervisor.handover import Handover, inheritable_memfd
 from jobwarden.supervisor.identity import require_run_as
 from jobwarden.supervisor.killer import require_listing_of_children
@@ -81,6 +81,7 @@ def _become_keeper(
         locks.append(hold_node(node_lock, inheritable=True))
     line = open_line(os.environ)
     page = inheritable_memfd("jobwarden-page", bytes(PAGE_BYTES))
+    found = delegation.claim()
     handover = Handover(
         config=None if config is None else str(config),
         flags={name: str(value) if isinstance(value, Path) else value for name, value in flags.items()},
@@ -92,12 +93,14 @@ def _become_keeper(
         notify=None if line is None else line.supervisor,
         watchdog_usec=watchdog_usec(os.environ),
         errand=errand,
+        cgroup=None if found.folder is None else str(found.folder),
+        no_cgroup=found.why_not if found.meant else None,
     )
     descriptor = inheritable_memfd("jobwarden-handover", msgspec.json.encode(handover))
     options = [str(page), str(settings.hung_seconds), *((f"{keeper.REMOVE}{passing}",) if passing else ())]
+    options += [] if line is None else [f"{keeper.NOTIFY}{line.keeper},{line.outside},{line.supervisor}"]
     command = [sys.executable, "-P", "-m", "jobwarden.supervisor", str(descriptor)]
     os.execv(sys.executable, [sys.executable, "-I", "-S", "-E", keeper.__file__, *options, *command])  # noqa: S606 - no shell is wanted
-    options += [] if line is None else [f"{keeper.NOTIFY}{line.keeper},{line.outside},{line.supervisor}"]
 
 
 def open_for_daemon(settings: Settings) -> Store:
