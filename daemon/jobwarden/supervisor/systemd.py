@@ -43,7 +43,7 @@ def open_line(environment: Mapping[str, str]) -> Line | None:
     keeper, supervisor = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for each in (outside, keeper, supervisor):
         each.settimeout(0)
-        each.set_inheritable(True)  # noqa: FBT003 - the signature of sockets
+        each.set_inheritable(True)
     return Line(outside.detach(), keeper.detach(), supervisor.detach())
 
 
