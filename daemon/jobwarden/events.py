@@ -85,9 +85,25 @@ class AttemptEnded(Fact, frozen=True):
     """An attempt that did not succeed was handed to the ledger."""
 
     job_id: int
+    job_type: str
     fence: int
     outcome: str
     error: str | None = None
+
+
+class JobPrinted(Fact, frozen=True):
+    """What an attempt printed, as it is stored with its end: the last part of it. Logged with `log_job_output`."""
+
+    job_id: int
+    job_type: str
+    fence: int
+    text: str
+
+
+class LinesLeftOut(Fact, frozen=True):
+    """So many facts about jobs and workers were not logged, because of `log_lines_per_second`."""
+
+    number: int
 
 
 class NodeFreed(Fact, frozen=True):

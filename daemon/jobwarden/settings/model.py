@@ -114,9 +114,23 @@ class Settings(PoolOptions, _StoreOptions, BaseSettings):
         default="info",
         description="The least important messages that are logged.",
     )
-    log_format: Literal["auto", "human", "json"] = Field(
+    log_format: Literal["auto", "human", "json", "journal"] = Field(
         default="auto",
-        description="Form of the log on standard error; `auto` is `human` on a terminal, else `json`.",
+        description="Form of the log on standard error; `journal` goes to journald with a field for each value "
+        "(JOB_ID=, JOB_TYPE=, ...); `auto` is `journal` where systemd has connected standard error with it, `human` "
+        "on a terminal, else `json`.",
+    )
+    log_job_output: bool = Field(
+        default=False,
+        description="Whether the log also gets what each attempt printed, once it has ended.",
+    )
+    log_lines_per_second: float | None = Field(
+        default=250.0,
+        gt=0,
+        le=1_000_000,
+        description="How many lines about jobs and workers are logged in a second, on average; further ones are left "
+        "out and counted. Lines about the daemon itself are always logged. The default stays below what journald takes "
+        "of a service; `none` sets no bound.",
     )
     pool: list[PoolSettings] = Field(
         default_factory=list,

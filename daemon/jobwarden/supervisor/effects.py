@@ -91,6 +91,7 @@ class Record(_Effect, frozen=True):
     """Write this end of an attempt."""
 
     ending: Ending
+    job_type: str
 
 
 class GiveBackJob(_Effect, frozen=True):

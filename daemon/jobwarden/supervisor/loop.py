@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from jobwarden import events
 from jobwarden.clock import MILLISECOND_NS, SECOND_NS
 from jobwarden.errors import JobwardenError
-from jobwarden.jobs.outcome import Outcome
 from jobwarden.store.bell import drain
 from jobwarden.store.work import GiveBack, ProgressNote, ProlongNote
 from jobwarden.supervisor import effects as do
@@ -27,6 +26,7 @@ from jobwarden.supervisor.nursery import Nursery
 from jobwarden.supervisor.publishing import published_types
 from jobwarden.supervisor.reporting import Reporting
 from jobwarden.supervisor.signals import KEEPER_LOST, catch_signals
+from jobwarden.supervisor.telling import tell_end
 from jobwarden.wire.page import ALIVE, TRUSTED_UNTIL
 
 if TYPE_CHECKING:
@@ -263,12 +263,7 @@ class Loop:
         ending = effect.ending
         self.recorded += 1
         self._entries.endings.append(ending)
-        if ending.outcome is not Outcome.SUCCEEDED:
-            events.emit(
-                events.AttemptEnded(
-                    job_id=ending.job_id, fence=ending.fence, outcome=ending.outcome, error=ending.error
-                )
-            )
+        tell_end(ending, job_type=effect.job_type)
 
     def _note_cleared(self, effect: do.NoteCleared) -> None:
         events.emit(

@@ -208,7 +208,8 @@ class Pool:
             self._out.append(do.GiveBackJob(job.id, job.fence))
             return
         error = fact.reason or "cancelled before it was started"
-        self._out.append(do.Record(end_attempt(job, why, error=error, now_us=now.us, jitter=self._jitter())))
+        ending = end_attempt(job, why, error=error, now_us=now.us, jitter=self._jitter())
+        self._out.append(do.Record(ending, job.job_type))
 
     def _lease_lost(self, fact: seen.LeaseLost, _now: seen.Moment) -> None:
         slot = self._running(fact.job_id, fact.fence)

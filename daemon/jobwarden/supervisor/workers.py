@@ -138,7 +138,7 @@ class Workers:
         self.births.succeeded()
         self._intake.finished(now.ns)
         if not slot.forgotten:
-            self._out.append(do.Record(ending))
+            self._out.append(do.Record(ending, job.job_type))
         slot.absolve_successor_of(job)
         slot.forgotten = False
         if slot.in_flight:
@@ -216,7 +216,7 @@ class Workers:
         job = slot.head
         if job is not None and not slot.forgotten:
             ending = judge_end(job, slot, stack_dump=fact.stack_dump, now=now, jitter=self._jitter())
-            self._out.append(do.Record(ending))
+            self._out.append(do.Record(ending, job.job_type))
         self._out.extend(do.GiveBackJob(other.id, other.fence) for other in list(slot.in_flight)[1:])
         if slot.in_flight:
             late_ms = (now.ns - slot.kill_due_ns) / _MS_NS if slot.kill_due_ns else None
