@@ -25,15 +25,15 @@ TRUSTED_UNTIL, ALIVE, SWEEP_BEGAN, SWEEP_ENDED, STOPPING = range(5)
 POLL_SECONDS = 0.1
 SWEEP_SECONDS = 5.0
 """One sweep takes at most this long; the next poll goes on with it."""
-EMPTY_LOOKS = 3
-SECOND_LOOK_NS = 1_000_000_000
+EMPTY_LOOKS, SECOND_LOOK_NS = 3, 1_000_000_000
 EXIT_HUNG = 70
 REMOVE = "--remove="
 """An option before the command: this folder is removed at the very end."""
-
 NOTIFY = "--notify="
 """An option before the command: three descriptors. What the supervisor writes to its end, the third, is read from the
 first and sent to the second, where the service manager listens."""
+LEAVES = "--leaves="
+"""An option before the command: the cgroup whose `slot-*` are the workers' own (supervisor/cgroup.py)."""
 NOT_FOR_CHILDREN = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 LONGEST_MESSAGE = 65_536
 
@@ -120,9 +120,10 @@ class Relay:
 class Keeper:
     """Watches one supervisor until it has ended and nothing is left below."""
 
-    def __init__(self, page_descriptor: int, command: list[str], *, hung_ns: int, line: list[int]) -> None:
-        """Map the page and start the supervisor. `line`: see NOTIFY; empty if nobody wants to be told."""
-        self._words = memoryview(mmap.mmap(page_descriptor, PAGE_BYTES)).cast("q")
+    def __init__(self, page: int, command: list[str], *, hung_ns: int, line: list[int], leaves: str) -> None:
+        """Map the page and start the supervisor. `line`: see NOTIFY, `leaves`: see LEAVES; both may be empty."""
+        self._leaves = leaves
+        self._words = memoryview(mmap.mmap(page, PAGE_BYTES)).cast("q")
         for own in line[:2]:
             os.set_inheritable(own, False)  # noqa: FBT003 - the signature of os
         self._supervisor = Supervisor(command)
@@ -144,7 +145,7 @@ class Keeper:
             self._guard_progress()
             self._poller.poll(POLL_SECONDS * 1000)
         self._pass_on()
-        clear_adopted()
+        clear_adopted(self._leaves)
         return EXIT_HUNG if self._hung else self._supervisor.exit_code()
 
     def _take_signals(self) -> None:
@@ -168,7 +169,7 @@ class Keeper:
         """Past the trust window nobody may believe that these workers are alone with their jobs."""
         if self._trust_has_passed():
             self._words[SWEEP_BEGAN] = now_ns(time.CLOCK_BOOTTIME)
-            clear_below(self._supervisor.pid, as_long_as=self._trust_has_passed)
+            clear_below(self._supervisor.pid, as_long_as=self._trust_has_passed, leaves=self._leaves)
             self._words[SWEEP_ENDED] = now_ns(time.CLOCK_BOOTTIME)
 
     def _trust_has_passed(self) -> bool:
@@ -225,7 +226,16 @@ def shoot(pid: int, *, parent: int) -> None:
         os.close(descriptor)
 
 
-def clear_below(supervisor: int, *, as_long_as: Callable[[], bool]) -> None:
+def kill_leaves(folder: str) -> None:
+    """End what is in the workers' cgroups, also what is just being forked there (cgroups(7), cgroup.kill)."""
+    for file in Path(folder).glob("slot-*/cgroup.kill") if folder else ():
+        try:
+            file.write_text("1")
+        except OSError:  # its last process is gone, and so is it
+            continue
+
+
+def clear_below(supervisor: int, *, as_long_as: Callable[[], bool], leaves: str) -> None:
     """Kill whatever the (stopped or hung) supervisor has as children, and what it adopts from them.
 
     Once trust is back what it starts is rightly there.
@@ -233,6 +243,7 @@ def clear_below(supervisor: int, *, as_long_as: Callable[[], bool]) -> None:
     until = time.monotonic() + SWEEP_SECONDS
     empty = 0
     while empty < EMPTY_LOOKS and time.monotonic() < until and as_long_as():
+        kill_leaves(leaves)
         living = [pid for pid in children_of(supervisor) if not is_zombie(pid)]
         empty = 0 if living else empty + 1
         for pid in living:
@@ -240,11 +251,12 @@ def clear_below(supervisor: int, *, as_long_as: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-def clear_adopted() -> None:
+def clear_adopted(leaves: str) -> None:
     """Kill and reap everything that came to us when the supervisor died, until nothing is left."""
     own = os.getpid()
     pause = 0.001
     while reap_all():
+        kill_leaves(leaves)
         for pid in children_of(own):
             shoot(pid, parent=own)
         time.sleep(pause)
@@ -280,7 +292,7 @@ def end_group(leader: int) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """`keeper.py PAGE_DESCRIPTOR HUNG_SECONDS [--remove=FOLDER] [--notify=IN,OUT,THEIRS] COMMAND...`."""
+    """`keeper.py PAGE HUNG_SECONDS [--remove=FOLDER] [--notify=IN,OUT,THEIRS] [--leaves=FOLDER] COMMAND...`."""
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
@@ -289,30 +301,19 @@ def main(arguments: list[str]) -> int:
     for name in NOT_FOR_CHILDREN:
         os.environ.pop(name, None)
     page, hung_seconds, *command = arguments
-    passing, line = take_option(REMOVE, command), take_option(NOTIFY, command)
-    descriptors = [int(each) for each in line.split(",")] if line else []
-    code = Keeper(int(page), command, hung_ns=int(float(hung_seconds) * 1e9), line=descriptors).keep()
+    passing, line, leaves = (take_option(name, command) for name in (REMOVE, NOTIFY, LEAVES))
+    own, hung_ns = [int(each) for each in line.split(",") if each], int(float(hung_seconds) * 1e9)
+    code = Keeper(int(page), command, hung_ns=hung_ns, line=own, leaves=leaves).keep()
     if passing:
-        remove_folder(Path(passing))
+        import shutil  # noqa: PLC0415 - half a megabyte that only an errand needs
+
+        shutil.rmtree(passing, ignore_errors=True)
     return code
 
 
 def take_option(name: str, command: list[str]) -> str:
     """What follows `name`, if that stands at the beginning; it is taken off the command. Else empty."""
     return command.pop(0).removeprefix(name) if command[0].startswith(name) else ""
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove a folder, whose locks we hold, with all below it; no link is followed, what cannot be removed stays."""
-    try:
-        for entry in folder.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                remove_folder(entry)
-            else:
-                entry.unlink()
-        folder.rmdir()
-    except OSError:
-        return
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import sys
 import tempfile
@@ -59,7 +60,7 @@ def start(
         flags = {**flags, "state_dir": passing}
         _become_keeper(moved, config=config, flags=flags, errand=errand, passing=passing)
     except BaseException:
-        keeper.remove_folder(passing)
+        shutil.rmtree(passing, ignore_errors=True)
         raise
 
 
@@ -99,6 +100,7 @@ def _become_keeper(
     descriptor = inheritable_memfd("jobwarden-handover", msgspec.json.encode(handover))
     options = [str(page), str(settings.hung_seconds), *((f"{keeper.REMOVE}{passing}",) if passing else ())]
     options += [] if line is None else [f"{keeper.NOTIFY}{line.keeper},{line.outside},{line.supervisor}"]
+    options += [] if found.folder is None else [f"{keeper.LEAVES}{found.folder}"]
     command = [sys.executable, "-P", "-m", "jobwarden.supervisor", str(descriptor)]
     os.execv(sys.executable, [sys.executable, "-I", "-S", "-E", keeper.__file__, *options, *command])  # noqa: S606 - no shell is wanted
 
