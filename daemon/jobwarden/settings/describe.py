@@ -36,7 +36,7 @@ def accepts(name: str) -> str:
     if name == "database_url":
         return "a database URL"
     if get_origin(annotation) is list:
-        return "a list of names"
+        return "a list of regular expressions" if name == "redact" else "a list of names"
     if words := _words(annotation):
         return words
     bounds = {kind: value for each in field.metadata for kind, value in _bound(each)}

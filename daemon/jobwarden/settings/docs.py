@@ -18,6 +18,7 @@ from jobwarden.settings.pool import PoolOptions
 _CHAPTERS = {
     "database_url": "Where the jobs are",
     "handlers": "The code that runs them",
+    "secret_fields": "What nobody is told",
     "state_dir": "This daemon's own folder",
     "user": "As whom they run",
     "workers": "The workers",
@@ -49,8 +50,9 @@ An unknown key in the file and an unknown variable that begins with `JOBWARDEN_`
 the variables `JOBWARDEN_CONFIG`, `JOBWARDEN_NODE` (the daemon marks its processes with it) and all that
 begin with `JOBWARDEN_TEST_`. A relative path, also that in a `sqlite:///` URL, is relative to the directory
 in which the command is started, not to the file. In the environment and in flags a list is written with
-commas, `none` means no value, and `yes`, `on`, `1` mean true as `no`, `off`, `0` mean false; the flags of
-an option that is true or false are `--strict-modes` and `--no-strict-modes`.
+commas (that of `redact` as JSON, or one pattern alone), `none` means no value, and `yes`, `on`, `1` mean
+true as `no`, `off`, `0` mean false; the flags of an option that is true or false are `--strict-modes` and
+`--no-strict-modes`.
 
 After a change, run `jobwarden reload` or send the daemon SIGHUP. What belongs to a pool applies at once or with the
 generation that is loaded then; {restart}

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from jobwarden.settings.address import address_problem, mask_password
 from jobwarden.settings.apart import contradictions
 from jobwarden.settings.pool import ENVIRONMENT_PREFIX, HANDLER_ENVIRONMENT, PoolOptions, PoolSettings, refuse
+from jobwarden.settings.secrecy import SecrecyOptions
 
 __all__ = ["ENVIRONMENT_PREFIX", "HANDLER_ENVIRONMENT", "OPTIONS", "Settings"]
 
@@ -42,7 +43,7 @@ class _StoreOptions(BaseModel):
     )
 
 
-class Settings(PoolOptions, _StoreOptions, BaseSettings):
+class Settings(SecrecyOptions, PoolOptions, _StoreOptions, BaseSettings):
     """All options of one daemon. `load_settings` makes it; tests may call it with keyword arguments."""
 
     model_config = SettingsConfigDict(
