@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,23 @@ from tests.support import grounds
 from tests.support.processes import subreaper
 from tests.support.site import Site
 
-PROCESS_HEAVY = ("tests/faults/", "tests/integration/test_c", "tests/integration/test_d", "tests/integration/")
-"""Pieces whose tests fill the machine with processes: of each, one test at a time. The first that fits counts."""
+PROCESS_HEAVY = tuple(
+    map(
+        re.compile,
+        (
+            "tests/faults/",
+            "tests/integration/test_[a-d]",
+            "tests/integration/test_[e-l]",
+            "tests/integration/test_[m-q]",
+            "tests/integration/",
+            "tests/systemd/",
+        ),
+    )
+)
+"""Pieces whose tests fill the machine with processes: of each, one test at a time. The first that fits counts.
+
+About equally long, but for the last: the longest one is what a run takes at least.
+"""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -33,7 +49,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
         """These pieces come first, being the largest; all other tests are dealt out one by one."""
 
         def _split_scope(self, nodeid: str) -> str:
-            return next((piece for piece in PROCESS_HEAVY if nodeid.startswith(piece)), nodeid)
+            return next((piece.pattern for piece in PROCESS_HEAVY if piece.match(nodeid)), nodeid)
 
     return PiecesInOneWorker(config, log)
 
