@@ -67,10 +67,14 @@ class StoreError(JobwardenError):
 class StoreUnavailableError(StoreError):
     """The store cannot be reached or written now (away, locked, full, read-only). Nothing was changed."""
 
-    def __init__(self, where: str, problem: str) -> None:
-        """`where` is the URL without its password; `problem` says what happened and the way out."""
+    def __init__(self, where: str, problem: str, *, passes: bool = False) -> None:
+        """`where` is the URL without its password; `problem` says what happened and the way out.
+
+        `passes` tells that waiting may help: nothing has to be changed on our side.
+        """
         self.where = where
         self.problem = problem
+        self.passes = passes
         super().__init__(f"{where}: {problem}")
 
 
@@ -105,6 +109,10 @@ class SchemaMismatchError(StoreError):
         super().__init__(f"{where}: schema is {found or 'missing'}, this version needs {wanted}; {way_out}")
 
 
+class BackupError(StoreError):
+    """A copy of the database was not made; `problem` says why, and the way out."""
+
+
 class InvalidSettingsError(JobwardenError):
     """One or more settings are wrong; all of them are listed, one sentence each."""
 
@@ -112,6 +120,17 @@ class InvalidSettingsError(JobwardenError):
         """Join the sentences of all problems."""
         self.problems = problems
         super().__init__("\n".join(problems))
+
+
+class DistrustedError(JobwardenError):
+    """Somebody who is not trusted can change this file or folder (`strict_modes`)."""
+
+    def __init__(self, path: str, problem: str, way_out: str) -> None:
+        """`problem` says who, `way_out` names the command."""
+        self.path = path
+        self.problem = problem
+        self.way_out = way_out
+        super().__init__(f"{path}: {problem}; {way_out}")
 
 
 class StateDirectoryTakenError(JobwardenError):

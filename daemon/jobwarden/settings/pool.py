@@ -45,6 +45,12 @@ class PoolOptions(BaseModel):
         description="How saves under `handlers` are noticed: by the file system's events where it has them (`auto`), "
         "by looking every second (`poll`), or only when somebody asks with SIGHUP or `jobwarden reload` (`off`).",
     )
+    strict_modes: bool = Field(
+        default=True,
+        description="Whether handler files, configuration and state folder must be safe from other users: owned by "
+        "root or the daemon's user (handlers: or the pool's), and writable by nobody else, with all folders above "
+        "them. `false` is for development, or where all users of the machine are trusted.",
+    )
     load_seconds: float = Field(
         default=60.0,
         gt=0,

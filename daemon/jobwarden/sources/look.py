@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from jobwarden.sources.belonging import LIBRARIES, belonging, may_belong
+from jobwarden.strict_modes import steps_to
 
 _ANYBODY = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 _PASSED_OVER = {"__pycache__", LIBRARIES}
@@ -22,6 +23,8 @@ State = tuple[int, int, int, int, int]
 """Device, inode, size, and the times of the last write and of the last change, in nanoseconds."""
 Identity = tuple[int, int]
 """Device and inode."""
+Rights = tuple[int, int, int]
+"""Owner, group, and mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,8 @@ class Look:
     """The absolute path of every folder that was listed, the root among them."""
     executables: frozenset[str] = frozenset()
     """Which of the files have a mode that lets somebody run them."""
+    rights: dict[str, Rights] = field(default_factory=dict)
+    """Of each folder in it, and of everything on the way to it: another owner or mode may make it trusted, or not."""
 
     def changed_since(self, other: Look) -> set[str]:
         """The relative paths of the files that came, went or were written."""
@@ -50,11 +55,12 @@ def look(directory: str) -> Look | None:
         return None
     walk = _Walk()
     walk.enter(root, "", above=())
+    rights = {step.path: _rights(step.found) for step in steps_to(directory)} | walk.rights
     if walk.entries > MOST_ENTRIES:
-        return Look(root, {".": state_of(root)}, {root: walk.folders[root]})
+        return Look(root, {".": state_of(root)}, {root: walk.folders[root]}, rights=rights)
     kept = walk.unlisted | belonging(walk.files.keys() - walk.unlisted, executables=walk.executables)
     files = {relative: walk.files[relative] for relative in sorted(kept)}
-    return Look(root, files, dict(sorted(walk.folders.items())), frozenset(kept & walk.executables))
+    return Look(root, files, dict(sorted(walk.folders.items())), frozenset(kept & walk.executables), rights)
 
 
 def state_of(path: str) -> State | None:
@@ -74,12 +80,17 @@ def _state(found: os.stat_result) -> State:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
+def _rights(found: os.stat_result) -> Rights:
+    return found.st_uid, found.st_gid, found.st_mode
+
+
 class _Walk:
     """What one walk has found: every file that could belong."""
 
     def __init__(self) -> None:
         self.files: dict[str, State | None] = {}
         self.folders: dict[str, Identity] = {}
+        self.rights: dict[str, Rights] = {}
         self.executables: set[str] = set()
         self.unlisted: set[str] = set()
         """Folders that could not be listed. They stand among the files: reading them will fail and be told."""
@@ -103,6 +114,7 @@ class _Walk:
             self._pass_over(folder, prefix)
             return
         self.folders[folder] = identity
+        self.rights[folder] = _rights(here)
         self.entries += len(entries)
         for entry in entries:
             if entry.name.startswith(".") or entry.name in _PASSED_OVER:

@@ -3,6 +3,7 @@
 Nothing is imported here. If the tree changed while it was read, it is read again, so that a save in between never
 gives a generation half old and half new (R24). Called by the template and `check`, which import it, with the rights
 of those who will run it; `fingerprint` by the watcher, which only wants to know whether it is another one.
+A file that somebody else than the `trusted` users can change is not read (`strict_modes`): it serves nothing.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from jobwarden.errors import DistrustedError
 from jobwarden.sources.look import DEEPEST, MOST_ENTRIES, Look, look
+from jobwarden.strict_modes import Guard
 from jobwarden.wire.messages import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 MOST_READINGS = 20
 LARGEST_FILE = 256 * 1024 * 1024
@@ -62,14 +65,17 @@ class SourceTree:
         return _hash_of(self.root, digests)
 
 
-def read_tree(directory: str) -> SourceTree:
-    """Read until two looks at the tree, before and after, agree. A file that cannot be read is a problem."""
+def read_tree(directory: str, *, trusted: Collection[int] | None = None) -> SourceTree:
+    """Read until two looks at the tree, before and after, agree. A file that cannot be read is a problem.
+
+    So is one that others than the users `trusted` can change; None trusts everybody.
+    """
     tree = SourceTree("", {})
     for _ in range(MOST_READINGS):
         before = look(directory)
         if before is None:
             return SourceTree("", {}, [_missing(directory)])
-        tree = _read_all(before)
+        tree = _read_all(before, _Door(directory, before.root, trusted))
         if look(directory) == before:
             return tree
     restless = "the directory changed each time it was read"
@@ -77,13 +83,13 @@ def read_tree(directory: str) -> SourceTree:
     return tree
 
 
-def fingerprint(directory: str, *, at: Look | None) -> str | None:
+def fingerprint(directory: str, *, at: Look | None, trusted: Collection[int] | None = None) -> str | None:
     """The `content_hash` that `read_tree` would give; None if anything has changed since the look `at` it.
 
     Holds no file as a whole, because what stands there may be larger than the memory. `at` is None for a directory
     that is not there.
     """
-    found = _hash_of("", ()) if at is None else _hash_of(at.root, _digests(at))
+    found = _hash_of("", ()) if at is None else _hash_of(at.root, _digests(at, _Door(directory, at.root, trusted)))
     return found if look(directory) == at else None
 
 
@@ -113,58 +119,99 @@ def _hash_of(root: str, digests: Iterable[tuple[str, bool, bytes]]) -> str:
     return whole.hexdigest()
 
 
-def _digests(found: Look) -> Iterator[tuple[str, bool, bytes]]:
+class _Door:
+    """Opens the files of one look that are fit to be read."""
+
+    def __init__(self, directory: str, root: str, trusted: Collection[int] | None) -> None:
+        self._directory = directory
+        self._guard = None if trusted is None else Guard(trusted, closed=root)
+
+    def require_way(self) -> None:
+        """To the directory itself. Raises DistrustedError."""
+        if self._guard is not None:
+            self._guard.require_way(self._directory)
+
+    def open(self, path: str) -> int:
+        """A descriptor. Raises OSError, and DistrustedError."""
+        # O_NONBLOCK: opening a FIFO must not hang the load.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            self._require(path, os.fstat(descriptor))
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _require(self, path: str, found: os.stat_result) -> None:
+        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_FILE:
+            raise OSError(errno.EINVAL, _why_not(found.st_mode))
+        if self._guard is not None:
+            self._guard.require(path, found)
+            self._guard.require_way(path)
+
+
+def _digests(found: Look, door: _Door) -> Iterator[tuple[str, bool, bytes]]:
     """Of what can be read; the rest is in no generation."""
+    try:
+        door.require_way()
+    except DistrustedError:
+        return
     for relative in found.files:
         if _shown(relative) == relative:
             try:
-                yield relative, relative in found.executables, _digest(str(Path(found.root, relative)))
-            except OSError:
+                yield relative, relative in found.executables, _digest(door, str(Path(found.root, relative)))
+            except (OSError, DistrustedError):
                 continue
 
 
-def _digest(path: str) -> bytes:
+def _digest(door: _Door, path: str) -> bytes:
     digest = hashlib.sha256()
-    with open(_open(path), "rb", buffering=0) as file:
+    with os.fdopen(door.open(path), "rb", buffering=0) as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.digest()
 
 
-def _read_all(found: Look) -> SourceTree:
-    files, problems = {}, []
+def _read_all(found: Look, door: _Door) -> SourceTree:
+    files: dict[str, SourceFile] = {}
+    problems: dict[str, Problem] = {}
+    """By the file: a folder that others can write is one problem, however many files are in it."""
+    try:
+        door.require_way()
+    except DistrustedError as error:
+        return SourceTree(found.root, {}, [_distrusted(error, found.root)])
     for relative in found.files:
-        path = str(Path(found.root, relative))
-        if (shown := _shown(relative)) != relative:
-            text = "its name is not UTF-8"
-            problems.append(Problem(file=shown, line=None, error=text, way_out="rename it"))
-            continue
-        try:
-            files[relative] = SourceFile(relative, path, _read(path), executable=relative in found.executables)
-        except OSError as error:
-            text = f"it cannot be read: {error.strerror or error}"
-            way_out = "make it readable, or move it elsewhere"
-            problems.append(Problem(file=relative, line=None, error=text, way_out=way_out))
-    return SourceTree(found.root, files, problems)
+        problem = _read(found, relative, door, files)
+        if problem is not None:
+            problems.setdefault(problem.file, problem)
+    return SourceTree(found.root, files, list(problems.values()))
+
+
+def _read(found: Look, relative: str, door: _Door, files: dict[str, SourceFile]) -> Problem | None:
+    """Enter one file among `files`; what is wrong, if it cannot be."""
+    path = str(Path(found.root, relative))
+    if (shown := _shown(relative)) != relative:
+        return Problem(file=shown, line=None, error="its name is not UTF-8", way_out="rename it")
+    try:
+        with os.fdopen(door.open(path), "rb") as file:
+            files[relative] = SourceFile(relative, path, file.read(), executable=relative in found.executables)
+    except DistrustedError as error:
+        return _distrusted(error, found.root)
+    except OSError as error:
+        text = f"it cannot be read: {error.strerror or error}"
+        return Problem(file=relative, line=None, error=text, way_out="make it readable, or move it elsewhere")
+    return None
+
+
+def _distrusted(error: DistrustedError, root: str) -> Problem:
+    inside = error.path.startswith(f"{root}/")
+    place = error.path[len(root) + 1 :] if inside else "."
+    told = error.problem if inside else f"{_shown(error.path)}: {error.problem}"
+    return Problem(file=_shown(place), line=None, error=told, way_out=_shown(error.way_out))
 
 
 def _shown(relative: str) -> str:
     return relative.encode("utf-8", "backslashreplace").decode()
-
-
-def _read(path: str) -> bytes:
-    with open(_open(path), "rb") as file:
-        return file.read()
-
-
-def _open(path: str) -> int:
-    # O_NONBLOCK: opening a FIFO must not hang the load.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    found = os.fstat(descriptor)
-    if stat.S_ISREG(found.st_mode) and found.st_size <= LARGEST_FILE:
-        return descriptor
-    os.close(descriptor)
-    raise OSError(errno.EINVAL, _why_not(found.st_mode))
 
 
 def _why_not(mode: int) -> str:

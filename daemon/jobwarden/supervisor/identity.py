@@ -64,6 +64,17 @@ def other_users(pools: Iterable[PoolSettings]) -> tuple[Identity, ...]:
     return tuple(each for uid, each in found.items() if uid != os.geteuid())
 
 
+def trusted_in(pool: PoolSettings) -> tuple[int, ...] | None:
+    """The users that may change this pool's handlers, the daemon's own first; None: `strict_modes` is off.
+
+    The pool's own user is one of them: nobody else ever runs what stands there. Raises as `identity_of`.
+    """
+    if not pool.strict_modes:
+        return None
+    identity = identity_of(pool)
+    return tuple(dict.fromkeys((os.geteuid(), 0, *(() if identity is None else (identity.uid,)))))
+
+
 def holds_passed_on_rights() -> bool:
     """Whether what this daemon starts inherits capabilities of its own (ambient ones): handlers must not have them."""
     return _capabilities(_AMBIENT) != 0

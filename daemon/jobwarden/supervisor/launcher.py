@@ -19,7 +19,7 @@ from jobwarden.settings.pool import HANDLER_ENVIRONMENT
 from jobwarden.supervisor.channel import Channel
 from jobwarden.supervisor.configured import bounds_of
 from jobwarden.supervisor.copy_folder import prepare_copies
-from jobwarden.supervisor.identity import holds_passed_on_rights, identity_of, own_identity
+from jobwarden.supervisor.identity import holds_passed_on_rights, identity_of, own_identity, trusted_in
 from jobwarden.supervisor.interpreter import Interpreter
 from jobwarden.supervisor.priority import set_priority
 from jobwarden.wire import messages
@@ -155,6 +155,7 @@ class _Setup:
             dump_fd=_DUMP,
             load_seconds=pool.load_seconds,
             bounds=bounds_of(pool),
+            trusted=trusted_in(pool),
         )
         return self.interpreter.command(write_terms(terms), control=_CONTROL)
 

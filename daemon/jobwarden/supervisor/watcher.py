@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from jobwarden import events
 from jobwarden.clock import MILLISECOND_NS, SECOND_NS
@@ -20,6 +20,7 @@ from jobwarden.sources.mounts import kind_of, tells_of_changes
 from jobwarden.sources.tree import fingerprint
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.file_events import FileEvents
+from jobwarden.supervisor.identity import trusted_in
 from jobwarden.supervisor.quiet import Quiet
 
 if TYPE_CHECKING:
@@ -40,15 +41,25 @@ _SHARE = 20
 _LEAVE_SECONDS = 2.0
 
 
+class _Wanted(NamedTuple):
+    """One pool's directory as it is to be watched."""
+
+    pool: str
+    directory: str
+    polled: bool
+    trusted: tuple[int, ...] | None
+
+
 @dataclass(slots=True)
 class _Watched:
     """One pool's directory."""
 
-    wanted: tuple[str, str, bool]
+    wanted: _Wanted
     """As it was asked for."""
     pool: str
     directory: str
     polled: bool
+    trusted: tuple[int, ...] | None
     quiet: Quiet = field(default_factory=Quiet)
     asked: str | None = None
     """The hash of the code for which a reload was asked last."""
@@ -68,8 +79,8 @@ class Watcher(threading.Thread):
         """`post` takes facts for the pools, from this thread."""
         super().__init__(name="watcher", daemon=True)
         self._watched: list[_Watched] = []
-        self._wanted: list[tuple[str, str, bool]] | None = None
-        """Pools, directories and whether they are polled, if these have changed."""
+        self._wanted: list[_Wanted] | None = None
+        """If that has changed."""
         self._post = post
         self._clock = clock
         self._leaving = threading.Event()
@@ -92,7 +103,9 @@ class Watcher(threading.Thread):
     def change(self, pools: Iterable[PoolSettings]) -> None:
         """From any thread: from now on these."""
         wanted = [pool for pool in pools if pool.watch != "off"]
-        self._wanted = [(pool.name, os.fspath(pool.handlers), pool.watch == "poll") for pool in wanted]
+        self._wanted = [
+            _Wanted(pool.name, os.fspath(pool.handlers), pool.watch == "poll", trusted_in(pool)) for pool in wanted
+        ]
         self._changed.set()
 
     def _take_over(self) -> None:
@@ -151,7 +164,7 @@ class Watcher(threading.Thread):
 
     def _read(self, each: _Watched) -> None:
         """It is at rest: ask for a reload if what stands there is other code than the last time."""
-        found = fingerprint(each.directory, at=each.quiet.last)
+        found = fingerprint(each.directory, at=each.quiet.last, trusted=each.trusted)
         if found is None:
             self._tell_restless(each)
             return

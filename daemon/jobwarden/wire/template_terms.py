@@ -47,6 +47,8 @@ class TemplateTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """A memfd for the stack of a load that crashes, or takes longer than `load_seconds`."""
     load_seconds: float = 3_600.0
     bounds: WorkerBounds = NO_BOUNDS
+    trusted: tuple[int, ...] | None = None
+    """The users that may own the handlers, and no others may write them; None: whoever does."""
 
 
 _encoder = msgspec.json.Encoder()

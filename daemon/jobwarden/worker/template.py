@@ -91,7 +91,7 @@ def _load(terms: TemplateTerms, control: socket.socket) -> LoadedCode:
 def _tree_of(terms: TemplateTerms) -> SourceTree:
     if terms.restore:
         return recall(terms.snapshot_fd)
-    tree = read_tree(terms.handlers)
+    tree = read_tree(terms.handlers, trusted=terms.trusted)
     keep(tree, terms.snapshot_fd)
     return tree
 
