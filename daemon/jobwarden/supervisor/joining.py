@@ -41,9 +41,10 @@ def node_start(settings: Settings, handover: Handover) -> NodeStart:
 
 
 def join(store: Store, membership: Membership, deaths: DeathWatch, *, settings: Settings, kill_level: str) -> None:
-    """Register this node, free the jobs of dead ones, and say so. Raises StoreError."""
+    """Register this node, free the jobs of dead ones, and say so. Raises StoreError; then it may be done again."""
     writer = store.writer()
     try:
+        writer.remove_node(membership.node_id)  # of a try whose answer was lost
         membership.join(writer)
         membership.free_all(writer, _dead_for_certain(store, membership, deaths))
     finally:

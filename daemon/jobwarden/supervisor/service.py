@@ -14,6 +14,7 @@ from jobwarden import events
 from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
 from jobwarden.store.deaths import DeathWatch
 from jobwarden.supervisor.announcing import Announcing
+from jobwarden.supervisor.awaiting import Awaiting
 from jobwarden.supervisor.census import Census
 from jobwarden.supervisor.cgroup import Leaves
 from jobwarden.supervisor.clerk import Clerk
@@ -61,17 +62,18 @@ class Service:
     """All parts of one supervisor, composed."""
 
     def __init__(self, settings: Settings, handover: Handover, *, lines: LogLines, notifier: Notifier) -> None:
-        """Make every part; nothing runs yet."""
+        """Make every part, once the store is there; nothing runs yet. Raises StoreError."""
         self._settings = settings
         self._handover = handover
         self._users = other_users(settings.pools)
         self._desk: Desk | None = None
-        self._store = open_for_daemon(settings)
+        page = self._page = SharedPage(handover.page, writable=True)
+        seal(handover.page)  # the keeper has mapped it long since
+        self._awaiting = Awaiting(notifier, page=page, clock=SYSTEM_CLOCK, waits=handover.errand is None)
+        self._store = self._awaiting.until_done(partial(open_for_daemon, settings))
         self._bell = self._store.bell
         self._ears = _listen(self._bell)
         mailbox = Mailbox()
-        page = self._page = SharedPage(handover.page, writable=True)
-        seal(handover.page)  # the keeper has mapped it long since
         pools = self.pools = Pools(terms_of(settings, errand=handover.errand), jitter=draw_jitter)
         census = Census()
         leaves = self._leaves = Leaves(None if handover.cgroup is None else Path(handover.cgroup))
@@ -153,7 +155,7 @@ class Service:
         """Join the store, serve, leave in order; returns the exit code."""
         self._window.open(since_ns=SYSTEM_CLOCK.boottime_ns())
         sweep_leftovers(self._settings.state_dir, own_node=self._handover.node_id, users=self._users)
-        join(self._store, self._membership, self._deaths, settings=self._settings, kill_level=self._leaves.level)
+        self._awaiting.until_done(self._join)
         if self._handover.no_cgroup is not None:
             events.emit(events.Alerted(text=f"jobs are killed without cgroup.kill: {self._handover.no_cgroup}"))
         own = (self._ledger, self._clerk, self._killer, self._leaves.usher, self._meter, self._watcher)
@@ -162,6 +164,9 @@ class Service:
         self._open_desk()
         code = self._loop.run()
         return self._leave(code)
+
+    def _join(self) -> None:
+        join(self._store, self._membership, self._deaths, settings=self._settings, kill_level=self._leaves.level)
 
     def _open_desk(self) -> None:
         """An errand answers nobody: it ends on the code with which it began."""

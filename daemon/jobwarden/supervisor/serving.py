@@ -41,7 +41,8 @@ def serve(descriptor: int) -> int:
     """Run the supervisor until it is told to leave; returns its exit code."""
     handover = receive(descriptor)
     answer = None if handover.errand is None else Answer()
-    _leave_at_once_on_signals(answer)
+    notifier = Notifier(handover.notify)
+    _leave_at_once_on_signals(answer, notifier)
     die_with_parent(KEEPER_LOST)
     if os.getppid() != handover.keeper_pid:
         return EXIT_KEEPER_LOST
@@ -53,18 +54,19 @@ def serve(descriptor: int) -> int:
     (log := LogStream(sys.stderr)).start()
     events.listen(lines := LogLines(settings, clock=SYSTEM_CLOCK, stream=log))
     threading.excepthook = partial(_die_of, log)
-    service = Service(settings, handover, lines=lines, notifier=Notifier(handover.notify))
     try:
+        service = Service(settings, handover, lines=lines, notifier=notifier)
         code = service.run()
     finally:
         log.finish(seconds=_LAST_LINES_SECONDS)
     return code if answer is None else answer.tell(service.pools.errand, code=code)
 
 
-def _leave_at_once_on_signals(answer: Answer | None) -> None:
+def _leave_at_once_on_signals(answer: Answer | None, notifier: Notifier) -> None:
     """Until the loop takes them: nothing runs yet, so there is nothing to drain."""
 
     def leave(_number: int, _frame: FrameType | None) -> None:
+        notifier.tell("STOPPING=1")
         os._exit(0 if answer is None else answer.tell(None, code=0))
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):

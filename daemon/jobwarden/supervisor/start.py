@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
+from jobwarden.errors import StoreUnavailableError
 from jobwarden.store import StoreOptions, open_store
 from jobwarden.store.life import hold_node, lock_path
 from jobwarden.supervisor import delegation, keeper
@@ -74,9 +75,7 @@ def _become_keeper(
 ) -> NoReturn:
     locks = [hold_state_directory(settings.state_dir, wait_seconds=settings.lock_wait_seconds)]
     node_id = secrets.token_hex(8)
-    store = open_for_daemon(settings)
-    folder = store.side_dir("nodes")
-    store.close()
+    folder = _folder_of_nodes(settings, waits=errand is None)
     node_lock = None if folder is None else lock_path(folder, node_id)
     if node_lock is not None:
         locks.append(hold_node(node_lock, inheritable=True))
@@ -103,6 +102,19 @@ def _become_keeper(
     options += [] if found.folder is None else [f"{keeper.LEAVES}{found.folder}"]
     command = [sys.executable, "-P", "-m", "jobwarden.supervisor", str(descriptor)]
     os.execv(sys.executable, [sys.executable, "-I", "-S", "-E", keeper.__file__, *options, *command])  # noqa: S606 - no shell is wanted
+
+
+def _folder_of_nodes(settings: Settings, *, waits: bool) -> Path | None:
+    """Where nodes that share a kernel hold their locks; None on a server, for which the supervisor can wait."""
+    try:
+        store = open_for_daemon(settings)
+    except StoreUnavailableError as error:
+        if not (waits and error.passes) or settings.database_url.startswith("sqlite"):
+            raise
+        return None
+    folder = store.side_dir("nodes")
+    store.close()
+    return folder
 
 
 def open_for_daemon(settings: Settings) -> Store:

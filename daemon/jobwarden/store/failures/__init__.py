@@ -87,7 +87,7 @@ def judge(error: BaseException) -> Judgement | None:
 
 def _ours(judgement: Judgement, *, where: str) -> StoreError:
     if judgement.kind is Kind.CONTENDED:
-        return StoreContendedError(where, judgement.problem)
+        return StoreContendedError(where, judgement.problem, passes=True)
     if judgement.kind is Kind.AWAY:
-        return StoreUnavailableError(where, judgement.problem)
+        return StoreUnavailableError(where, judgement.problem, passes=not judgement.lasts)
     return StoreError(f"{where}: {judgement.problem}")

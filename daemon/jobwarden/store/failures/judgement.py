@@ -28,5 +28,7 @@ class Judgement(NamedTuple):
     """The connection may be gone: of a COMMIT, nobody knows whether it was done."""
     is_silent: bool = False
     """Time was lost over it: nobody answered."""
+    lasts: bool = False
+    """Waiting does not help: somebody has to change something on our side."""
     sticks: bool = False
     """It would befall this connection again when its cause is gone: the next use makes a new one."""

@@ -57,6 +57,9 @@ _WAYS_OUT = {
     4151: _NO_ENTRY,
 }
 
+_LASTING = {1044, 1045, 1049, 1054, 1130, 1142, 1143, 1146, 1227, 1698, 4151}
+"""User, rights, names: who set this up has to look."""
+
 _LOST_CODES = {0, 1053, 1927, 2002, 2003, 2006, 2013, 2014, 2055, 4031}
 """A commit that ends so may have been done; PyMySQL says 0 for a connection that is closed already."""
 
@@ -88,7 +91,7 @@ def judge(error: BaseException) -> Judgement | None:  # noqa: PLR0911 - one for 
     if _WAYS_OUT.get(code) is _REPEAT:
         return Judgement(Kind.CONTENDED, _REPEAT)
     if code in _WAYS_OUT:
-        return Judgement(Kind.AWAY, _WAYS_OUT[code], lost=lost)
+        return Judgement(Kind.AWAY, _WAYS_OUT[code], lost=lost, lasts=code in _LASTING)
     if type(error).__name__ in {"DataError", "IntegrityError"}:
         return Judgement(Kind.DATA, f"the database refuses a value (error {code})")
     if lost or type(error).__name__ == "InterfaceError":

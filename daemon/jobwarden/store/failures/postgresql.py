@@ -16,6 +16,8 @@ _STARTING = "the server is starting or stopping; try again"
 _CROWDED = "the server has no connection left for us; close some, or raise its max_connections"
 _NO_TABLE = "a table or column is missing; run `jobwarden migrate`, and check the search_path of this user"
 _SILENT = "the server did not answer in time; try again"
+_DENIED = "this user may not do that; grant it the rights on jobwarden's tables, or name another user"
+_NO_TLS = "no encrypted connection can be made as the URL asks for it; check sslmode and files"
 _REPEAT = "another transaction was in the way (deadlock or conflict); try again"
 
 _WAYS_OUT = {
@@ -29,7 +31,7 @@ _WAYS_OUT = {
     "3D000": _NO_DATABASE,
     "3F000": _NO_TABLE,
     "40": _REPEAT,
-    "42501": "this user may not do that; grant it the rights on jobwarden's tables, or name another user",
+    "42501": _DENIED,
     "42P01": _NO_TABLE,
     "42703": _NO_TABLE,
     "53100": "the server's disk is full; make room on it",
@@ -45,6 +47,9 @@ _WAYS_OUT = {
     "XX002": "an index of the database is damaged; look at the server's log and reindex",
 }
 """By the beginning of the state; the longer one comes first."""
+
+_LASTING = (_NO_ENTRY, _NO_DATABASE, _NO_TABLE, _DENIED, _NO_TLS)
+"""User, rights, names: who set this up has to look."""
 
 _LOST_STATES = ("08", "57P", "25P03", "25P04", "58", "XX")
 """A commit that ends so may have been done."""
@@ -70,7 +75,7 @@ _WORDS = (
     (("starting up", "shutting down", "recovery mode", "not yet accepting"), _STARTING),
     (("too many", "connection slots", "no more connections"), _CROWDED),
     (("read-only", "read-write", "hot standby"), _READ_ONLY),
-    (("SSL", "certificate"), "no encrypted connection can be made as the URL asks for it; check sslmode and files"),
+    (("SSL", "certificate"), _NO_TLS),
     (("closed", "lost", "terminat", "reset by", "broken", "is bad", "EOF", "server conn crashed"), _LOST),
 )
 """In this order: any of the words; but of a missing database, both."""
@@ -93,7 +98,8 @@ def _by_state(error: BaseException, state: str) -> Judgement:
             if _WAYS_OUT[beginning] is _REPEAT:
                 return Judgement(Kind.CONTENDED, _REPEAT)
             # Behind an address that moves to the new primary, what is open leads to the old one.
-            return Judgement(Kind.AWAY, _WAYS_OUT[beginning], lost=lost, sticks=_WAYS_OUT[beginning] is _READ_ONLY)
+            problem = _WAYS_OUT[beginning]
+            return Judgement(Kind.AWAY, problem, lost=lost, lasts=problem in _LASTING, sticks=problem is _READ_ONLY)
     return Judgement(Kind.WRONG, f"{_first_line(error)} ({_name(error, state)})", lost=lost)
 
 
@@ -107,7 +113,8 @@ def _by_words(error: BaseException) -> Judgement:
     for signs, problem in _WORDS:
         found = [sign in words for sign in signs]
         if all(found) if problem is _NO_DATABASE else any(found):
-            return Judgement(Kind.AWAY, problem, lost=True, is_silent=problem is _SILENT)
+            lasts = problem in _LASTING
+            return Judgement(Kind.AWAY, problem, lost=True, is_silent=problem is _SILENT, lasts=lasts)
     return Judgement(Kind.AWAY, _first_line(error), lost=True)
 
 

@@ -26,6 +26,8 @@ _MALFORMED = "malformed JSON"
 _UNSURE = "SQLITE_IOERR"
 """Of a commit: a later recovery may find the transaction in the log."""
 
+_PASSES = ("SQLITE_BUSY", "SQLITE_LOCKED")
+
 _STICKS = "SQLITE_READONLY"
 """A file that cannot be written is opened for reading, and that connection stays so (sqlite3_open_v2)."""
 
@@ -37,6 +39,7 @@ def judge(error: BaseException) -> Judgement | None:
         return None
     for name, problem in _WAYS_OUT.items():
         if code.startswith(name):
-            return Judgement(Kind.AWAY, problem, lost=name == _UNSURE, sticks=name == _STICKS)
+            lasts = name not in _PASSES
+            return Judgement(Kind.AWAY, problem, lost=name == _UNSURE, lasts=lasts, sticks=name == _STICKS)
     about_data = isinstance(error, (sqlite3.DataError, sqlite3.IntegrityError)) or code.startswith(_DATA)
     return Judgement(Kind.DATA if about_data or _MALFORMED in str(error) else Kind.WRONG, str(error))
