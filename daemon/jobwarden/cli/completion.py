@@ -24,6 +24,6 @@ def completion_command(
     For bash: `jobwarden completion bash > /etc/bash_completion.d/jobwarden`, or in one's own .bashrc
     `eval "$(jobwarden completion bash)"`.
     """
-    from typer.completion import get_completion_script
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]  # its place since 0.15
 
     print(get_completion_script(prog_name="jobwarden", complete_var="_JOBWARDEN_COMPLETE", shell=shell.value))
