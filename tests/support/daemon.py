@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ def clean_environment() -> dict[str, str]:
 class Daemon:
     """`keeper` is the process that was started; the other pids come from the log and from the kernel."""
 
-    def __init__(self, folder: Path, *, name: str, flags: dict[str, object]) -> None:
-        """Start it in `folder`; `flags` are options of `jobwarden run` by their names."""
+    def __init__(self, folder: Path, *, name: str, flags: dict[str, object], before: Sequence[str] = ()) -> None:
+        """Start it in `folder`; `flags` are options of `jobwarden run` by their names, `before` goes before them."""
         self.name = name
         variables = {}
         if exposed_password(str(flags.get("database_url", ""))):
@@ -43,7 +44,7 @@ class Daemon:
             variables = {URL_VARIABLE: str(flags.pop("database_url"))}
         arguments = [f"--{option.replace('_', '-')}={value}" for option, value in flags.items()]
         self.keeper = subprocess.Popen(
-            [sys.executable, "-m", "jobwarden", "run", *arguments],
+            [*before, sys.executable, "-m", "jobwarden", "run", *arguments],
             cwd=folder,
             env={**clean_environment(), **variables},
             stdin=subprocess.DEVNULL,

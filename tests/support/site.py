@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,13 @@ class Site:
 
     # what tests use
 
-    def start(self, *, state: str = "state", settled: bool = True, **flags: object) -> Daemon:
-        """Start a daemon; `settled` waits until all its workers are there. A flag that is None is left out."""
+    def start(
+        self, *, state: str = "state", settled: bool = True, before: Sequence[str] = (), **flags: object
+    ) -> Daemon:
+        """Start a daemon; `settled` waits until all its workers are there. A flag that is None is left out.
+
+        `before` is a command that is to become it.
+        """
         flags = {
             "database_url": self.url,
             "handlers": HANDLERS,
@@ -58,7 +64,7 @@ class Site:
             "kill_grace_seconds": 0.3,
         } | flags
         given = {name: value for name, value in flags.items() if value is not None}
-        daemon = Daemon(self.folder, name=f"daemon {len(self.daemons) + 1}", flags=given)
+        daemon = Daemon(self.folder, name=f"daemon {len(self.daemons) + 1}", flags=given, before=before)
         self.daemons.append(daemon)
         if settled and flags["workers"] is not None:
             daemon.await_workers(int(str(flags["workers"])))

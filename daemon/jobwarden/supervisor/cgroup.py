@@ -16,6 +16,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from jobwarden import events
+from jobwarden.supervisor.delegation import SLOT, remove
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 CGROUP, TREE = "cgroup", "tree"
 """The kill levels: the cgroup at once; or the worker first, then its orphans, which holds against all but a fork bomb
 that never pauses."""
-_MOST_FOLDERS = 10_000
-"""Below one leaf; a handler may make some, as containers do."""
 
 
 class Leaf:
@@ -69,11 +68,7 @@ class Leaf:
             os.close(file)
         self._files = []
         with contextlib.suppress(OSError):
-            try:
-                self.folder.rmdir()
-            except OSError:
-                _remove_below(self.folder)
-                self.folder.rmdir()
+            remove(self.folder)
 
 
 class Usher(threading.Thread):
@@ -126,7 +121,7 @@ class Leaves:
         if self._root is None:
             return None
         try:
-            return Leaf(self._root / f"slot-{slot}")
+            return Leaf(self._root / f"{SLOT}{slot}")
         except OSError as error:
             if not self._told:
                 self._told = True
@@ -137,14 +132,3 @@ class Leaves:
 def level_of(leaf: Leaf | None) -> str:
     """How far a kill of this worker reaches."""
     return CGROUP if leaf is not None and leaf.sure else TREE
-
-
-def _remove_below(folder: Path) -> None:
-    """Bottom up, without recursion: how deep they go is a handler's choice. Raises OSError."""
-    found = [folder]
-    for each in found:
-        found += [entry for entry in each.iterdir() if entry.is_dir()]
-        if len(found) > _MOST_FOLDERS:
-            return
-    for each in reversed(found[1:]):
-        each.rmdir()

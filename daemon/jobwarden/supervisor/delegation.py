@@ -15,9 +15,13 @@ import msgspec
 
 DAEMON = "daemon"
 """The leaf of keeper, supervisor and templates."""
+SLOT = "slot-"
+"""The leaf of one worker, with the number of its slot."""
 CONTROL = ".control"
 """Where systemd starts what ExecReload= and the like name, in a unit with delegation."""
 _MARKS = ("user.delegate", "trusted.delegate")
+_MOST_FOLDERS = 10_000
+"""In one leaf; a handler may make some, as containers do."""
 _UNIFIED = "0::"
 """How the line of cgroup v2 begins in /proc/PID/cgroup (cgroups(7))."""
 
@@ -52,6 +56,8 @@ def claim() -> Delegation:
         return found
     leaf = found.folder / DAEMON
     try:
+        for left in found.folder.glob(f"{SLOT}*"):
+            remove(left)
         leaf.mkdir(exist_ok=True)
         (leaf / "cgroup.procs").write_text("0")
     except OSError as error:
@@ -68,6 +74,20 @@ def is_divided(process: int) -> bool:
 def populated(folder: Path) -> bool:
     """Whether there is a living process in this cgroup or below it (cgroups(7), cgroup.events)."""
     return "populated 1" in (folder / "cgroup.events").read_text()
+
+
+def remove(folder: Path) -> None:
+    """Remove an empty cgroup with what is below it, without recursion: how deep that goes is a handler's choice.
+
+    Raises OSError.
+    """
+    found = [folder]
+    for each in found:
+        found += [entry for entry in each.iterdir() if entry.is_dir()]
+        if len(found) > _MOST_FOLDERS:
+            break
+    for each in reversed(found):
+        each.rmdir()
 
 
 def _own(listing: Path) -> Path | None:

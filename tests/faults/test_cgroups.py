@@ -1,0 +1,172 @@
+"""P4, P5: where a part of the cgroup tree is delegated, each worker has a leaf, killed in one stroke (decision 025).
+
+The handlers run as another user, as under the drop-in for run-as: the leaves are the daemon's all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobwarden.jobs import JobStatus, Outcome
+from jobwarden.supervisor.delegation import DAEMON, is_divided
+from tests.support.cgroups import delegated, members, within
+from tests.support.processes import descendants, subreaper
+from tests.support.site import Site
+from tests.support.strangers import Stranger, stranger
+from tests.support.waiting import eventually
+
+Record = Callable[[str, object], None]
+
+CHAINS = 200
+"""Of processes that fork, exit and take a new session each, without a pause: no sweep of orphans has ever won there."""
+HANDLERS = """
+import os
+from pathlib import Path
+from jobwarden import JobContext, handler, on_worker_start
+
+def own():
+    return next(line[3:].rstrip() for line in open("/proc/self/cgroup") if line.startswith("0::"))
+
+HERE = {"import": own()}
+
+@on_worker_start
+def start():
+    HERE["start"] = own()
+
+@handler("where")
+def where(payload):
+    return {**HERE, "job": own()}
+
+@handler("escape")
+def escape(payload):
+    said = {}
+    for act, folder, pid in payload["acts"]:
+        try:
+            Path(folder, "cgroup.procs").write_text(str(pid))
+            said[act] = "done"
+        except OSError as error:
+            said[act] = type(error).__name__
+    return said
+"""
+
+
+@pytest.fixture(scope="module")
+def somebody() -> Iterator[Stranger]:
+    """As whom the handlers run."""
+    with stranger() as found:
+        (found.handlers / "places.py").write_text(HANDLERS)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def given() -> Iterator[Path]:
+    """The cgroup that is delegated to the daemon."""
+    with delegated() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def shared_site(somebody: Stranger, given: Path) -> Iterator[Site]:
+    """A daemon in that cgroup."""
+    with subreaper():
+        made = Site(somebody.folder)
+        try:
+            made.start(before=within(given), **somebody.flags)
+            yield made
+        finally:
+            made.close()
+
+
+def report_of(site: Site) -> dict[str, Any]:
+    """What the node says of itself, once it says that all is well with each slot."""
+
+    def settled() -> dict[str, Any] | None:
+        (node,) = site.client.store.nodes()
+        slots = (node.report or {}).get("slots") or [{}]
+        return node.report if all(slot.get("state") == "idle" for slot in slots) else None
+
+    return eventually(settled, what="a report with idle slots")
+
+
+def test_each_worker_is_in_a_leaf_of_its_own_and_the_daemon_in_another(served: Site, given: Path) -> None:
+    """Before a line of a handler file runs in it; what a template imports runs where the daemon is."""
+    daemon = served.daemons[-1]
+    workers = daemon.await_workers(2)
+
+    assert {frozenset(members(leaf)) for leaf in given.glob("slot-*")} == {frozenset({pid}) for pid in workers}
+    assert {daemon.keeper.pid, daemon.supervisor, daemon.template} <= members(given / DAEMON)
+    assert members(given) == set()
+    assert is_divided(daemon.keeper.pid)
+    said: Any = served.await_end(served.add("where", max_attempts=1)).output
+    assert (said["import"], said["start"]) == (f"/{given.name}/{DAEMON}", said["job"])
+    assert said["job"].startswith(f"/{given.name}/slot-")
+
+
+def test_a_fork_bomb_in_sessions_of_its_own_that_never_pauses_is_gone_at_its_limit(
+    served: Site, given: Path, record_property: Record
+) -> None:
+    """All of it dies with its cgroup, and only then is the outcome recorded; the cgroup goes too."""
+    daemon = served.daemons[-1]
+    daemon.await_workers(2)
+    position = daemon.position
+
+    extra = {"hopping": CHAINS, "new_session": True}
+    job_id = served.add("fork_bomb", extra=extra, max_attempts=1, timeout_ms=500, force_kill_on_timeout=True)
+    served.await_end(job_id)
+
+    assert [each.outcome for each in served.attempts(job_id)] == [Outcome.TIMED_OUT]
+    assert not served.is_held(job_id)
+    cleared = daemon.wait_for("tree_cleared", after=position, job_id=job_id)
+    assert not (given / f"slot-{cleared['slot']}").exists()
+    record_property("lateness ms", cleared["lateness_ms"])
+    assert served.await_end(served.client.add_job("echo", {})).status is JobStatus.COMPLETED
+
+
+def test_handlers_of_another_user_reach_no_cgroup(served: Site, given: Path) -> None:
+    """They cannot leave their leaf, nor put the daemon into it, where the next kill would end it."""
+    daemon = served.daemons[-1]
+    leaf = min(given.glob("slot-*"))
+    acts = [
+        ["itself to the daemon", str(given / DAEMON), 0],
+        ["itself to the root", str(given), 0],
+        ["itself to a leaf", str(leaf), 0],
+        ["the keeper to a leaf", str(leaf), daemon.keeper.pid],
+        ["the supervisor to a leaf", str(leaf), daemon.supervisor],
+    ]
+
+    record = served.await_end(served.client.add_job("escape", {"acts": json.loads(json.dumps(acts))}))
+
+    assert record.output == {act: "PermissionError" for act, *_ in acts}, record.error_history
+
+
+def test_the_kill_level_is_told_for_the_node_and_for_each_slot(served: Site) -> None:
+    """In the log at the start, and in `status`."""
+    assert served.daemons[-1].wait_for("started")["kill_level"] == "cgroup"
+    report = report_of(served)
+    assert (report["kill_level"], [slot["kill_level"] for slot in report["slots"]]) == ("cgroup", ["cgroup"] * 2)
+
+
+def test_when_the_supervisor_is_killed_the_keeper_ends_such_a_bomb_as_well(
+    served: Site, somebody: Stranger, given: Path
+) -> None:
+    """It must not end before the last process has: through the cgroups it gets there. The next daemon starts there."""
+    daemon = served.daemons[-1]
+    job_id = served.add("fork_bomb", extra={"hopping": CHAINS, "new_session": True}, max_attempts=1)
+    eventually(lambda: len(descendants(daemon.supervisor)) > CHAINS // 2, what="its chains")
+
+    os.kill(daemon.supervisor, signal.SIGKILL)
+
+    assert daemon.wait() == 128 + signal.SIGKILL
+    assert "populated 0" in (given / "cgroup.events").read_text()
+    assert not served.is_held(job_id)
+    served.daemons.remove(daemon)
+    served.client.cancel_job(job_id)
+    served.start(before=within(given), **somebody.flags)
+    assert served.daemons[-1].wait_for("started")["kill_level"] == "cgroup"

@@ -1,0 +1,58 @@
+"""Cgroups that are delegated as systemd delegates them (`user.delegate`), on this machine's own cgroup v2.
+
+Where the tests may make none (not root, no cgroup v2, a container whose tree is read-only) they are skipped, each with
+its sentence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from jobwarden.supervisor.delegation import remove
+from tests.support.waiting import eventually
+
+MARK = "user.delegate"
+
+
+@contextmanager
+def delegated() -> Iterator[Path]:
+    """A new cgroup with nothing in it, for one daemon; whatever is left there at the end is killed."""
+    folder = _root() / f"jobwarden-test-{secrets.token_hex(4)}"
+    try:
+        folder.mkdir()
+        os.setxattr(folder, MARK, b"1")
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        pytest.skip(f"no cgroup can be made and marked at {folder}: {error.strerror}")
+    try:
+        yield folder
+    finally:
+        (folder / "cgroup.kill").write_text("1")
+        eventually(lambda: "populated 0" in (folder / "cgroup.events").read_text(), what=f"nobody in {folder}")
+        remove(folder)
+
+
+def within(folder: Path) -> tuple[str, ...]:
+    """What to put before a command for it to be in this cgroup from its first moment."""
+    return ("sh", "-c", 'echo 0 > "$0" && exec "$@"', str(folder / "cgroup.procs"))
+
+
+def members(folder: Path) -> set[int]:
+    """The processes of this very cgroup."""
+    return {int(pid) for pid in (folder / "cgroup.procs").read_text().split()}
+
+
+def _root() -> Path:
+    """Where this machine shows the whole of its cgroup v2."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if " - cgroup2 " in line:
+            return Path(line.split()[4])
+    pytest.skip("this machine has mounted no cgroup v2")
