@@ -48,9 +48,16 @@ Answer = subprocess.CompletedProcess[str]
 class Lab:
     """One booted systemd. Made by `booted_lab`."""
 
-    def __init__(self, folder: Path, *, tree: Path = Path("/"), binds: Mapping[Path, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        tree: Path = Path("/"),
+        binds: Mapping[Path, str] | None = None,
+        with_jobwarden: bool = True,
+    ) -> None:
         """Boot `tree` with an empty `folder` of ours; `binds` tells what is to be seen where, writable after a `+`."""
-        seen = {**_packages(), **(binds or {})}
+        seen = {**(_packages() if with_jobwarden else {}), **(binds or {})}
         pairs = [str(each) for pair in seen.items() for each in pair]
         place = folder / "lab"
         place.mkdir()
@@ -65,7 +72,8 @@ class Lab:
         assert first, "no PID 1; its messages are above"
         self._init = int(first)
         eventually(self._is_booted, what="systemd in the lab")
-        self._install_python()
+        if with_jobwarden:
+            self._install_python()
 
     def _is_booted(self) -> bool:
         answer = self.run("systemctl", "is-system-running", check=False).stdout.strip()
@@ -157,12 +165,14 @@ class Lab:
 
 
 @contextmanager
-def booted_lab(*, tree: Path = Path("/"), binds: Mapping[Path, str] | None = None) -> Iterator[Lab]:
-    """A lab for as long as the block lasts. Skips the test where there can be none."""
+def booted_lab(
+    *, tree: Path = Path("/"), binds: Mapping[Path, str] | None = None, with_jobwarden: bool = True
+) -> Iterator[Lab]:
+    """A lab for as long as the block lasts, with our Python in it or without. Skips the test where there can be none."""
     require_lab(tree)
     folder = Path(tempfile.mkdtemp(prefix="jobwarden-lab-"))
     try:
-        with Lab(folder, tree=tree, binds=binds) as lab:
+        with Lab(folder, tree=tree, binds=binds, with_jobwarden=with_jobwarden) as lab:
             yield lab
     finally:
         shutil.rmtree(folder, ignore_errors=True)
