@@ -57,7 +57,8 @@ def test_a_mistake_changes_nothing_and_stays_among_the_remarks(config: Path, tex
 def test_what_the_daemon_was_built_on_needs_a_restart() -> None:
     """Each such option, and each pool that comes or goes, is one sentence without a value."""
     changes = {
-        "database_url": "postgresql://me:s3cret@host/db",
+        "database_url": "postgresql://me@host/db",
+        "database_password": "s3cret",
         "synchronous": "normal",
         "busy_timeout_seconds": 1,
         "state_dir": "other",

@@ -67,6 +67,29 @@ def test_words_of_flags_and_variables_become_values(monkeypatch: pytest.MonkeyPa
     assert settings.workers == 4
 
 
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("true", True), ("Yes", True), ("on", True), ("1", True), ("FALSE", False), ("no", False), ("off", False)],
+)
+def test_an_option_can_be_true_or_false(monkeypatch: pytest.MonkeyPatch, said: str, meant: bool) -> None:  # noqa: FBT001
+    """The file says it as TOML does, the environment in a word, a flag by its name; the usual order holds."""
+    path = write(f"strict_modes = {str(not meant).lower()}\n")
+    assert load_settings(config=path, flags={}).strict_modes is not meant
+    monkeypatch.setenv("JOBWARDEN_STRICT_MODES", said)
+    assert load_settings(config=path, flags={}).strict_modes is meant
+    assert load_settings(config=path, flags={"strict_modes": not meant}).strict_modes is not meant
+
+
+@pytest.mark.parametrize("text", ["'maybe'", "2", "1", "0.0", "''", "[true]", "'none'"])
+def test_what_is_neither_true_nor_false_is_refused(text: str) -> None:
+    """A number or any other word is no answer to yes or no."""
+    (sentence,) = problems_of(write(f"strict_modes = {text}\n"))
+    assert sentence == (
+        "my.toml, key strict_modes: is neither true nor false; give `true` or `false`, or leave it out for the "
+        "default true"
+    )
+
+
 def test_all_problems_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """One sentence for each mistake, wherever it is, with its place and the way out."""
     path = write('worker = 3\nlease_seconds = 1\nlog_level = "loud"\nhandlers = "h"\nstate_dir = "h/state"\n')

@@ -71,7 +71,7 @@ def _of_store(settings: Settings, *, thorough: bool) -> Iterator[Finding]:
     from jobwarden.store.dialects import dialect_for
 
     try:
-        dialect = dialect_for(settings.database_url, StoreOptions(application="jobwarden doctor"))
+        dialect = dialect_for(settings.connection_url, StoreOptions(application="jobwarden doctor"))
     except (InvalidSettingsError, StoreError) as error:
         why = "nothing can be added, claimed or finished"
         yield problem("database", str(error), why=why, do="what the sentence says; then ask again")

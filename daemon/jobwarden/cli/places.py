@@ -1,7 +1,7 @@
 """Which database a command talks to, and the options that all commands share.
 
-The URL comes from `--database-url`, else JOBWARDEN_DATABASE_URL, else the config file, else the default. Only
-for the last two are all settings read: adding a job must not fail over an option that only the daemon uses.
+The URL comes from `--database-url`, else JOBWARDEN_DATABASE_URL, else credential or config file, else the default.
+Only for the last are all settings judged: adding a job must not fail over an option that only the daemon uses.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from jobwarden.client import Client
 
 URL_VARIABLE = "JOBWARDEN_DATABASE_URL"
+_MAY_HOLD_A_PASSWORD = (
+    "JOBWARDEN_DATABASE_PASSWORD", "JOBWARDEN_DATABASE_PASSWORD_FILE", "JOBWARDEN_CONFIG", "CREDENTIALS_DIRECTORY",
+)  # fmt: skip
 
 DatabaseUrl = Annotated[
     str | None,
@@ -52,12 +55,21 @@ def open_client(database_url: str | None, config: Path | None) -> Client:
 def find_url(database_url: str | None, config: Path | None) -> str:
     """The URL of the database. Raises InvalidSettingsError for a wrong flag, variable or file."""
     if database_url is not None:
-        return _checked(database_url, place="--database-url", exposed=True)
+        return _complete(_checked(database_url, place="--database-url", exposed=True), config)
     if url := os.environ.get(URL_VARIABLE):
-        return _checked(url, place=f"environment variable {URL_VARIABLE}")
+        return _complete(_checked(url, place=f"environment variable {URL_VARIABLE}"), config)
     from jobwarden.settings import load_settings
 
-    return load_settings(config=config, flags={}).database_url
+    return load_settings(config=config, flags={}).connection_url
+
+
+def _complete(url: str, config: Path | None) -> str:
+    """With the password that is given elsewhere; settings are read only where there may be one."""
+    if config is None and not any(name in os.environ for name in _MAY_HOLD_A_PASSWORD):
+        return url
+    from jobwarden.settings.load import complete_url
+
+    return complete_url(url, config=config)
 
 
 def _checked(url: str, *, place: str, exposed: bool = False) -> str:

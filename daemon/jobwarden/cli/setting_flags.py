@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from jobwarden.cli.signatures import extended, option
 from jobwarden.settings.describe import default_text
-from jobwarden.settings.load import POOLS_FLAG
+from jobwarden.settings.gather import POOLS_FLAG
 from jobwarden.settings.model import OPTIONS
+from jobwarden.settings.storage import PASSWORD
 
 if TYPE_CHECKING:
     import inspect
@@ -20,8 +21,11 @@ _METAVARS = {"database_url": "URL", "handlers": "DIR", "state_dir": "DIR", "work
 
 
 def with_a_flag_per_setting(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command that takes `**flags` one option per setting, and `--pool`; all are text, judged by `Settings`."""
-    return extended(command, [_pools(), *map(_flag, OPTIONS)])
+    """Give a command that takes `**flags` one option per setting, and `--pool`; all are text, judged by `Settings`.
+
+    A password has none: everybody on the machine can read a command line.
+    """
+    return extended(command, [_pools(), *(_flag(name) for name in OPTIONS if name != PASSWORD)])
 
 
 def _pools() -> inspect.Parameter:

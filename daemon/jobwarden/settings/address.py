@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 from difflib import get_close_matches
 from importlib.metadata import entry_points
+from urllib.parse import quote
 
 SCHEMES = ("sqlite", "postgresql", "postgres", "mysql", "mariadb")
 
 STORES = "jobwarden.stores"
 """The entry-point group under which other packages offer stores: the name is the scheme."""
 
+_USER = re.compile(r"([^:/?#]+://[^:/?#@]+)@")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9]*)(\+[A-Za-z0-9_]+)?://(.*)", re.DOTALL)
 _USER_PASSWORD = re.compile(r"(://[^:/@]*):.*@")
 _QUERY_PASSWORD = re.compile(r"([?&](?:password|passwd|pwd|sslpassword)=)[^&]*", re.IGNORECASE)
@@ -34,6 +36,24 @@ def exposed_password(url: str) -> str | None:
         "variable JOBWARDEN_DATABASE_URL or the config file, or take the password out of it and give that in the file "
         "that `database_password_file` names, or as the systemd credential `database_password`"
     )
+
+
+def with_password(url: str, password: str | None) -> str:
+    """The URL with this password for its user; as it is where there is none, or no user."""
+    if password is None:
+        return url
+    return _USER.sub(lambda match: f"{match[1]}:{quote(password, safe='')}@", url, count=1)
+
+
+def password_problem(url: str) -> str | None:
+    """Why no password can be given beside this URL, and the way out, or None."""
+    if url.lower().startswith("sqlite"):
+        return "is for database servers, and `database_url` names an SQLite file; leave the password out"
+    if _ANY_PASSWORD.search(url):
+        return "`database_url` holds a password already; take one of the two out"
+    if _USER.match(url) is None:
+        return "`database_url` names no user whose password it could be; write postgresql://USER@HOST/DATABASE"
+    return None
 
 
 def is_text(url: str) -> bool:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 ONLY_AT_A_START = (
     "database_url",
+    "database_password",
     "synchronous",
     "busy_timeout_seconds",
     "state_dir",

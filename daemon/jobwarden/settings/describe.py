@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Union, get_args, get_origin
 
 from jobwarden.settings.model import OPTIONS
+from jobwarden.settings.storage import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,8 +34,8 @@ def accepts(name: str) -> str:
     """What the option takes, in words: `a whole number from 1 to 512`."""
     field = OPTIONS[name]
     annotation = field.annotation
-    if name == "database_url":
-        return "a database URL"
+    if name in SECRETS:
+        return "a database URL" if name == "database_url" else "a password, or none"
     if get_origin(annotation) is list:
         return "a list of regular expressions" if name == "redact" else "a list of names"
     if words := _words(annotation):
@@ -64,7 +65,7 @@ def explain(name: str, detail: ErrorDetails) -> str:
     if detail["type"] == "setting":
         sentence = str(detail["ctx"]["sentence"])
         return sentence if ";" in sentence else _with_way_out(name, sentence)
-    if name == "database_url":
+    if name in SECRETS:
         return _with_way_out(name, "is not a text")
     shown = repr(detail["input"])
     return _with_way_out(name, f"{shown if len(shown) <= _LONGEST_VALUE else 'this value'} is not possible")

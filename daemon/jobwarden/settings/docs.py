@@ -14,6 +14,7 @@ from jobwarden.settings.changes import ONLY_AT_A_START
 from jobwarden.settings.describe import accepts, default_text
 from jobwarden.settings.model import HANDLER_ENVIRONMENT, OPTIONS
 from jobwarden.settings.pool import PoolOptions
+from jobwarden.settings.secret_files import CREDENTIALS
 
 _CHAPTERS = {
     "database_url": "Where the jobs are",
@@ -42,9 +43,16 @@ An option is taken from the first place that has it:
 
 1. a flag of `jobwarden run`: `--kill-grace-seconds 5`
 2. the environment: `JOBWARDEN_KILL_GRACE_SECONDS=5` (an empty variable counts as not set)
-3. the TOML file: `kill_grace_seconds = 5`; `--config FILE` names it, else the variable `JOBWARDEN_CONFIG`,
+3. systemd's credentials, for {credentials}: `LoadCredential=database_password:/etc/jobwarden/password`
+   in the unit
+4. the files `conf.d/*.toml` beside the config file, by name, the last one first; the pools of all files add up
+5. the TOML file: `kill_grace_seconds = 5`; `--config FILE` names it, else the variable `JOBWARDEN_CONFIG`,
    else no file is read
-4. the default
+6. the default
+
+`jobwarden config show` prints what is in force and where each value comes from. `jobwarden config schema` prints
+a JSON Schema for editors: write `#:schema jobwarden.schema.json` into the first line of the file for those that
+know the Taplo language server.
 
 An unknown key in the file and an unknown variable that begins with `JOBWARDEN_` are errors. No options are
 the variables `JOBWARDEN_CONFIG`, `JOBWARDEN_NODE` (the daemon marks its processes with it) and all that
@@ -110,7 +118,8 @@ _FILE_TAIL = """
 """
 
 _FILE_HEAD = """\
-# Every option of jobwarden with its default. Flags and JOBWARDEN_... variables win over this file.
+# Every option of jobwarden with its default. The files conf.d/*.toml beside this one, systemd's credentials,
+# JOBWARDEN_... variables and flags win over it.
 # Relative paths are relative to the directory in which `jobwarden` is started.
 # Made by `python -m jobwarden.settings.docs toml`; config/README.md has the same as a table.
 """
@@ -121,7 +130,8 @@ def options_page() -> str:
     environment = ", ".join(f"`{name}`" for name in HANDLER_ENVIRONMENT)
     restart = ", ".join(f"`{name}`" for name in ONLY_AT_A_START)
     rows = "\n".join(_row(name) for name in OPTIONS)
-    return _PAGE.format(rows=rows, environment=environment, restart=restart, example=_EXAMPLE)
+    credentials = " and ".join(f"`{name}`" for name in CREDENTIALS)
+    return _PAGE.format(rows=rows, environment=environment, restart=restart, credentials=credentials, example=_EXAMPLE)
 
 
 def options_file() -> str:
@@ -146,7 +156,7 @@ def _entry(name: str) -> str:
     field, default = OPTIONS[name], default_text(name)
     text = f"{field.description} Takes {accepts(name)}."
     comment = textwrap.fill(text, width=_WIDTH, initial_indent="# ", subsequent_indent="# ")
-    line = f"{name} = {default}" if default else f"# {name} = {json.dumps((field.examples or [''])[0])}"
+    line = f"{name} = {default}" if default else f"# {name} = {json.dumps((field.examples or ['...'])[0])}"
     return f"\n{comment}\n{line}\n"
 
 

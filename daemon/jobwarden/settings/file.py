@@ -6,10 +6,12 @@ Judges keys and names, never values; each mistake is one sentence in `problems`.
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from jobwarden.settings.describe import did_you_mean
+from jobwarden.settings.found import Contents, Found, Table
 from jobwarden.settings.model import OPTIONS
+from jobwarden.settings.opened import read_text
 from jobwarden.settings.pool import PoolOptions, naming_problem
 
 if TYPE_CHECKING:
@@ -22,30 +24,6 @@ _TABLES = ("pool", "handlers")
 _AT_THE_TOP = "write it at the top of the file, above the first line in brackets"
 
 
-class Found(NamedTuple):
-    """One value and the place where it was found, in words."""
-
-    value: object
-    place: str
-
-
-class Table(NamedTuple):
-    """One `[[pool]]`."""
-
-    place: str
-    """`FILE, [[pool]] "NAME"`."""
-    name: str | None
-    """None: it has none that could be one, which is among the problems."""
-    options: dict[str, Found]
-
-
-class Contents(NamedTuple):
-    """The whole file."""
-
-    options: dict[str, Found]
-    tables: list[Table]
-
-
 def read_file(path: Path, problems: list[str]) -> Contents:
     """What stands in this file; what is wrong with its keys goes to `problems`."""
     table = _read(path, problems)
@@ -55,7 +33,7 @@ def read_file(path: Path, problems: list[str]) -> Contents:
 
 def _read(path: Path, problems: list[str]) -> dict[str, object]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path))
     except FileNotFoundError:
         problems.append(f"{path}: there is no such file; give the path of a TOML file, or leave out --config")
     except OSError as error:
@@ -64,6 +42,10 @@ def _read(path: Path, problems: list[str]) -> dict[str, object]:
         problems.append(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8")
     except tomllib.TOMLDecodeError as error:
         problems.append(f"{path}: is not valid TOML: {error}; correct that line")
+    except RecursionError:
+        problems.append(f"{path}: is not valid TOML for jobwarden: too many brackets in each other; correct that line")
+    except ValueError as error:  # what tomllib hands on: a number of 5,000 digits, a date that no calendar has
+        problems.append(f"{path}: is not valid TOML for jobwarden: {error}; correct that value")
     return {}
 
 

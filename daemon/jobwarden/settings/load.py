@@ -1,4 +1,4 @@
-"""Read settings: flags over environment over TOML file over defaults, and report every problem at once.
+"""Read settings: flags over environment over credentials over conf.d over the file over defaults, all problems at once.
 
 Each value is kept with the place it came from, so that a problem names it. Called by the CLI before anything
 is started and by the supervisor when it is told to read its configuration again.
@@ -8,41 +8,38 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
-from pydantic_settings import EnvSettingsSource
 
 from jobwarden.errors import InvalidSettingsError
-from jobwarden.settings.address import exposed_password
-from jobwarden.settings.describe import did_you_mean, explain
-from jobwarden.settings.file import Contents, Found, read_file
-from jobwarden.settings.model import ENVIRONMENT_PREFIX, OPTIONS, Settings
+from jobwarden.settings.address import password_problem
+from jobwarden.settings.describe import explain
+from jobwarden.settings.gather import CONFIG_VARIABLE, POOLS_FLAG, flag, gather
+from jobwarden.settings.model import Settings
 from jobwarden.settings.pool import PoolOptions, PoolSettings
+from jobwarden.settings.storage import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from pydantic.fields import FieldInfo
-
-    from jobwarden.settings.file import Table
-
-CONFIG_VARIABLE = "JOBWARDEN_CONFIG"
-
-RESERVED_VARIABLES = frozenset({CONFIG_VARIABLE, "JOBWARDEN_NODE"})
-"""JOBWARDEN_ variables that are no options: the path of the file, and the mark of the daemon's processes."""
-
-RESERVED_PREFIX = "JOBWARDEN_TEST_"
-
-POOLS_FLAG = "pool"
-"""Among the flags, this one is no option: the names of the pools that are meant, all if it is missing."""
+    from jobwarden.settings.found import Found, Gathered, Table
 
 _JUDGED_TOGETHER = {"handlers", "state_dir"}
 """Without the one, a contradiction with the other's default would be nobody's mistake."""
+_LONGEST_SENTENCE, _LONGEST_END = 2_000, 400
+
+
+class Traced(NamedTuple):
+    """Settings, what is wrong with what was said, and all that was said."""
+
+    settings: Settings
+    problems: list[str]
+    gathered: Gathered
 
 
 def load_settings(*, config: Path | None, flags: Mapping[str, object]) -> Settings:
-    """Settings from `flags` (option name to value; None means not given), environment, file and defaults.
+    """Settings from `flags` (option name to value; None means not given), environment, files and defaults.
 
     `config` is the TOML file; without it JOBWARDEN_CONFIG names one, else none is read. The flag `pool` is a list of
     names: the settings then have only those pools. Raises InvalidSettingsError with one sentence per problem, all of
@@ -56,22 +53,29 @@ def load_settings(*, config: Path | None, flags: Mapping[str, object]) -> Settin
 
 def examine_settings(*, config: Path | None, flags: Mapping[str, object]) -> tuple[Settings, list[str]]:
     """As `load_settings`, but what is wrong is left at its default (a pool: left out) and told beside it."""
+    settings, problems, _gathered = trace_settings(config=config, flags=flags)
+    return settings, problems
+
+
+def trace_settings(*, config: Path | None, flags: Mapping[str, object]) -> Traced:
+    """As `examine_settings`, with the places from which the values came."""
     problems: list[str] = []
-    path = find_config(config)
-    in_file, tables = read_file(path, problems) if path else Contents({}, [])
-    said = _from_environment(problems) | {
-        name: Found(value, _flag(name)) for name, value in flags.items() if value is not None and name != POOLS_FLAG
-    }
-    problems.extend(_exposed(flags.get("database_url")))
-    pools = [judged for table in tables if (judged := _judge(table, in_file, said, problems)) is not None]
-    settings = _validate(in_file | said, pools, said, problems)
-    return _chosen(settings, flags.get(POOLS_FLAG), tables, problems), problems
+    gathered = gather(find_config(config), flags, problems)
+    options, tables, said = gathered
+    pools = [judged for table in tables if (judged := _judge(table, options, said, problems)) is not None]
+    settings = _validate(options, pools, said, problems)
+    settings = _chosen(settings, flags.get(POOLS_FLAG), tables, problems)
+    return Traced(settings, [_in_one_line(each) for each in problems], gathered)
 
 
-def _exposed(url: object) -> list[str]:
-    """What stands on the command line and must not."""
-    problem = exposed_password(url) if isinstance(url, str) else None
-    return [f"{_flag('database_url')}: {problem}"] if problem else []
+def complete_url(url: str, *, config: Path | None) -> str:
+    """This URL with the password that another place gives. Raises InvalidSettingsError for what is wrong about that."""
+    if password_problem(url):
+        return url
+    settings, problems = examine_settings(config=config, flags={"database_url": url})
+    if about_it := [each for each in problems if PASSWORD in each.lower()]:
+        raise InvalidSettingsError(about_it)
+    return settings.connection_url
 
 
 def find_config(config: Path | None) -> Path | None:
@@ -80,48 +84,16 @@ def find_config(config: Path | None) -> Path | None:
     return config or (Path(named) if named else None)
 
 
-# the environment
-
-
-class _Variables(EnvSettingsSource):
-    """The variables of options; there is none for the tables of pools."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Value, key, and whether it has parts."""
-        return super().get_field_value(field, field_name) if field_name in OPTIONS else (None, field_name, False)
-
-
-def _from_environment(problems: list[str]) -> dict[str, Found]:
-    problems.extend(
-        f"environment variable {variable}: {_no_such_variable(variable)}"
-        for variable in sorted(os.environ)
-        if variable.startswith(ENVIRONMENT_PREFIX) and not _known_variable(variable)
+def _in_one_line(sentence: str) -> str:
+    """A key of a TOML file may hold line ends and what moves a terminal's cursor, and be as long as the file."""
+    shown = sentence if sentence.isprintable() else "".join(map(_visible, sentence))
+    return (
+        shown if len(shown) <= _LONGEST_SENTENCE else f"{shown[: _LONGEST_SENTENCE // 2]} ... {shown[-_LONGEST_END:]}"
     )
-    values = _Variables(Settings, env_ignore_empty=True)()
-    return {
-        name: Found(value, f"environment variable {_variable(name)}")
-        for name, value in values.items()
-        if name in OPTIONS
-    }
 
 
-def _known_variable(variable: str) -> bool:
-    name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
-    return name in OPTIONS or variable in RESERVED_VARIABLES or variable.startswith(RESERVED_PREFIX)
-
-
-def _no_such_variable(variable: str) -> str:
-    if variable == _variable(POOLS_FLAG):
-        return "pools are not described in the environment; write them as tables [[pool]] into the file"
-    return f"there is no such option; {did_you_mean(variable, options=map(_variable, OPTIONS))}"
-
-
-def _variable(name: str) -> str:
-    return ENVIRONMENT_PREFIX + name.upper()
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+def _visible(each: str) -> str:
+    return each if each.isprintable() else each.encode("unicode_escape", "backslashreplace").decode("ascii")
 
 
 # judging
@@ -136,11 +108,11 @@ class _Judged:
 
 
 def _judge(
-    table: Table, in_file: Mapping[str, Found], said: Mapping[str, Found], problems: list[str]
+    table: Table, options: Mapping[str, Found], said: Mapping[str, Found], problems: list[str]
 ) -> _Judged | None:
     """The pool, or None if something about it is wrong; what its table leaves out it takes from the top."""
     found = {
-        name: each for name, each in {**in_file, **table.options, **said}.items() if name in PoolOptions.model_fields
+        name: each for name, each in {**options, **table.options, **said}.items() if name in PoolOptions.model_fields
     }
     try:
         named = {} if table.name is None else {"name": table.name}
@@ -205,7 +177,7 @@ def _chosen(settings: Settings, names: object, tables: Iterable[Table], problems
     there = [each.name for each in settings.pools]
     known = {*there, *(table.name for table in tables)}
     problems.extend(
-        f"{_flag(POOLS_FLAG)}: there is no pool {name!r} in the configuration, which has {', '.join(there)}"
+        f"{flag(POOLS_FLAG)}: there is no pool {name!r} in the configuration, which has {', '.join(there)}"
         for name in dict.fromkeys(names)
         if name not in known
     )

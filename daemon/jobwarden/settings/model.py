@@ -9,41 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from jobwarden.settings.address import address_problem, mask_password
+from jobwarden.settings.address import password_problem
 from jobwarden.settings.apart import contradictions
 from jobwarden.settings.pool import ENVIRONMENT_PREFIX, HANDLER_ENVIRONMENT, PoolOptions, PoolSettings, refuse
 from jobwarden.settings.secrecy import SecrecyOptions
+from jobwarden.settings.storage import PASSWORD, StorageOptions
 
 __all__ = ["ENVIRONMENT_PREFIX", "HANDLER_ENVIRONMENT", "OPTIONS", "Settings"]
 
 
-class _StoreOptions(BaseModel):
-    """Where the jobs are."""
-
-    database_url: str = Field(
-        default="sqlite:///jobwarden.db",
-        repr=False,
-        description="SQLAlchemy URL of the database that holds the jobs; an SQLite file serves one host, "
-        "a PostgreSQL or MariaDB server many.",
-    )
-    synchronous: Literal["full", "normal"] = Field(
-        default="full",
-        description="SQLite only: `full` makes every commit survive a power cut; `normal` is faster and may "
-        "lose the last commits at a power cut (added jobs and outcomes), but never corrupts the database.",
-    )
-    busy_timeout_seconds: float = Field(
-        default=5.0,
-        gt=0,
-        le=60,
-        description="How long a write waits for another program's lock on the database; "
-        "a daemon never waits longer than a third of its lease.",
-    )
-
-
-class Settings(SecrecyOptions, PoolOptions, _StoreOptions, BaseSettings):
+class Settings(SecrecyOptions, PoolOptions, StorageOptions, BaseSettings):
     """All options of one daemon. `load_settings` makes it; tests may call it with keyword arguments."""
 
     model_config = SettingsConfigDict(
@@ -158,21 +136,13 @@ class Settings(SecrecyOptions, PoolOptions, _StoreOptions, BaseSettings):
         return (PoolSettings.model_validate({name: getattr(self, name) for name in PoolOptions.model_fields}),)
 
     @property
-    def shown_url(self) -> str:
-        """The database URL for people and logs: a password in it is replaced by `***`."""
-        return mask_password(self.database_url)
-
-    @property
     def lock_timeout_seconds(self) -> float:
         """How long the daemon's own writes wait for a lock: never more than a third of its lease."""
         return min(self.busy_timeout_seconds, self.lease_seconds / 3)
 
-    @field_validator("database_url")
     @classmethod
-    def _known_address(cls, url: str) -> str:
-        if problem := address_problem(url):
-            refuse(problem)
-        return url
+    def _may_be_none(cls, name: str) -> bool:
+        return name != PASSWORD and super()._may_be_none(name)
 
     @field_validator("pool", mode="before")
     @classmethod
@@ -185,6 +155,8 @@ class Settings(SecrecyOptions, PoolOptions, _StoreOptions, BaseSettings):
 
     @model_validator(mode="after")
     def _without_contradictions(self) -> Self:
+        if self.database_password is not None and (problem := password_problem(self.database_url)):
+            refuse(problem, field=PASSWORD)
         for found in contradictions(self.state_dir, self.pools, named=bool(self.pool)):
             refuse(found.sentence, field=found.field, pool=found.pool)
         return self

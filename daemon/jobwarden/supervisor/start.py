@@ -21,6 +21,7 @@ from jobwarden.errors import StoreUnavailableError
 from jobwarden.store import StoreOptions, open_store
 from jobwarden.store.life import hold_node, lock_path
 from jobwarden.supervisor import delegation, keeper
+from jobwarden.supervisor.guard import make_state_dir, require_safe
 from jobwarden.supervisor.handover import Handover, inheritable_memfd
 from jobwarden.supervisor.identity import require_run_as
 from jobwarden.supervisor.killer import require_listing_of_children
@@ -73,6 +74,8 @@ def _become_keeper(
     errand: Errand | None,
     passing: Path | None,
 ) -> NoReturn:
+    make_state_dir(settings.state_dir)
+    require_safe(settings, config=config, flags=flags)
     locks = [hold_state_directory(settings.state_dir, wait_seconds=settings.lock_wait_seconds)]
     node_id = secrets.token_hex(8)
     folder = _folder_of_nodes(settings, waits=errand is None)
@@ -120,7 +123,7 @@ def _folder_of_nodes(settings: Settings, *, waits: bool) -> Path | None:
 def open_for_daemon(settings: Settings) -> Store:
     """The store as daemons use it."""
     return open_store(
-        settings.database_url,
+        settings.connection_url,
         StoreOptions(
             synchronous=settings.synchronous,
             lock_timeout_seconds=settings.lock_timeout_seconds,
