@@ -168,7 +168,7 @@ class Lab:
 def booted_lab(
     *, tree: Path = Path("/"), binds: Mapping[Path, str] | None = None, with_jobwarden: bool = True
 ) -> Iterator[Lab]:
-    """A lab for as long as the block lasts, with our Python in it or without. Skips the test where there can be none."""
+    """A lab for as long as the block lasts, with our Python in it or not. Skips the test where there can be none."""
     require_lab(tree)
     folder = Path(tempfile.mkdtemp(prefix="jobwarden-lab-"))
     try:
