@@ -110,7 +110,11 @@ class SchemaMismatchError(StoreError):
 
 
 class BackupError(StoreError):
-    """A copy of the database was not made; `problem` says why, and the way out."""
+    """A copy of the database was not made."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        """`where` is a file or a URL without its password; `problem` says why, and the way out."""
+        super().__init__(f"{where}: {problem}")
 
 
 class InvalidSettingsError(JobwardenError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -90,6 +90,12 @@ class Dialect(Protocol):
 
     def refuse_stranger(self, connection: Connection) -> None:
         """Raise InvalidJobError for a caller's connection that leads to another database than this one."""
+
+    def back_up(self, target: Path, *, told: Callable[[int, int], None]) -> None:
+        """For `jobwarden backup`: a copy of the whole store as a new file; `told` gets how much of how much is done.
+
+        Raises BackupError, also where that is another program's work, which it names.
+        """
 
     def examine_place(self) -> Iterable[Finding]:
         """For `jobwarden doctor`: what can be seen without a connection; made before there is any.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.pool import NullPool
 
-from jobwarden.errors import InvalidJobError, InvalidSettingsError, StoreUnavailableError
+from jobwarden.errors import BackupError, InvalidJobError, InvalidSettingsError, StoreUnavailableError
 from jobwarden.store import schema
 from jobwarden.store.dialects.mariadb import checkup
 from jobwarden.store.dialects.mariadb.feed import FEED_KEY, settled_until
@@ -22,7 +22,8 @@ from jobwarden.store.dialects.mariadb.strangers import refuse_foreign_tables
 from jobwarden.store.forks import watch_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from sqlalchemy import ColumnElement
     from sqlalchemy.pool import ConnectionPoolEntry
@@ -121,6 +122,11 @@ class MariaDBDialect:
         if database != self._url.database:
             problem = f"leads to the database {database}, but the jobs are in {self._url.database}"
             raise InvalidJobError("connection", problem)
+
+    def back_up(self, target: Path, *, told: Callable[[int, int], None]) -> None:  # noqa: ARG002 - for files
+        """The server has a program for it."""
+        tool = "mariadb-dump --single-transaction --result-file=FILE DATABASE"
+        raise BackupError(self.url_shown, f"a server is copied by its own program, while all goes on: {tool}")
 
     def examine_place(self) -> Sequence[Finding]:
         """Without a connection nothing is to be seen of a server."""

@@ -14,7 +14,7 @@ import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.pool import NullPool
 
-from jobwarden.errors import InvalidJobError
+from jobwarden.errors import BackupError, InvalidJobError
 from jobwarden.store.dialects.postgresql import checkup
 from jobwarden.store.dialects.postgresql.bell import NotifyBell
 from jobwarden.store.dialects.postgresql.connecting import Connecting, refuse_dead, shown
@@ -24,7 +24,8 @@ from jobwarden.store.dialects.postgresql.statements import STATEMENTS
 from jobwarden.store.forks import watch_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from sqlalchemy import ColumnElement
 
@@ -158,6 +159,13 @@ class PostgreSQLDialect:
             problem = f"leads to another database than {self.url_shown}; use one to this database"
             raise InvalidJobError("connection", problem)
         self._known.add(connection.engine)
+
+    def back_up(self, target: Path, *, told: Callable[[int, int], None]) -> None:  # noqa: ARG002 - for files
+        """The server has a program for it."""
+        told_how = (
+            "a server is copied by its own program, while all goes on: pg_dump --format=custom --file=FILE DATABASE"
+        )
+        raise BackupError(self.url_shown, told_how)
 
     def examine_place(self) -> Sequence[Finding]:
         """Without a connection nothing is to be seen of a server."""

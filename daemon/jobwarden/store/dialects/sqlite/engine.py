@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
-from jobwarden.errors import InvalidJobError, InvalidSettingsError, StoreUnavailableError
+from jobwarden.errors import BackupError, InvalidJobError, InvalidSettingsError, StoreUnavailableError
 from jobwarden.store import schema
 from jobwarden.store.dialects.sqlite import checkup, place
 from jobwarden.store.dialects.sqlite.checkpoints import Checkpoints, driver_of
+from jobwarden.store.dialects.sqlite.copying import copy_database
 from jobwarden.store.dialects.sqlite.statements import STATEMENTS
+from jobwarden.store.failures import store_errors
 from jobwarden.store.folder_bell import FolderBell
 from jobwarden.store.forks import watch_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -116,6 +118,14 @@ class SQLiteDialect:
         # Without a plain path (a URI, a creator) nothing is known.
         if url.database and not url.query and _is_another_file(url.database, self._path):
             raise InvalidJobError("connection", f"leads to another file than {self.url_shown}; use one to this file")
+
+    def back_up(self, target: Path, *, told: Callable[[int, int], None]) -> None:
+        """Of a database that is there: a wrong URL must not make one."""
+        if not self._path.is_file():
+            problem = "there is no database to copy; name it with --database-url or --config"
+            raise BackupError(self.url_shown, problem)
+        with store_errors(self.url_shown), self.engine.connect() as connection:
+            copy_database(connection, target, told=told)
 
     def examine_place(self) -> Iterator[Finding]:
         """Library, file system, file and log."""
