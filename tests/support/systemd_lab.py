@@ -131,8 +131,8 @@ class Lab:
 
     def _door(self, environment: Mapping[str, str]) -> list[str]:
         given = [f"{name}={value}" for name, value in {**_ENVIRONMENT, **environment}.items()]
-        spaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd=/"]
-        return ["nsenter", f"--target={self._init}", *spaces, "--", "env", "-i", *given]
+        spaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root"]
+        return ["nsenter", f"--target={self._init}", *spaces, "--", "env", "-i", "--chdir=/", *given]
 
     def show(self, unit: str, *properties: str) -> dict[str, str]:
         """What `systemctl show` says of a unit."""
