@@ -97,16 +97,36 @@ class CommitUnknownError(StoreError):
 class SchemaMismatchError(StoreError):
     """The database has another schema revision than this program."""
 
-    def __init__(self, where: str, found: str | None, wanted: str) -> None:
-        """`found` and `wanted` are migration revisions; `found` is None for an empty database."""
+    def __init__(
+        self, where: str, found: str | None, wanted: str, *, versions: tuple[str, str] | None = None, told: str = ""
+    ) -> None:
+        """`found` and `wanted` are migration revisions; `found` is None for an empty database.
+
+        `versions` are that of whoever works on the database, as far as it is known, and this program's; `told` takes
+        the sentence's place.
+        """
         self.found = found
         self.wanted = wanted
+        theirs, ours = versions or ("", "")
         way_out = (
             "run `jobwarden migrate`"
             if found is None or found < wanted
             else "install the jobwarden version that made this database, or a newer one"
         )
-        super().__init__(f"{where}: schema is {found or 'missing'}, this version needs {wanted}; {way_out}")
+        there = f"schema is {found or 'missing'}" + (f" (jobwarden {theirs} works on it)" if theirs else "")
+        here = f"this version{f', {ours},' if ours else ''} needs {wanted}"
+        super().__init__(f"{where}: {told or f'{there}, {here}; {way_out}'}")
+
+
+class SchemaInUseError(SchemaMismatchError):
+    """The schema cannot be changed now: older programs work on it, and cannot work with the new one."""
+
+    def __init__(self, where: str, found: str, wanted: str, *, users: list[str]) -> None:
+        """`users` says of each program its version and where it runs."""
+        self.users = users
+        way_out = "stop those first (with their own version: `jobwarden drain`, then stop the service), then migrate"
+        told = f"jobwarden {', '.join(users)} works with schema {found} and cannot with {wanted}, which this one needs"
+        super().__init__(where, found, wanted, told=f"{told}; {way_out}")
 
 
 class BackupError(StoreError):

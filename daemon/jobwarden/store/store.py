@@ -19,6 +19,7 @@ from jobwarden.store.dialects import Dialect, StoreOptions, dialect_for
 from jobwarden.store.failures import store_errors
 from jobwarden.store.forks import watch_lasting
 from jobwarden.store.keeping.upkeep import Upkeep
+from jobwarden.store.migrations.older import refuse_over_older, versions_there
 from jobwarden.store.people import reading
 from jobwarden.store.people.bulk import Bulk
 from jobwarden.store.people.changing import cancel_job, retry_job
@@ -31,6 +32,7 @@ from jobwarden.store.pulse import Pulse
 from jobwarden.store.second_look import look_once_more
 from jobwarden.store.transactions import connected
 from jobwarden.store.writer import Writer
+from jobwarden.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -232,14 +234,20 @@ class Store:
             return migrations.revision_of(connection)
 
     def migrate(self) -> list[str]:
-        """Bring the schema to this program's revision; the revisions applied. Raises SchemaMismatchError if newer."""
+        """Bring the schema to this program's revision; the revisions applied.
+
+        Raises SchemaMismatchError if it is newer, SchemaInUseError if older daemons live that could not go on.
+        """
         with connected(self._dialect, writing=True) as connection:
             self._dialect.upgrade(connection)
             found = migrations.revision_of(connection)
             if found == migrations.HEAD:
                 return []
             if found is not None and found > migrations.HEAD:
-                raise SchemaMismatchError(self.url_shown, found, migrations.HEAD)
+                raise self._mismatch(connection, found)
+            if found is not None:
+                locks = self._dialect.side_path("nodes")
+                refuse_over_older(connection, where=self.url_shown, found=found, head=migrations.HEAD, locks=locks)
             return migrations.upgrade(connection)
 
     def check_schema(self, *, migrate: bool) -> None:
@@ -248,7 +256,8 @@ class Store:
         if found == migrations.HEAD:
             return
         if not migrate:
-            raise SchemaMismatchError(self.url_shown, found, migrations.HEAD)
+            with self._reading() as connection:
+                raise self._mismatch(connection, found)
         self.migrate()
 
     def close(self) -> None:
@@ -257,6 +266,10 @@ class Store:
             self._watching.close()
             self._watching = None
         self._dialect.close()
+
+    def _mismatch(self, connection: Connection, found: str | None) -> SchemaMismatchError:
+        theirs = ", ".join(versions_there(connection)) if found is not None else ""
+        return SchemaMismatchError(self.url_shown, found, migrations.HEAD, versions=(theirs, __version__))
 
     def _reading(self) -> AbstractContextManager[Connection]:
         return self._access.reading()
