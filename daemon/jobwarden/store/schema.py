@@ -307,6 +307,10 @@ tally = Table(
     Column("number", BigInteger, nullable=False),
 )
 
+secret_field = Table(
+    "secret_field", metadata, Column("job_type", Name, primary_key=True), Column("name", Name, primary_key=True)
+)
+
 maintenance = Table(
     "maintenance",
     metadata,

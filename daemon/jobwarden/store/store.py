@@ -30,6 +30,7 @@ from jobwarden.store.people.paging import NEWEST_FIRST, OLDEST_FIRST
 from jobwarden.store.people.ready import Ready
 from jobwarden.store.pulse import Pulse
 from jobwarden.store.second_look import look_once_more
+from jobwarden.store.secret_fields import read_secret_fields
 from jobwarden.store.transactions import connected
 from jobwarden.store.writer import Writer
 from jobwarden.version import __version__
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from jobwarden.jobs.history import Attempt, JobEvent
     from jobwarden.jobs.options import JobOptions
     from jobwarden.jobs.record import JobRecord
+    from jobwarden.jobs.secrecy import SecretFields
     from jobwarden.store.people.reading import RunningJob
     from jobwarden.store.work import NodeView
 
@@ -197,6 +199,11 @@ class Store:
         """The nodes' rows."""
         with self._reading() as connection:
             return reading.all_nodes(connection)
+
+    def secret_fields(self) -> SecretFields:
+        """Which payload fields people are not shown; for `jobs.secrecy`."""
+        with self._reading() as connection:
+            return read_secret_fields(connection)
 
     # daemons
 

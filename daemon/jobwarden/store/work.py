@@ -55,6 +55,8 @@ class Work(msgspec.Struct, kw_only=True):
     """JSON for people (`status`); raises the node's beat and stores this when not None."""
     types: str | None = None
     """JSON array of `ServedType`; stored in the node's row when not None."""
+    secrets: tuple[tuple[str, str], ...] = ()
+    """(job type, name) of payload fields that are secret; kept for good."""
     read_wishes: bool = False
 
 
@@ -114,6 +116,8 @@ class ServedType(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     job_type: str
     schema: dict[str, object] | None = None
     """JSON Schema of the payload, where it is typed."""
+    secret: tuple[str, ...] = ()
+    """Names of payload fields that views mask, at any depth."""
 
 
 class NodeStart(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ from jobwarden.store.keeping.rounds import win_round
 from jobwarden.store.people.changing import obey_wishes
 from jobwarden.store.row_locks import lock_jobs
 from jobwarden.store.schema import job, node
+from jobwarden.store.secret_fields import note_secret_fields
 from jobwarden.store.transactions import transaction
 from jobwarden.store.work import NodeStart, Receipts, Wish, Work
 
@@ -235,6 +236,8 @@ class Writer:
         if work.types is not None:
             own = update(node).where(node.c.id == work.node_id)
             self._connection.execute(own.values(types=storable_json(work.types)))
+        if work.secrets:
+            note_secret_fields(self._connection, work.secrets)
 
     def _look(self, work: Work, receipts: Receipts) -> None:
         seen = self._connection.execute(self._sql.look, {"node_id": work.node_id}).one()

@@ -24,6 +24,8 @@ class Entries(msgspec.Struct, kw_only=True):
     report: str | None = None
     types_published: str | None = None
     """A generation became current: the types that the node's row is to name."""
+    secrets: tuple[tuple[str, str], ...] = ()
+    """(job type, name) of secret fields, for those who look at jobs."""
     free_nodes: list[Dead] = []
     reconcile: bool = False
     rejoin: bool = False
@@ -42,6 +44,7 @@ class Entries(msgspec.Struct, kw_only=True):
         self.look |= other.look
         self.report = other.report or self.report
         self.types_published = other.types_published or self.types_published
+        self.secrets = other.secrets or self.secrets
         self.reconcile |= other.reconcile
         self.rejoin |= other.rejoin
         self.seen = other.seen or self.seen
@@ -60,5 +63,6 @@ class Entries(msgspec.Struct, kw_only=True):
     @property
     def empty(self) -> bool:
         """Whether no transaction is needed."""
-        asked = self.look or self.report or self.types_published or self.free_nodes or self.reconcile or self.rejoin
-        return not (len(self) or asked)
+        told = self.report or self.types_published or self.secrets
+        asked = self.look or self.free_nodes or self.reconcile or self.rejoin
+        return not (len(self) or told or asked)

@@ -19,6 +19,7 @@ from jobwarden.store.work import Claim, Receipts, Work
 from jobwarden.supervisor.entries import Entries
 from jobwarden.supervisor.gathering import Gathering
 from jobwarden.supervisor.inputs import Claimed, ClaimFailed, LeaseLost, Processing, Rang, Rejoined, Wished
+from jobwarden.supervisor.signs import Sign, marked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +70,8 @@ class Ledger(threading.Thread):
         self._bell = bell
         self._watch_seconds = watch_seconds
         self._maintenance = maintenance
-        self._gathering = Gathering(clock)
+        self.sign = Sign(clock)
+        self._gathering = Gathering(clock, self.sign)
         self._kept = Entries()
         self._types_published: str | None = None
         self._version: int | None = None
@@ -101,7 +103,7 @@ class Ledger(threading.Thread):
 
     def run(self) -> None:
         """Collect, write, answer; until `finish`."""
-        writer = self._open_writer()
+        writer = marked(self._open_writer(), self.sign)
         try:
             while not (self._gathering.leaving and self._kept.empty):
                 entries = self._collect(writer)
@@ -249,6 +251,7 @@ class Ledger(threading.Thread):
             claim=claim,
             report=entries.report,
             types=entries.types_published,
+            secrets=entries.secrets,
             read_wishes=entries.look or claim is not None or entries.report is not None,
         )
 

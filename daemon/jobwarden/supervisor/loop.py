@@ -24,6 +24,7 @@ from jobwarden.supervisor.entries import Entries
 from jobwarden.supervisor.killer import Killer, Removal
 from jobwarden.supervisor.nursery import Nursery
 from jobwarden.supervisor.publishing import published_types
+from jobwarden.supervisor.redaction import OUT_OF_TIME
 from jobwarden.supervisor.reporting import Reporting
 from jobwarden.supervisor.signals import KEEPER_LOST, catch_signals
 from jobwarden.supervisor.telling import tell_end
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from jobwarden.supervisor.mailbox import Mailbox
     from jobwarden.supervisor.meter import Meter
     from jobwarden.supervisor.pools import Pools
+    from jobwarden.supervisor.redaction import Redaction
     from jobwarden.wire.page import SharedPage
 
 _LONGEST_TURN_NS = SECOND_NS // 2
@@ -65,6 +67,7 @@ class Loop:
         page: SharedPage,
         clock: Clock,
         doorbell: socket.socket | None,
+        redaction: Redaction,
         reload_terms: Callable[[], list[seen.TermsChanged]],
         connection_mode: Callable[[], str],
     ) -> None:
@@ -85,6 +88,7 @@ class Loop:
         self._page = page
         self._clock = clock
         self._doorbell = doorbell
+        self._redaction = redaction
         self._reload_terms = reload_terms
         self.selector = selectors.DefaultSelector()
         self._facts: deque[seen.Input] = deque()
@@ -166,9 +170,9 @@ class Loop:
 
     def _settle(self, now: seen.Moment) -> None:
         """Handle facts until there are none; then hand what is to be written to the ledger, at once."""
-        facts, handle, perform = self._facts, self.pools.handle, self._perform
+        facts, handle, perform, clean = self._facts, self.pools.handle, self._perform, self._redaction.of_fact
         while facts:
-            for effect in handle(facts.popleft(), now):
+            for effect in handle(clean(facts.popleft()), now):
                 perform[type(effect)](effect)
         if not self._entries.empty:
             self._ledger.submit(self._entries)
@@ -202,7 +206,7 @@ class Loop:
 
     def _take_signals(self, signals: socket.socket) -> None:
         for number in signals.recv(64):
-            if number == KEEPER_LOST and os.getppid() == self._keeper_pid:
+            if number == OUT_OF_TIME or (number == KEEPER_LOST and os.getppid() == self._keeper_pid):
                 continue  # anybody may send that signal
             name = signal.Signals(number).name
             if number == signal.SIGHUP:
@@ -218,6 +222,7 @@ class Loop:
         self.reporting.reload_began(pool)
         if pool is None:
             self._facts.extend(self._reload_terms())
+            self._entries.secrets = self._redaction.rows
         self._facts.append(seen.ReloadAsked(pool))
 
     # what the pool wants
@@ -272,7 +277,9 @@ class Loop:
 
     def _note_served(self, effect: do.NoteServed) -> None:
         self.reporting.hurry()
+        self._redaction.serve(self.pools.handlers)
         self._entries.types_published = published_types(self.pools.handlers)
+        self._entries.secrets = self._redaction.rows
         self.nursery.templates.serve(effect.generation, pool=effect.pool)
         events.emit(
             events.GenerationServed(

@@ -17,6 +17,7 @@ from jobwarden.supervisor.territory import Territory
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from jobwarden.jobs.claim import ClaimedJob
     from jobwarden.supervisor.errand import ErrandRun
     from jobwarden.supervisor.terms import PoolTerms
     from jobwarden.wire.messages import HandlerInfo
@@ -88,6 +89,11 @@ class Pools:
     def handlers(self) -> tuple[HandlerInfo, ...]:
         """Of all pools."""
         return tuple(info for pool in self.all for info in pool.generations.handlers)
+
+    def job_of(self, slot: int) -> ClaimedJob | None:
+        """What this slot runs."""
+        runs = self.all[(slot - 1) % len(self.all)].workers.slots.get(slot)
+        return None if runs is None else runs.head
 
     # to whom
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def published_types(handlers: Iterable[HandlerInfo]) -> str:
     """JSON array of `ServedType`, by name."""
-    served = [ServedType(job_type=each.job_type, schema=_schema(each.schema)) for each in handlers]
+    served = [ServedType(job_type=each.job_type, schema=_schema(each.schema), secret=each.secret) for each in handlers]
     return msgspec.json.encode(sorted(served, key=lambda each: each.job_type)).decode()
 
 

@@ -43,9 +43,10 @@ class _OutOfTimeError(Exception):
 class Redaction:
     """One per supervisor, made in the main thread."""
 
-    def __init__(self, settings: Settings, *, job_of: Callable[[int], ClaimedJob | None]) -> None:
-        """`job_of` gives the job that a slot runs."""
-        self._job_of = job_of
+    def __init__(self, settings: Settings) -> None:
+        """It knows no jobs yet."""
+        self.job_of: Callable[[int], ClaimedJob | None] = lambda _slot: None
+        """The job that a slot runs."""
         self._declared: dict[str, frozenset[str]] = {}
         self._searching = False
         self._cleaners: dict[type, Callable[[Any], seen.Input]] = {
@@ -113,7 +114,7 @@ class Redaction:
         return msgspec.structs.replace(fact, why=self._search(fact.why))
 
     def _values_of(self, slot: int) -> list[str]:
-        job = self._job_of(slot) if self._fields else None
+        job = self.job_of(slot) if self._fields else None
         if job is None or not (self._fields.of(job.job_type) or _ORIGINAL in job.payload):
             return []
         payload = msgspec.json.decode(job.payload)

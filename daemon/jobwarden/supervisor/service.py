@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from jobwarden.supervisor.desk import Desk
     from jobwarden.supervisor.handover import Handover
     from jobwarden.supervisor.log import LogLines
+    from jobwarden.supervisor.redaction import Redaction
     from jobwarden.supervisor.systemd import Notifier
 
 EXIT_STORE_AWAY = 1
@@ -61,7 +62,9 @@ _LAST_WRITES_SECONDS = 30.0
 class Service:
     """All parts of one supervisor, composed."""
 
-    def __init__(self, settings: Settings, handover: Handover, *, lines: LogLines, notifier: Notifier) -> None:
+    def __init__(
+        self, settings: Settings, handover: Handover, *, lines: LogLines, redaction: Redaction, notifier: Notifier
+    ) -> None:
         """Make every part, once the store is there; nothing runs yet. Raises StoreError."""
         self._settings = settings
         self._handover = handover
@@ -116,7 +119,7 @@ class Service:
             maintenance=self._maintenance,
         )
         self._reconfiguring = Reconfiguring(
-            settings, handover, launchers=launchers, followers=(lines.change, self._reconfigure)
+            settings, handover, launchers=launchers, followers=(lines.change, redaction.change, self._reconfigure)
         )
         self._clerk = Clerk(self._store, mailbox, clock=SYSTEM_CLOCK, patience_seconds=settings.lock_timeout_seconds)
         self._loop = Loop(
@@ -130,9 +133,11 @@ class Service:
             page=page,
             clock=SYSTEM_CLOCK,
             doorbell=self._ears,
+            redaction=redaction,
             reload_terms=self._reconfiguring.read_again,
             connection_mode=lambda: self._store.connection_mode,
         )
+        redaction.job_of = pools.job_of
         self._loop.reporting.remarks = lambda: self._reconfiguring.remarks
         self._loop.reporting.announcing = self._announcing = Announcing(
             pools, notifier, watchdog_usec=handover.watchdog_usec, is_alive=lambda: True, clock=SYSTEM_CLOCK

@@ -24,6 +24,7 @@ from jobwarden.supervisor.handover import receive
 from jobwarden.supervisor.log import LogLines
 from jobwarden.supervisor.log_stream import LogStream
 from jobwarden.supervisor.loop import EXIT_KEEPER_LOST
+from jobwarden.supervisor.redaction import Redaction
 from jobwarden.supervisor.service import Service
 from jobwarden.supervisor.signals import KEEPER_LOST
 from jobwarden.supervisor.systemd import Notifier
@@ -52,10 +53,11 @@ def serve(descriptor: int) -> int:
     _raise_descriptor_limit()
     settings = load_settings(config=handover.config_path, flags=handover.flags)
     (log := LogStream(sys.stderr)).start()
-    events.listen(lines := LogLines(settings, clock=SYSTEM_CLOCK, stream=log))
+    redaction = Redaction(settings)
+    events.listen(redaction.listener(lines := LogLines(settings, clock=SYSTEM_CLOCK, stream=log)))
     threading.excepthook = partial(_die_of, log)
     try:
-        service = Service(settings, handover, lines=lines, notifier=notifier)
+        service = Service(settings, handover, lines=lines, redaction=redaction, notifier=notifier)
         code = service.run()
     finally:
         log.finish(seconds=_LAST_LINES_SECONDS)

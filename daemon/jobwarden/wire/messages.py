@@ -17,6 +17,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 _Stamp = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 _Time = Annotated[int, msgspec.Meta(ge=1, le=2**40)]
 _Number = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"\A[^\0]*\Z")]
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -45,7 +46,7 @@ capture pipe, the memfd for stack dumps, a pipe at whose end of file the worker 
 class HandlerInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One job type that the generation serves."""
 
-    job_type: Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"\A[^\0]*\Z")]
+    job_type: _Name
     file: str
     """Relative to the handlers directory."""
     timeout_ms: _Time | None = None
@@ -56,6 +57,8 @@ class HandlerInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """How many jobs of this type one node runs at once."""
     schema: str | None = None
     """JSON Schema of the payload as JSON text, where it is typed."""
+    secret: Annotated[tuple[_Name, ...], msgspec.Meta(max_length=200)] = ()
+    """Names of payload fields that people are not shown."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LONGEST_NAME = 255
+MOST_NAMES = 100
+"""Secret fields of one handler that it names; those of its type come on top."""
 
 _ALWAYS_WIN = (RetryLater, FailPermanently, JobStopped)
 
@@ -56,6 +58,16 @@ def check_number(job_type: str, name: str, value: float | None, *, high: int, lo
     if isinstance(value, bool) or not isinstance(value, wanted) or not low <= value <= high:
         way_out = f"give a {'whole number' if whole else 'number of seconds'} from {low} to {high}"
         raise InvalidHandlerError(job_type, problem=f"{name}={value!r} is not possible", way_out=way_out)
+
+
+def checked_names(job_type: str, name: str, given: object) -> tuple[str, ...]:
+    """Names of payload fields, one or several."""
+    names = tuple(given) if isinstance(given, tuple | list | set | frozenset) else (given,)
+    right = all(isinstance(each, str) and 1 <= len(each) <= LONGEST_NAME and each.isprintable() for each in names)
+    if not right or len(names) > MOST_NAMES:
+        way_out = f'give names of payload fields, {MOST_NAMES} at most, as in {name}=("password", "token")'
+        raise InvalidHandlerError(job_type, problem=f"{name} holds what is no name of a field", way_out=way_out)
+    return tuple(map(str, names))
 
 
 def checked_errors(job_type: str, name: str, given: object) -> tuple[type[BaseException], ...] | None:

@@ -154,6 +154,7 @@ def _definition(run: Executable, options: SideOptions) -> HandlerDefinition:
         retry_delay=options.retry_delay,
         heartbeat_timeout_ms=options.heartbeat_timeout_ms,
         max_concurrency=options.max_concurrency,
+        secret=options.secret,
         payload_parameter="payload",
         takes_context=True,
     )

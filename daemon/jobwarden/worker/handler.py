@@ -14,7 +14,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from jobwarden.worker.declaring import InvalidHandlerError, check_delay, check_name, check_number, checked_errors
+from jobwarden.worker.declaring import (
+    InvalidHandlerError,
+    check_delay,
+    check_name,
+    check_number,
+    checked_errors,
+    checked_names,
+)
 from jobwarden.worker.rules import LONGEST_DELAY_SECONDS, NO_RULES, RetryRules
 
 if TYPE_CHECKING:
@@ -47,6 +54,8 @@ class HandlerDefinition:
     """Seconds."""
     heartbeat_timeout_ms: int | None = None
     max_concurrency: int | None = None
+    secret: tuple[str, ...] = ()
+    """Names of payload fields."""
     rules: RetryRules = NO_RULES
     payload_parameter: str
     takes_context: bool
@@ -69,6 +78,7 @@ def handler(
     delay: Callable[[int, BaseException], float] | None = None,
     heartbeat_timeout_ms: int | None = None,
     max_concurrency: int | None = None,
+    secret: str | Iterable[str] = (),
 ) -> Callable[[_Function], _Function]:
     """Register a function, sync or async, for a job type. What a job says itself wins over these defaults.
 
@@ -86,6 +96,8 @@ def handler(
         delay: (attempt, error) -> seconds before the next attempt; where it fails, the job's own delay holds.
         heartbeat_timeout_ms: milliseconds without progress or `ctx.heartbeat()` after which an attempt is stopped.
         max_concurrency: how many jobs of this type one daemon runs at once, 1 to 10,000.
+        secret: names of payload fields, at any depth, that nobody is shown; their values are also taken out of what
+            such a job prints and of its errors. Fields of a type like pydantic's SecretStr are secret without it.
 
     Raises:
         InvalidHandlerError: an argument or the function's signature cannot work.
@@ -97,6 +109,7 @@ def handler(
     check_number(job_type, "heartbeat_timeout_ms", heartbeat_timeout_ms, high=LARGEST_TIMEOUT_MS)
     check_number(job_type, "max_concurrency", max_concurrency, high=MOST_CONCURRENT)
     rules = _rules(job_type, retry_on, fail_on, delay)
+    secret = checked_names(job_type, "secret", secret)
 
     def register(function: _Function) -> _Function:
         parameter, takes_context = _read_signature(job_type, function)
@@ -108,6 +121,7 @@ def handler(
             retry_delay=retry_delay,
             heartbeat_timeout_ms=heartbeat_timeout_ms,
             max_concurrency=max_concurrency,
+            secret=secret,
             rules=rules,
             payload_parameter=parameter,
             takes_context=takes_context,

@@ -23,6 +23,7 @@ from jobwarden.worker.hooks import HookKind
 from jobwarden.worker.modules import MemoryFinder
 from jobwarden.worker.payload import Converter, converter_of
 from jobwarden.worker.problems import problem_of
+from jobwarden.worker.secret_fields import told_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -66,6 +67,7 @@ class LoadedHandler:
             heartbeat_timeout_ms=definition.heartbeat_timeout_ms,
             max_concurrency=definition.max_concurrency,
             schema=self.converter.schema,
+            secret=told_names({*definition.secret, *self.converter.secret}),
         )
 
 

@@ -17,6 +17,7 @@ import msgspec
 
 from jobwarden.errors import JobwardenError
 from jobwarden.worker.declaring import InvalidHandlerError
+from jobwarden.worker.secret_fields import may_be_secret, secret_names
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -39,10 +40,14 @@ class InvalidPayloadError(JobwardenError):
 
 @dataclass(frozen=True, slots=True)
 class Converter:
-    """`convert` takes JSON text and raises InvalidPayloadError; `schema` is JSON Schema, where there is a type."""
+    """`convert` takes JSON text and raises InvalidPayloadError; `schema` is JSON Schema, where there is a type.
+
+    `secret` has the names of fields that the type declares secret.
+    """
 
     convert: Callable[[str], object]
     schema: str | None = None
+    secret: frozenset[str] = frozenset()
 
 
 def converter_of(definition: HandlerDefinition) -> Converter:
@@ -92,7 +97,9 @@ def _typed(definition: HandlerDefinition, annotation: Any) -> Converter:
         raise _unusable(definition, error) from error
     except Exception as error:
         raise _unusable(definition, error) from error
-    return Converter(_validator(adapter, pydantic.ValidationError), _schema_of(adapter))
+    schema = _schema_of(adapter)
+    secret = _secret_fields_of(adapter) if may_be_secret(schema) else frozenset()
+    return Converter(_validator(adapter, pydantic.ValidationError), schema, secret)
 
 
 def _validator(adapter: TypeAdapter[Any], failed: type[ValidationError]) -> Callable[[str], object]:
@@ -119,7 +126,8 @@ def _typed_dict(annotation: Any) -> Converter:
             place = f"payload{where.rstrip('`')}"
             raise InvalidPayloadError(problem=f"{place}: {what}") from None
 
-    return Converter(convert, msgspec.json.encode(msgspec.json.schema(annotation)).decode())
+    schema = msgspec.json.schema(annotation)
+    return Converter(convert, msgspec.json.encode(schema).decode(), frozenset(secret_names(schema)))
 
 
 def describe(error: ValidationError) -> str:
@@ -141,6 +149,20 @@ def _schema_of(adapter: TypeAdapter[Any]) -> str | None:
         return msgspec.json.encode(adapter.json_schema()).decode()
     except (PydanticInvalidForJsonSchema, TypeError, ValueError):
         return None  # a type without a schema is still a type
+
+
+def _secret_fields_of(adapter: TypeAdapter[Any]) -> frozenset[str]:
+    """By alias and by name; a part that has no schema hides no other part."""
+    from pydantic.json_schema import GenerateJsonSchema  # noqa: PLC0415 - as above
+
+    class Lenient(GenerateJsonSchema):
+        ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - pydantic's own form
+
+        def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:  # noqa: ARG002
+            return {}
+
+    schemas = (adapter.json_schema(by_alias=by_alias, schema_generator=Lenient) for by_alias in (True, False))
+    return frozenset(name for schema in schemas for name in secret_names(schema))
 
 
 def _unusable(definition: HandlerDefinition, error: Exception) -> InvalidHandlerError:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jobwarden.wire.messages import Problem
-from jobwarden.worker.declaring import InvalidHandlerError, check_name, check_number
+from jobwarden.worker.declaring import InvalidHandlerError, check_name, check_number, checked_names
 from jobwarden.worker.exit_codes import LARGEST_CODE, NO_EXIT_RULES, ExitRules
 from jobwarden.worker.handler import LARGEST_TIMEOUT_MS, MOST_ATTEMPTS, MOST_CONCURRENT
 from jobwarden.worker.rules import LONGEST_DELAY_SECONDS
@@ -26,7 +26,7 @@ _NUMBERS: dict[str, dict[str, Any]] = {
     "heartbeat_timeout_ms": {"high": LARGEST_TIMEOUT_MS},
     "max_concurrency": {"high": MOST_CONCURRENT},
 }
-KEYS = ("job_type", *_NUMBERS, "retry_on", "fail_on")
+KEYS = ("job_type", *_NUMBERS, "secret", "retry_on", "fail_on")
 _NOT_HERE = {
     "delay": "give `retry_delay`, or write `retry SECONDS` to descriptor 3 before exit code 75",
 }
@@ -42,6 +42,7 @@ class SideOptions:
     retry_delay: float | None = None
     heartbeat_timeout_ms: int | None = None
     max_concurrency: int | None = None
+    secret: tuple[str, ...] = ()
     rules: ExitRules = NO_EXIT_RULES
 
 
@@ -63,7 +64,8 @@ def side_options(side: SideFile | None, *, job_type: str) -> tuple[SideOptions, 
 def _options(values: dict[str, Any], job_type: str) -> SideOptions:
     numbers = {name: values[name] for name in _NUMBERS if name in values}
     rules = ExitRules(retry_on=_codes(values.get("retry_on")), fail_on=_codes(values.get("fail_on")))
-    return SideOptions(job_type=values.get("job_type", job_type), rules=rules, **numbers)
+    secret = checked_names(job_type, "secret", values.get("secret", ()))
+    return SideOptions(job_type=values.get("job_type", job_type), secret=secret, rules=rules, **numbers)
 
 
 def _check(job_type: str, name: str, value: object) -> None:
@@ -71,6 +73,8 @@ def _check(job_type: str, name: str, value: object) -> None:
         check_number(job_type, name, value, **_NUMBERS[name])  # type: ignore[arg-type]  # anything may stand there
     elif name == "job_type":
         check_name(value)
+    elif name == "secret":
+        checked_names(job_type, name, value)
     elif name in KEYS:
         _check_codes(job_type, name, value)
     else:
