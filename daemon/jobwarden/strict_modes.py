@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _MOST_LINKS = 40
 """As in path_resolution(7)."""
-_RELAX = "or set strict_modes = false where no stranger has an account"
+RELAX = "or set strict_modes = false where no stranger has an account"
+"""The last part of each way out."""
 _ACCESS_LIST = "system.posix_acl_access"
 
 
@@ -72,62 +73,84 @@ class Guard:
 
     def require(self, path: str, found: os.stat_result) -> None:
         """Of an entry that was opened, by fstat(2). Raises DistrustedError."""
-        self._require_owner(path, found)
-        if not stat.S_ISLNK(found.st_mode):
-            self._require_mode(path, found)
+        faults = [each for each in (self._fault_of_owner(found), self._fault_of_mode(path, found)) if each is not None]
+        if faults:
+            commands = " && ".join(f"{command} {shlex.quote(path)}" for _, command in faults)
+            asked = ", run jobwarden as its owner" if found.st_uid not in self._trusted else ""
+            raise DistrustedError(path, ", and ".join(told for told, _ in faults), f"{commands}{asked}, {RELAX}")
 
     def require_way(self, path: str) -> None:
-        """Of everything that decides what `path` leads to, itself included. Raises DistrustedError."""
+        """Of everything that decides what `path` leads to, itself included. Raises DistrustedError for the first."""
         for step, found in steps_to(path):
             if step not in self._right:
                 self.require(step, found)
                 self._right.add(step)
 
-    def _require_owner(self, path: str, found: os.stat_result) -> None:
-        if found.st_uid not in self._trusted:
-            may = " and ".join(map(user_name, dict.fromkeys(self._trusted)))
-            raise DistrustedError(
-                path,
-                f"it belongs to {user_name(found.st_uid)}, but only {may} may change it",
-                f"chown {user_name(next(iter(self._trusted)))} {shlex.quote(path)}, {_RELAX}",
-            )
+    def _fault_of_owner(self, found: os.stat_result) -> tuple[str, str] | None:
+        """What is wrong, and the command without its path."""
+        if found.st_uid in self._trusted:
+            return None
+        names = list(map(user_name, dict.fromkeys(self._trusted)))
+        return (
+            f"it belongs to {user_name(found.st_uid)}, but only {' and '.join(names)} may change it",
+            f"chown {names[0]}",
+        )
 
-    def _require_mode(self, path: str, found: os.stat_result) -> None:
+    def _fault_of_mode(self, path: str, found: os.stat_result) -> tuple[str, str] | None:
         mode = found.st_mode
-        if stat.S_ISDIR(mode) and mode & stat.S_ISVTX and not self._is_closed(path):
-            return
+        if stat.S_ISLNK(mode) or (stat.S_ISDIR(mode) and mode & stat.S_ISVTX and not self._is_closed(path)):
+            return None
         everybody = bool(mode & stat.S_IWOTH)
         group = bool(mode & stat.S_IWGRP) and not self._is_private(found.st_gid, path)
-        if everybody or group:
-            who = "every user" if everybody else f"its group {group_name(found.st_gid)}"
-            bits = f"{'g' if group else ''}{'o' if everybody else ''}-w"
-            told = f"{who} can write it (mode {stat.S_IMODE(mode):04o})"
-            raise DistrustedError(path, told, f"chmod {bits} {shlex.quote(path)}, {_RELAX}")
+        if not (everybody or group):
+            return None
+        who = "every user" if everybody else f"its group {group_name(found.st_gid)}"
+        bits = f"{'g' if group else ''}{'o' if everybody else ''}-w"
+        return f"{who} can write it (mode {stat.S_IMODE(mode):04o})", f"chmod {bits}"
 
     def _is_closed(self, path: str) -> bool:
         return self._closed is not None and f"{path}/".startswith(f"{self._closed}/")
 
     def _is_private(self, gid: int, path: str) -> bool:
-        """Whether the group is one of trusted users alone, as each user's own is on most systems."""
+        """Whether the group is one of trusted users alone, as each user's own is on most systems, or of nobody."""
         try:
             os.getxattr(path, _ACCESS_LIST, follow_symlinks=False)
         except OSError:
             members = members_of(gid)
-            return bool(members) and members <= set(self._trusted)
+            return members is not None and members <= set(self._trusted)
         return False  # with an access list, the group's bits stand for all that it names (acl(5))
 
 
-def members_of(gid: int) -> set[int]:
-    """The user ids in this group, as far as the machine lists its users (getent(1))."""
+def may_open(path: str | os.PathLike[str], *, uid: int, groups: Collection[int]) -> bool:
+    """Whether the modes let this user get at the file and read or write it; access lists are not looked at.
+
+    False for a file that is not there.
+    """
+    last = None
+    for last in steps_to(os.fspath(path)):
+        if stat.S_ISDIR(last.found.st_mode) and not _bits(last.found, uid, groups) & stat.S_IXOTH:
+            return False
+    there = last is not None and not stat.S_ISDIR(last.found.st_mode) and not stat.S_ISLNK(last.found.st_mode)
+    return there and last is not None and bool(_bits(last.found, uid, groups) & (stat.S_IROTH | stat.S_IWOTH))
+
+
+def _bits(found: os.stat_result, uid: int, groups: Collection[int]) -> int:
+    """Which of read, write and execute this user has (inode(7)): only one of the three classes counts."""
+    if uid == found.st_uid:
+        return found.st_mode >> 6
+    return found.st_mode >> 3 if found.st_gid in groups else found.st_mode
+
+
+def members_of(gid: int) -> set[int] | None:
+    """The user ids in this group, as far as the machine lists its users (getent(1)); None: there is no such group."""
     import grp  # noqa: PLC0415 - as below
     import pwd  # noqa: PLC0415 - reads the database of users; only for what a group can write
 
-    people = pwd.getpwall()
     try:
         named = set(grp.getgrgid(gid).gr_mem)
     except KeyError:
-        named = set()
-    return {each.pw_uid for each in people if each.pw_gid == gid or each.pw_name in named}
+        return None
+    return {each.pw_uid for each in pwd.getpwall() if each.pw_gid == gid or each.pw_name in named}
 
 
 def user_name(uid: int) -> str:

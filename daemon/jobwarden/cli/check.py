@@ -19,7 +19,7 @@ from jobwarden.errors import JobwardenError
 from jobwarden.settings import Settings, examine_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from jobwarden.settings.pool import PoolSettings
@@ -34,6 +34,7 @@ def check_command(*, config: Config = None, as_json: AsJson = False, **flags: ob
     """
     settings, problems = examine_settings(config=config, flags=flags)
     problems += _unsupported(settings)
+    problems += _in_reach_of_others(settings, config, flags)
     found = [_examine(pool, settings.state_dir) for pool in settings.pools if not problems or pool.handlers.is_dir()]
     problems += [problem for each in found for problem in each.problems]
     problems += _claimed_twice(found)
@@ -59,6 +60,14 @@ def _unsupported(settings: Settings) -> list[str]:
 
     problem = unsupported(settings.database_url)
     return [f"database_url: {problem}"] if problem else []
+
+
+def _in_reach_of_others(settings: Settings, config: Path | None, flags: Mapping[str, object]) -> Iterator[str]:
+    """As above; whoever checks need not be the daemon's user."""
+    from jobwarden.supervisor.guard import breaches, daemon_of
+
+    if settings.strict_modes:
+        yield from breaches(settings, config=config, flags=flags, daemon=daemon_of(settings.state_dir))
 
 
 def _examine(pool: PoolSettings, state_dir: Path) -> _Examined:

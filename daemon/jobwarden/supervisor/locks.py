@@ -22,7 +22,7 @@ _ALL_LOCKS = Path("/proc/locks")
 def hold_state_directory(state_dir: Path, *, wait_seconds: float) -> int:
     """Lock the state directory; returns the inheritable descriptor. Raises StateDirectoryTakenError."""
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(state_dir / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(state_dir / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     until_ns = SYSTEM_CLOCK.monotonic_ns() + int(wait_seconds * SECOND_NS)
     while not _try(descriptor):
         if SYSTEM_CLOCK.monotonic_ns() >= until_ns:

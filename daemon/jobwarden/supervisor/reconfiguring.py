@@ -15,6 +15,7 @@ from jobwarden.settings import load_settings
 from jobwarden.settings.changes import restarts_needed
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.configured import terms_of
+from jobwarden.supervisor.guard import require_safe
 from jobwarden.supervisor.identity import require_run_as
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Reconfiguring:
         try:
             settings = load_settings(config=self._handover.config_path, flags=self._handover.flags)
             require_run_as(settings.pools)
+            require_safe(settings, config=self._handover.config_path, flags=self._handover.flags)
         except InvalidSettingsError as error:
             return Reading(None, error.problems, [])
         return Reading(settings, [], list(restarts_needed(self._started, settings)))
