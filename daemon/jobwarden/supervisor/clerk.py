@@ -19,6 +19,7 @@ from jobwarden import events
 from jobwarden.clock import SECOND_NS
 from jobwarden.errors import InvalidJobError, JobwardenError, StoreUnavailableError
 from jobwarden.supervisor.inputs import Rang
+from jobwarden.supervisor.signs import Sign
 from jobwarden.supervisor.verbs import VERBS, WRITING
 from jobwarden.wire.messages import LARGEST_ASKED, Answer
 
@@ -51,6 +52,7 @@ class Clerk(threading.Thread):
         self._mailbox = mailbox
         self._clock = clock
         self._patience_ns = int(patience_seconds * SECOND_NS)
+        self.sign = Sign(clock)
         self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
 
     def submit(self, slot: int, number: int, verb: str, arguments: str, *, waits: Callable[[], bool]) -> None:
@@ -64,13 +66,18 @@ class Clerk(threading.Thread):
 
     def run(self) -> None:
         """Serve until `finish`."""
-        while (request := self._queue.get()) is not None:
+        while (request := self._next()) is not None:
             if not request.waits():
                 continue
-            answer = self._answer_to(request)
+            with self.sign.waiting():
+                answer = self._answer_to(request)
             if request.verb in WRITING and answer.error is None:
                 self._mailbox.post(Rang())
             self._mailbox.answer(request.slot, answer)
+
+    def _next(self) -> Request | None:
+        with self.sign.waiting():
+            return self._queue.get()
 
     def _answer_to(self, request: Request) -> Answer:
         try:

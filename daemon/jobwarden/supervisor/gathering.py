@@ -13,13 +13,15 @@ from jobwarden.clock import SECOND_NS
 if TYPE_CHECKING:
     from jobwarden.clock import Clock
     from jobwarden.supervisor.entries import Entries
+    from jobwarden.supervisor.signs import Sign
 
 
 class Gathering:
     """One per ledger."""
 
-    def __init__(self, clock: Clock) -> None:
-        """Empty."""
+    def __init__(self, clock: Clock, sign: Sign) -> None:
+        """Empty. `sign` is that of the ledger's thread."""
+        self._sign = sign
         self.leaving = False
         """Nothing more will be put in: the end was taken out."""
         self._clock = clock
@@ -36,9 +38,11 @@ class Gathering:
     def wait(self, entries: Entries, *, seconds: float | None) -> bool:
         """Add the next that comes within this time (None: whenever it comes); whether one did."""
         try:
-            self._absorb(entries, self._queue.get(timeout=seconds))
+            with self._sign.waiting(seconds=seconds):
+                came = self._queue.get(timeout=seconds)
         except queue.Empty:
             return False
+        self._absorb(entries, came)
         return True
 
     def wait_until(self, entries: Entries, until_ns: int, *, enough: int | None = None) -> None:

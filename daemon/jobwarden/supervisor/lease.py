@@ -17,6 +17,7 @@ from jobwarden.errors import StoreError
 from jobwarden.store.deaths import pause_seconds
 from jobwarden.supervisor.entries import Entries
 from jobwarden.supervisor.inputs import Wished
+from jobwarden.supervisor.signs import Sign, marked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +50,8 @@ class Lease(threading.Thread):
     ) -> None:
         """`report` gives the JSON that people see of this node; it is called in this thread."""
         super().__init__(name="lease", daemon=True)
-        self._pulse = pulse
+        self.sign = Sign(clock)
+        self._pulse = marked(pulse, self.sign)
         self._membership = membership
         self._deaths = deaths
         self._ledger = ledger
@@ -68,7 +70,7 @@ class Lease(threading.Thread):
     def run(self) -> None:
         """Renew until `leave`."""
         pause = self._pause
-        while not self._left.wait(pause):
+        while not self.sign.rest(self._left, seconds=pause):
             pause = self.renew()
         self._pulse.close()
 

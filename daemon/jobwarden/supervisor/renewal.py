@@ -11,10 +11,12 @@ import threading
 from typing import TYPE_CHECKING
 
 from jobwarden.supervisor.entries import Entries
+from jobwarden.supervisor.signs import Sign, marked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jobwarden.clock import Clock
     from jobwarden.store.deaths import DeathWatch
     from jobwarden.supervisor.ledger import Ledger
     from jobwarden.supervisor.membership import Membership
@@ -34,12 +36,14 @@ class Renewal(threading.Thread):
         *,
         ledger: Ledger,
         lease_seconds: float,
+        clock: Clock,
         report: Callable[[], str],
     ) -> None:
         """`report` gives the JSON that people see of this node; it is called in this thread."""
         super().__init__(name="renewal", daemon=True)
+        self.sign = Sign(clock)
         self._membership = membership
-        self._deaths = deaths
+        self._deaths = marked(deaths, self.sign)
         self._ledger = ledger
         self._pause = lease_seconds / LOOKS_PER_LEASE
         self._report = report
@@ -52,7 +56,7 @@ class Renewal(threading.Thread):
 
     def run(self) -> None:
         """Renew until `leave`."""
-        while not self._left.wait(self._pause):
+        while not self.sign.rest(self._left, seconds=self._pause):
             self._turn += 1
             beat = self._turn % (LOOKS_PER_LEASE // BEATS_PER_LEASE) == 0
             reconcile = self._turn % (LOOKS_PER_LEASE // RECONCILES_PER_LEASE) == 0

@@ -39,7 +39,10 @@ def renewing_threads(
     pulse = store.pulse()
     if pulse is None:
         trust = Trust(window, lease_seconds=lease_seconds, clock=SYSTEM_CLOCK)
-        return trust, Renewal(membership, deaths, ledger=ledger, lease_seconds=lease_seconds, report=report)
+        renewal = Renewal(
+            membership, deaths, ledger=ledger, lease_seconds=lease_seconds, clock=SYSTEM_CLOCK, report=report
+        )
+        return trust, renewal
     lease = Lease(
         pulse,
         membership,

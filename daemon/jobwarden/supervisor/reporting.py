@@ -72,7 +72,7 @@ class Reporting:
         report = self._make(now, recorded=recorded)
         self.text = msgspec.json.encode(report).decode()
         if self.announcing is not None:
-            self.announcing.tell(report)
+            self.announcing.tell(report, now)
         if self._is_news:
             self._is_news = False
             self._ledger.submit(Entries(report=self.text))

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobwarden import events
-from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
+from jobwarden.clock import SECOND_NS, SECOND_US, SYSTEM_CLOCK
 from jobwarden.store.deaths import DeathWatch
-from jobwarden.supervisor.announcing import Announcing
+from jobwarden.supervisor.announcing import open_announcing
 from jobwarden.supervisor.awaiting import Awaiting
 from jobwarden.supervisor.census import Census
 from jobwarden.supervisor.cgroup import Leaves
@@ -34,6 +34,7 @@ from jobwarden.supervisor.pools import Pools
 from jobwarden.supervisor.reconfiguring import Reconfiguring
 from jobwarden.supervisor.renewal import BEATS_PER_LEASE
 from jobwarden.supervisor.renewing import renewing_threads
+from jobwarden.supervisor.signs import Vigil
 from jobwarden.supervisor.start import open_for_daemon
 from jobwarden.supervisor.sweep import sweep_leftovers
 from jobwarden.supervisor.trust import TrustWindow
@@ -42,6 +43,8 @@ from jobwarden.wire.page import STOPPING, SharedPage, seal
 
 if TYPE_CHECKING:
     import socket
+    import threading
+    from collections.abc import Sequence
 
     from jobwarden.settings import Settings
     from jobwarden.store.bell import Bell
@@ -57,6 +60,8 @@ _LONGEST_PERIOD_SECONDS = 5.0
 _QUIET_SECONDS = 120.0
 """Between two rounds on a server while nothing happens there."""
 _LAST_WRITES_SECONDS = 30.0
+_LEAVING_USEC = 2 * int(_LAST_WRITES_SECONDS) * SECOND_US
+"""The last writes may take so long."""
 
 
 class Service:
@@ -67,6 +72,7 @@ class Service:
     ) -> None:
         """Make every part, once the store is there; nothing runs yet. Raises StoreError."""
         self._settings = settings
+        self._notifier = notifier
         self._handover = handover
         self._users = other_users(settings.pools)
         self._desk: Desk | None = None
@@ -139,9 +145,6 @@ class Service:
         )
         redaction.job_of = pools.job_of
         self._loop.reporting.remarks = lambda: self._reconfiguring.remarks
-        self._loop.reporting.announcing = self._announcing = Announcing(
-            pools, notifier, watchdog_usec=handover.watchdog_usec, is_alive=lambda: True, clock=SYSTEM_CLOCK
-        )
         watched = settings.pools if handover.errand is None else ()  # an errand ends on the code with which it began
         self._watcher = Watcher(watched, post=mailbox.post, clock=SYSTEM_CLOCK)
         self._deaths = DeathWatch(self._store, lease_seconds=settings.lease_seconds, clock=SYSTEM_CLOCK)
@@ -166,12 +169,27 @@ class Service:
         own = (self._ledger, self._clerk, self._killer, self._leaves.usher, self._meter, self._watcher)
         for thread in (*self._renewing, *own):
             thread.start()
+        self._announce(own)
         self._open_desk()
         code = self._loop.run()
         return self._leave(code)
 
     def _join(self) -> None:
         join(self._store, self._membership, self._deaths, settings=self._settings, kill_level=self._leaves.level)
+
+    def _announce(self, threads: Sequence[threading.Thread]) -> None:
+        """From now on the service manager is told how it goes."""
+        signs = {each.name: each.sign for each in (*self._renewing, self._ledger, self._clerk)}
+        vigil = Vigil((*self._renewing, *threads), signs, bound_seconds=self._settings.hung_seconds)
+        self._loop.reporting.announcing = open_announcing(
+            self.pools,
+            self._notifier,
+            self._store,
+            vigil=vigil,
+            watchdog_usec=self._handover.watchdog_usec,
+            commits=lambda: self._ledger.commits,
+            clock=SYSTEM_CLOCK,
+        )
 
     def _open_desk(self) -> None:
         """An errand answers nobody: it ends on the code with which it began."""
@@ -188,7 +206,7 @@ class Service:
 
     def _leave(self, code: int) -> int:
         """Write what is left, then give up the node: its last worker is gone."""
-        self._announcing.leaving(seconds=2 * _LAST_WRITES_SECONDS)
+        self._notifier.tell("STOPPING=1", f"EXTEND_TIMEOUT_USEC={_LEAVING_USEC}")
         if self._desk is not None:
             self._desk.close()
         self._watcher.leave()

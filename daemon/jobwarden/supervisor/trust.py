@@ -13,6 +13,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from jobwarden.clock import SECOND_NS
+from jobwarden.supervisor.signs import Sign
 from jobwarden.wire.page import TRUSTED_UNTIL
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Trust(threading.Thread):
 
     def __init__(self, window: TrustWindow, *, lease_seconds: float, clock: Clock) -> None:
         super().__init__(name="trust", daemon=True)
+        self.sign = Sign(clock)
         self._window = window
         self._pause = lease_seconds / _EXTENSIONS_PER_LEASE
         self._clock = clock
@@ -62,5 +64,5 @@ class Trust(threading.Thread):
 
     def run(self) -> None:
         """Extend at each turn."""
-        while not self._left.wait(self._pause):
+        while not self.sign.rest(self._left, seconds=self._pause):
             self._window.open(since_ns=self._clock.boottime_ns())

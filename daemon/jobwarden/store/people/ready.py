@@ -15,7 +15,7 @@ from jobwarden.store.gates.limits import read_limits
 from jobwarden.store.schema import job
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy import ColumnElement, Connection
 
@@ -67,6 +67,16 @@ class Ready:
                     number[job_type] = number.get(job_type, 0) + found
             paused = _paused(connection, set(number), now_us=now_us)
             return sum(found for job_type, found in number.items() if job_type not in paused)
+
+    def depth(self, types: Collection[str], *, most: int, now_us: int) -> int:
+        """How many jobs of these types could be claimed; at `most` it stops counting, so that it costs little."""
+        with self._access.reading() as connection:
+            wanted = set(types) - _paused(connection, set(types), now_us=now_us)
+            found = 0
+            for state in (_READY, _became_due(now_us)):
+                some = select(job.c.id).where(state, job.c.job_type.in_(wanted)).limit(most - found).subquery()
+                found += connection.execute(select(func.count()).select_from(some)).scalar_one()
+            return found
 
 
 def _first_of_each_type(connection: Connection) -> dict[str, _Place]:
