@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
+import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,8 @@ import pytest
 from jobwarden.jobs import JobStatus, Outcome
 from jobwarden.supervisor.delegation import DAEMON, is_divided
 from tests.support.cgroups import delegated, members, within
-from tests.support.processes import descendants, subreaper
+from tests.support.daemon import clean_environment
+from tests.support.processes import descendants, lives, subreaper
 from tests.support.site import Site
 from tests.support.strangers import Stranger, stranger
 from tests.support.waiting import eventually
@@ -25,9 +29,9 @@ from tests.support.waiting import eventually
 Record = Callable[[str, object], None]
 
 CHAINS = 200
-"""Of processes that fork, exit and take a new session each, without a pause: no sweep of orphans has ever won there."""
+"""Of processes that fork, exit and take a new session each, without a pause."""
 HANDLERS = """
-import os
+import os, subprocess, time
 from pathlib import Path
 from jobwarden import JobContext, handler, on_worker_start
 
@@ -43,6 +47,12 @@ def start():
 @handler("where")
 def where(payload):
     return {**HERE, "job": own()}
+
+@handler("leave_to_root")
+def leave_to_root(payload):
+    command = [payload["setuid"], "--reuid=0", "--regid=0", "--clear-groups", "sleep", "1000"]
+    Path(payload["pid"]).write_text(str(subprocess.Popen(command, start_new_session=True).pid))
+    time.sleep(1000)
 
 @handler("escape")
 def escape(payload):
@@ -169,4 +179,32 @@ def test_when_the_supervisor_is_killed_the_keeper_ends_such_a_bomb_as_well(
     served.daemons.remove(daemon)
     served.client.cancel_job(job_id)
     served.start(before=within(given), **somebody.flags)
-    assert served.daemons[-1].wait_for("started")["kill_level"] == "cgroup"
+    workers = served.daemons[-1].await_workers(2)
+    assert {frozenset(members(leaf)) for leaf in given.glob("slot-*")} == {frozenset({pid}) for pid in workers}
+
+
+def test_what_a_job_started_through_a_setuid_program_dies_with_it(somebody: Stranger) -> None:
+    """An ordinary user's daemon may not signal root's process; its cgroup, handed to that user, it may kill."""
+    person, home = pwd.getpwnam(somebody.user), somebody.folder / "home"
+    program = shutil.which("setpriv")
+    assert program is not None
+    setuid = Path(shutil.copy(program, somebody.folder / "setuid"))
+    setuid.chmod(0o4755)
+    home.mkdir()
+    os.chown(home, person.pw_uid, person.pw_gid)
+    become = [program, f"--reuid={person.pw_uid}", f"--regid={person.pw_gid}", "--clear-groups"]
+    command = [*become, str(somebody.python), "-m", "jobwarden"]
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        variables = clean_environment() | {"HOME": str(home)}
+        return subprocess.run(arguments, cwd=home, env=variables, capture_output=True, text=True, check=False)
+
+    payload = json.dumps({"setuid": str(setuid), "pid": str(home / "pid")})
+    added = run(*command, "add", "leave_to_root", payload, "--max-attempts=1", "--timeout-ms=1000")
+    assert added.returncode == 0, added.stderr
+    with subreaper(), delegated(to=person.pw_uid) as folder:
+        handlers = f"--handlers={somebody.handlers}"
+        errand = run(*within(folder), *command, "run", "--burst", handlers, "--kill-grace-seconds=0", "--workers=1")
+        assert (home / "pid").exists(), errand.stderr
+        assert not lives(int((home / "pid").read_text()))
+    assert errand.returncode == 0, errand.stderr

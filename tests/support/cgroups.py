@@ -22,12 +22,18 @@ MARK = "user.delegate"
 
 
 @contextmanager
-def delegated() -> Iterator[Path]:
-    """A new cgroup with nothing in it, for one daemon; whatever is left there at the end is killed."""
+def delegated(*, to: int | None = None) -> Iterator[Path]:
+    """A new cgroup with nothing in it, for one daemon; whatever is left there at the end is killed.
+
+    It is marked, or handed to the user `to` as the kernel's documentation has it (cgroup-v2, Model of Delegation).
+    """
     folder = _root() / f"jobwarden-test-{secrets.token_hex(4)}"
     try:
         folder.mkdir()
-        os.setxattr(folder, MARK, b"1")
+        if to is None:
+            os.setxattr(folder, MARK, b"1")
+        for handed in () if to is None else ("", "cgroup.procs", "cgroup.subtree_control"):
+            os.chown(folder / handed, to or 0, -1)
     except OSError as error:
         with contextlib.suppress(OSError):
             folder.rmdir()
