@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobwarden.cli.places import AsJson, Config, DatabaseUrl, open_client, refuse_without_wait
+from jobwarden.cli.places import AsJson, Config, DatabaseUrl, open_client, refuse_without_wait, shown_job
 from jobwarden.cli.printing import print_json, printable
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def add_command(
         if wait:
             from jobwarden.cli.follow import follow
 
-            _finish(follow(client, job_id, seconds=wait_timeout), as_json=as_json)
+            _finish(shown_job(client, follow(client, job_id, seconds=wait_timeout)), as_json=as_json)
 
 
 def _time_to_live(argument: str | None) -> float | str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobwarden.cli.filters import All, AnyJobId, changed_sentence, one_or_many, with_filters
-from jobwarden.cli.places import AsJson, Config, DatabaseUrl, open_client, refuse_without_wait
+from jobwarden.cli.places import AsJson, Config, DatabaseUrl, open_client, refuse_without_wait, shown_job
 from jobwarden.cli.printing import print_json
 from jobwarden.errors import InvalidJobError
 
@@ -63,7 +63,7 @@ def _cancel_one(
     from jobwarden.jobs import JobStatus
 
     limit = LONGEST_WAIT_SECONDS if wait_timeout is None else wait_timeout
-    job = client.cancel_job(job_id, reason=reason, wait_seconds=limit if wait else None)
+    job = shown_job(client, client.cancel_job(job_id, reason=reason, wait_seconds=limit if wait else None))
     sentence = f"job {job.id} is {job.status}"
     _print(
         job,
@@ -98,7 +98,7 @@ def retry_command(
     _refuse("with-dependents", with_dependents and not one, "is for one job; give its id")
     with open_client(database_url, config) as client:
         if isinstance(wanted, int):
-            job = client.retry_job(wanted, with_dependents=with_dependents)
+            job = shown_job(client, client.retry_job(wanted, with_dependents=with_dependents))
             _print(job, f"job {job.id} runs again", as_json=as_json)
             return
         ids = client.retry_jobs(wanted, dry_run=dry_run)

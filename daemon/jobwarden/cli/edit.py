@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobwarden.cli.filters import All, AnyJobId, changed_sentence, one_or_many, where_options
-from jobwarden.cli.places import AsJson, Config, DatabaseUrl, open_client
+from jobwarden.cli.places import AsJson, Config, DatabaseUrl, open_client, shown_job
 from jobwarden.cli.printing import print_json
 from jobwarden.cli.signatures import extended
 from jobwarden.errors import InvalidJobError
@@ -102,7 +102,7 @@ def edit_command(
             changed = client.edit_jobs(wanted, changes)
             _print_many(changed.ids, changed.running, as_json=as_json)
             return
-        job = client.edit_job(wanted, **changes)
+        job = shown_job(client, client.edit_job(wanted, **changes))
     if as_json:
         print_json({"job": job.model_dump(by_alias=True, mode="json")})
     else:

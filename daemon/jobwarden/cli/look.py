@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobwarden.cli.filters import filter_of, with_filters
-from jobwarden.cli.places import AsJson, Config, DatabaseUrl, JobId, open_client
+from jobwarden.cli.places import AsJson, Config, DatabaseUrl, JobId, Reveal, open_client, shown_job
 from jobwarden.cli.printing import json_text, moment, print_json, screen, table
 from jobwarden.errors import UnknownJobError
 
@@ -28,6 +28,7 @@ def list_command(
     cursor: Annotated[
         str | None, typer.Option(help="Go on where the page ended that gave this.", show_default=False)
     ] = None,
+    reveal: Reveal = False,
     as_json: AsJson = False,
     database_url: DatabaseUrl = None,
     config: Config = None,
@@ -35,23 +36,31 @@ def list_command(
 ) -> None:
     """List jobs, newest first."""
     from jobwarden.client import arguments
+    from jobwarden.jobs.secrecy import SecretFields, masked_record
 
     wanted = filter_of(given)
     limit, offset = arguments.checked_page(limit, offset)
     order, cursor = arguments.checked_order(order), arguments.checked_cursor(cursor, name="cursor")
     with open_client(database_url, config) as client:
         page = client.store.bulk.find(wanted, order=order, limit=limit, offset=offset, cursor=cursor)
+        fields = SecretFields() if reveal else client.store.secret_fields()
+    jobs = [masked_record(job, fields) for job in page.jobs]
     if as_json:
-        print_json({"jobs": [job.model_dump(by_alias=True, mode="json") for job in page.jobs], "cursor": page.cursor})
+        print_json({"jobs": [job.model_dump(by_alias=True, mode="json") for job in jobs], "cursor": page.cursor})
         return
     headings = ("id", "type", "status", "attempts", "priority", "created", "next", "remark")
-    screen().print(table(headings, map(_row, page.jobs)))
+    screen().print(table(headings, map(_row, jobs)))
     if page.cursor:
         print(f"there are more: --cursor {page.cursor}")
 
 
 def show_command(
-    job_id: JobId, *, as_json: AsJson = False, database_url: DatabaseUrl = None, config: Config = None
+    job_id: JobId,
+    *,
+    reveal: Reveal = False,
+    as_json: AsJson = False,
+    database_url: DatabaseUrl = None,
+    config: Config = None,
 ) -> None:
     """Show all that is known about a job.
 
@@ -61,6 +70,7 @@ def show_command(
         job = client.get_job(job_id)
         if job is None:
             raise UnknownJobError(job_id)
+        job = job if reveal else shown_job(client, job)
         attempts, events = client.get_job_attempts(job_id), client.get_job_events(job_id)
     if as_json:
         print_json(

@@ -16,6 +16,7 @@ from jobwarden.errors import InvalidJobError, InvalidSettingsError
 
 if TYPE_CHECKING:
     from jobwarden.client import Client
+    from jobwarden.jobs import JobRecord
 
 URL_VARIABLE = "JOBWARDEN_DATABASE_URL"
 _MAY_HOLD_A_PASSWORD = (
@@ -36,6 +37,7 @@ Config = Annotated[
     typer.Option("--config", metavar="FILE", help="TOML file with options; else JOBWARDEN_CONFIG.", show_default=False),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Reveal = Annotated[bool, typer.Option("--reveal", help="Show secret payload fields too, which are else ***.")]
 JobId = Annotated[int, typer.Argument(metavar="ID", help="The job's id.", show_default=False)]
 
 
@@ -50,6 +52,13 @@ def open_client(database_url: str | None, config: Path | None) -> Client:
     from jobwarden.client import Client
 
     return Client(find_url(database_url, config))
+
+
+def shown_job(client: Client, job: JobRecord) -> JobRecord:
+    """The job as people see it."""
+    from jobwarden.jobs.secrecy import masked_record
+
+    return masked_record(job, client.store.secret_fields())
 
 
 def find_url(database_url: str | None, config: Path | None) -> str:
