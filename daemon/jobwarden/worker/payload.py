@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MOST_PROBLEMS_NAMED = 5
 
-_parse = msgspec.json.Decoder().decode
+_decode = msgspec.json.Decoder().decode
 _OBJECTS = (dict, Mapping, MutableMapping)
 
 
@@ -79,6 +79,14 @@ def _annotation_of(definition: HandlerDefinition) -> Any:
     return hints[name]
 
 
+def _parse(text: str) -> object:
+    """What is not JSON was put into the database by somebody else: clients refuse it."""
+    try:
+        return _decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidPayloadError(problem=f"payload: cannot be read: {error}") from None
+
+
 def _parse_object(text: str) -> object:
     value = _parse(text)
     if type(value) is not dict:
@@ -121,7 +129,7 @@ def _typed_dict(annotation: Any) -> Converter:
     def convert(text: str) -> object:
         try:
             return decode(text)
-        except msgspec.ValidationError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             what, _, where = str(error).partition(" - at `$")
             place = f"payload{where.rstrip('`')}"
             raise InvalidPayloadError(problem=f"{place}: {what}") from None
