@@ -33,7 +33,8 @@ _PATIENCE_SECONDS = 0.25
 _GIVEN_UP = "[left out: a pattern of `redact` took too long on this text]"
 
 
-_ORIGINAL = '"originalPayload"'
+_OF_ANOTHER = ('"originalPayload"', "\\u")
+"""In a payload that may hold another job's, as a dead letter does."""
 
 
 class _OutOfTimeError(Exception):
@@ -115,7 +116,7 @@ class Redaction:
 
     def _values_of(self, slot: int) -> list[str]:
         job = self.job_of(slot) if self._fields else None
-        if job is None or not (self._fields.of(job.job_type) or _ORIGINAL in job.payload):
+        if job is None or not (self._fields.of(job.job_type) or any(each in job.payload for each in _OF_ANOTHER)):
             return []
         payload = msgspec.json.decode(job.payload)
         return secret_values(payload, self._fields.of_job(job.job_type, payload))
