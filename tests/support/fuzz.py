@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 EXTREMES = (0, 1, -1, 2**31 - 1, 2**31, 2**53, 2**62, 2**63 - 1, 2**64, -(2**63), 10**40)
 TEXTS = ("", "\0", "a\0b", "é", "\u202e", "x" * 300, "../../etc/passwd", "'; DROP TABLE job; --", "\x1b[31m", "\ud800")
@@ -40,12 +40,13 @@ class Fuzz:
             case 5:
                 other = self.random.choice(samples)
                 data[at:end] = other[at:]
-            case _ if data:
-                data[min(at, len(data) - 1)] = self.random.choice((0x00, 0x7F, 0x80, 0xC0, 0xC1, 0xDF, 0xFF))
+            case _:
+                if data:
+                    data[min(at, len(data) - 1)] = self.random.choice((0x00, 0x7F, 0x80, 0xC0, 0xC1, 0xDF, 0xFF))
 
     def value(self, *, depth: int = 3) -> object:
         """Any value that Python code could hand over as a payload."""
-        makers = [
+        makers: list[Callable[[], object]] = [
             lambda: self.random.choice((None, True, False, float("nan"), float("inf"), 1.5, -0.0, object(), b"raw")),
             lambda: self.random.choice(EXTREMES),
             lambda: self.random.choice(TEXTS),

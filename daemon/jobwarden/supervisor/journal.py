@@ -33,6 +33,12 @@ class Journal:
             return error.errno in _TOO_LARGE and self._send_file(record)
         return True
 
+    def close(self) -> None:
+        """The last record was sent."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
     def _open(self) -> socket.socket:
         if self._socket is None:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)

@@ -88,6 +88,7 @@ class LogStream(threading.Thread):
                 self.before_silence()
                 continue
             if item is None:
+                self._journal.close()
                 return
             self._emit(item)
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 
 # What a handler's own process writes may be anything: numbers that no store or clock can hold are no messages.
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
