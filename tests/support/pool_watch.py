@@ -41,6 +41,10 @@ class Tried:
     heard: bool = False
     """The pool has been told of its Done."""
     head_since_ns: int = 0
+    limit_ms: int | None = None
+    """Its own, or the operator's ceiling if that is lower."""
+    ceiling_ns: int | None = None
+    """When it has run as long as any job may."""
     wishes: set[str] = field(default_factory=set)
     told_to_end: bool = False
     """A wish found it running."""
@@ -107,6 +111,7 @@ class PoolWatch:
             case seen.Claimed():
                 for job in fact.jobs:
                     self.tried[job.attempt].told = True
+                    self.tried[job.attempt].limit_ms = self._lowest(job.timeout_ms)
             case seen.StopAsked():
                 self._stopping = self._was_stopping = self._interrupting = True
             case seen.Wished() if (fact.job_id, fact.fence) in self.tried:
@@ -180,6 +185,8 @@ class PoolWatch:
 
     def _begun(self, tried: Tried) -> None:
         tried.head_since_ns = tried.sign_ns = self._now()
+        ceiling_ms = self._pool.terms.max_timeout_ms
+        tried.ceiling_ns = None if ceiling_ms is None else self._now() + ceiling_ms * _MS_NS
 
     def claimed(self, jobs: list[ClaimedJob]) -> None:
         """The pool will be told of these."""
@@ -306,14 +313,27 @@ class PoolWatch:
         runs = held.in_flight[:1] == [effect.attempt] and not held.killed and not tried.forgotten
         if not effect.granted:
             ends = tried.told_to_end or self._interrupting or tried.found_over
-            assert not runs or ends, "what runs may go on"
+            assert not runs or ends or self._passes_ceiling(tried, fact.ms), "what runs may go on"
             return
         assert runs, "what is killed or gone gets no more time"
         assert not tried.told_to_end, "prolong moves a limit, nothing else"
         tried.sign_ns, tried.was_silent = self._now(), False
-        ms = tried.job.timeout_ms if fact.ms is None else fact.ms
-        if tried.job.timeout_ms is not None and ms is not None:
-            tried.prolonged_to_ns = self._now() + ms * _MS_NS
+        ms = tried.limit_ms if fact.ms is None else fact.ms
+        if tried.limit_ms is not None and ms is not None:
+            wanted_ns = self._now() + ms * _MS_NS
+            tried.prolonged_to_ns = wanted_ns if tried.ceiling_ns is None else min(wanted_ns, tried.ceiling_ns)
+            assert tried.prolonged_to_ns > self._now(), "at the ceiling nobody gets more time"
+
+    def _lowest(self, limit_ms: int | None) -> int | None:
+        limits = [ms for ms in (limit_ms, self._pool.terms.max_timeout_ms) if ms is not None]
+        return min(limits, default=None)
+
+    def _passes_ceiling(self, tried: Tried, ms: int | None) -> bool:
+        if tried.ceiling_ns is None:
+            return False
+        asked_ms = ms or tried.limit_ms or 0
+        until_ns = self._now() + (asked_ms * _MS_NS if tried.job.force_kill_on_timeout else 0)
+        return until_ns >= tried.ceiling_ns
 
     def _see_give_back(self, effect: do.GiveBackJob, *, asked: bool) -> None:
         key = (effect.job_id, effect.fence)
@@ -342,7 +362,7 @@ class PoolWatch:
             assert tried.wishes, "nobody asked for this"
 
     def _judge_heard(self, tried: Tried, done: Done, ending: Ending) -> None:
-        limit_ms = tried.job.timeout_ms
+        limit_ms = tried.limit_ms
         late = limit_ms is not None and done.ended_ns - done.started_ns > limit_ms * _MS_NS
         if tried.prolonged_to_ns is not None:
             late = done.ended_ns > tried.prolonged_to_ns
@@ -389,8 +409,8 @@ class PoolWatch:
                 raise AssertionError(ending.outcome)
 
     def _check_passed(self, tried: Tried) -> None:
-        assert tried.job.timeout_ms is not None, "it has no limit"
-        limit_ns = tried.prolonged_to_ns or tried.head_since_ns + tried.job.timeout_ms * _MS_NS
+        assert tried.limit_ms is not None, "it has no limit"
+        limit_ns = tried.prolonged_to_ns or tried.head_since_ns + tried.limit_ms * _MS_NS
         assert self._now() >= limit_ns, "its limit has not passed"
 
     def not_left(self) -> list[Key]:

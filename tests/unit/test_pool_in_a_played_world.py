@@ -27,11 +27,13 @@ LIMITS: Any = {
     "memory_limit_kb": 1_000,
     "cpu_limit_ms": 500,
     "max_processes": 4,
+    "max_timeout_ms": 700,
     "worker_max_jobs": 30,
     "worker_max_growth_kb": 600,
 }
 """Of every second world."""
 LIMITS_MS = (None, 1, 50, 1_000)
+CEILINGS_MS = (None, 120, 2_000)
 SILENCES_MS = (None, None, 20, 400)
 PROLONGS_MS = (None, 1, 100, 5_000)
 PAYLOADS = ("null", '"' + "x" * 5_000 + '"')
@@ -99,9 +101,10 @@ def trust(world: World, _chosen: int) -> None:
 
 
 def change_terms(world: World, chosen: int) -> None:
-    """The configuration asks for more or fewer workers."""
+    """The configuration asks for more or fewer workers, and for another ceiling."""
     terms = {name: getattr(TERMS, name) for name in TERMS.__struct_fields__}
-    world.tell(seen.TermsChanged(PoolTerms(**{**terms, "workers": 1 + chosen % 4})))
+    changed = {"workers": 1 + chosen % 4, "max_timeout_ms": CEILINGS_MS[chosen // 4 % 3]}
+    world.tell(seen.TermsChanged(PoolTerms(**{**terms, **changed})))
 
 
 def load(world: World, chosen: int) -> None:

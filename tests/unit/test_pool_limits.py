@@ -381,3 +381,45 @@ def test_a_job_that_is_being_stopped_may_still_ask() -> None:
     assert kinds(world.tell(seen.Asked(slot, 1, 1, "get_job", "{}"))) == [do.AskStore]
     world.pass_time(2 * SECOND_NS)
     assert kinds(world.tell(seen.Asked(slot, 1, 2, "get_job", "{}"))) == [do.RefuseAsk]
+
+
+@pytest.mark.parametrize("own", [None, 100, 5_000])
+def test_no_job_runs_longer_than_the_ceiling(own: int | None) -> None:
+    """`max_timeout_ms` is the limit of a job that has none or a later one; an earlier one stays."""
+    world = serving(workers=1, max_timeout_ms=1_000)
+    slot, _job = world.start(timeout_ms=own)
+    limit_ms = min(own or 1_000, 1_000)
+    assert world.pass_time((limit_ms - 1) * MS_NS) == []
+    assert softly(world.pass_time(1 * MS_NS)) == ["timeout"]
+    world.pass_time(2 * SECOND_NS)
+    (ending,) = endings(world.end(slot))
+    assert (ending.outcome, ending.failure_reason) == (Outcome.TIMED_OUT, FailureReason.TIMEOUT)
+    assert ending.error is not None
+    assert ("the daemon lets a job run (max_timeout_ms)" in ending.error) is (own != 100)
+
+
+def test_a_prolong_is_cut_at_the_ceiling() -> None:
+    """However often and how far a job prolongs itself, it is stopped then, and gets no more time after that."""
+    world = serving(workers=1, max_timeout_ms=1_000)
+    slot, _job = world.start(timeout_ms=300)
+    for _ in range(3):
+        world.pass_time(250 * MS_NS)
+        assert world.prolong(slot)
+    assert world.prolong(slot, ms=3_600_000)
+    assert world.pass_time(249 * MS_NS) == []
+    assert softly(world.pass_time(1 * MS_NS)) == ["timeout"]
+    assert not world.prolong(slot)
+    world.pass_time(2 * SECOND_NS)
+    (ending,) = endings(world.end(slot))
+    assert ending.error == "passed 1000 ms, the longest that the daemon lets a job run (max_timeout_ms)"
+
+
+def test_before_a_hard_kill_a_prolong_past_the_ceiling_is_refused() -> None:
+    """Its worker warns the handler a moment before the kill, so it has to know that moment."""
+    world = serving(workers=1, max_timeout_ms=1_000)
+    slot, _job = world.start(timeout_ms=300, force_kill_on_timeout=1)
+    world.pass_time(200 * MS_NS)
+    assert not world.prolong(slot, ms=801)
+    assert world.prolong(slot, ms=800)
+    assert world.pass_time(799 * MS_NS) == []
+    assert world.pass_time(1 * MS_NS) == [do.TakeBack(slot), do.KillTree(slot, dump=True)]

@@ -233,3 +233,16 @@ def test_settings_judge_themselves_also_without_a_file() -> None:
     with pytest.raises(ValidationError, match="is the folder of the pool"):
         Settings.model_validate({"pool": [{"name": "a"}, {"name": "b"}]})
     assert [pool.workers for pool in Settings.model_validate({"workers": 2, "pool": [{"name": "a"}]}).pools] == [2]
+
+
+def test_a_default_limit_above_the_ceiling_is_a_contradiction() -> None:
+    """Each pool is judged by what is in force for it, wherever that stands; the later place is named."""
+    (sentence,) = problems_of("default_timeout_ms = 2\nmax_timeout_ms = 1\n")
+    assert sentence == (
+        "my.toml, key default_timeout_ms: 2 is above `max_timeout_ms`, which is 1 and the longest that any job may "
+        "run; lower the one or raise the other"
+    )
+    pool = '[[pool]]\nname = "a"\nhandlers = "h"\n'
+    (sentence,) = problems_of(f"max_timeout_ms = 5\n{pool}default_timeout_ms = 6\n")
+    assert sentence.startswith('my.toml, [[pool]] "a", key default_timeout_ms: 6 is above')
+    assert load_settings(config=write(f"max_timeout_ms = 5\n{pool}default_timeout_ms = 5\n"), flags={}).pools

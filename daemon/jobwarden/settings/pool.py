@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, get_args
+from typing import Annotated, Any, Literal, NoReturn, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
 
@@ -123,6 +123,13 @@ class PoolOptions(BaseModel):
         examples=[60_000],
         description="Run time limit of jobs for which neither the job nor its handler sets one.",
     )
+    max_timeout_ms: int | None = Field(
+        default=None,
+        ge=1,
+        le=2**40,
+        examples=[3_600_000],
+        description="No attempt runs longer than this, whatever job or handler say and however often it is prolonged.",
+    )
     kill_grace_seconds: float = Field(
         default=2.0,
         ge=0,
@@ -213,6 +220,17 @@ class PoolOptions(BaseModel):
             if name.startswith(ENVIRONMENT_PREFIX):
                 refuse(f"{name} belongs to the daemon, which keeps its secrets from handlers")
         return names
+
+    @model_validator(mode="after")
+    def _below_its_ceiling(self) -> Self:
+        default, ceiling = self.default_timeout_ms, self.max_timeout_ms
+        if default is not None and ceiling is not None and default > ceiling:
+            refuse(
+                f"{default} is above `max_timeout_ms`, which is {ceiling} and the longest that any job may run; "
+                "lower the one or raise the other",
+                field="default_timeout_ms",
+            )
+        return self
 
 
 class PoolSettings(PoolOptions):

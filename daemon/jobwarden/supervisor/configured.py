@@ -36,6 +36,7 @@ def _terms_of(pool: PoolSettings, settings: Settings, errand: Errand | None) -> 
         spawn_ns=int(pool.spawn_seconds * SECOND_NS),
         load_ns=int(pool.load_seconds * SECOND_NS),
         default_timeout_ms=pool.default_timeout_ms,
+        max_timeout_ms=pool.max_timeout_ms,
         memory_limit_kb=_kb(pool.memory_limit_mb),
         cpu_limit_ms=None if pool.cpu_limit_seconds is None else int(pool.cpu_limit_seconds * 1_000),
         max_processes=pool.max_processes,

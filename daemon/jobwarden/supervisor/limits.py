@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from jobwarden.jobs.outcome import Outcome
 from jobwarden.supervisor import effects as do
 from jobwarden.supervisor.slot import SlotState
 
 if TYPE_CHECKING:
+    from jobwarden.jobs.claim import ClaimedJob
     from jobwarden.supervisor import inputs as seen
     from jobwarden.supervisor.roster import Roster
     from jobwarden.supervisor.slot import Slot
@@ -40,6 +43,7 @@ class Limits:
         slot.stalled_ns = 0
         slot.told = None
         slot.prolonged = slot.final = slot.use.spent = False
+        slot.ceiling_ms = self._roster.terms.max_timeout_ms
         limit_ms = slot.in_flight[0].timeout_ms
         slot.limit_ns = None if limit_ms is None else now.ns + limit_ms * _MS_NS
         if slot.state in SERVING:
@@ -97,7 +101,7 @@ class Limits:
     def prolong(self, fact: seen.ProlongAsked, now: seen.Moment) -> None:
         """The running attempt asks for more time: granted until it is killed hard, or has to end for another reason."""
         slot = self._roster.slots.get(fact.slot)
-        granted = slot is not None and _may_prolong(slot, fact.attempt)
+        granted = slot is not None and _may_prolong(slot, fact.attempt) and _below_the_ceiling(slot, fact.ms, now)
         if slot is not None and granted:
             self._move_limit(slot, fact.ms, now)
         self._roster.out.append(do.AnswerProlong(fact.slot, fact.attempt, granted))
@@ -107,8 +111,10 @@ class Limits:
         slot.sign_ns = now.ns
         if job.timeout_ms is not None:
             ms = job.timeout_ms if ms is None else ms
-            slot.limit_ns, slot.prolonged = now.ns + ms * _MS_NS, True
-            self._note(slot, ms, now)
+            until_ns, ceiling_ns = now.ns + ms * _MS_NS, _ceiling_ns(slot)
+            slot.limit_ns = until_ns if ceiling_ns is None else min(until_ns, ceiling_ns)
+            slot.prolonged = True
+            self._note(slot, (slot.limit_ns - now.ns) // _MS_NS, now)
         if slot.why is Outcome.TIMED_OUT:
             # It goes on, on its own: this slot stays `stopping`, so that no further job comes to it (R9).
             slot.why = slot.why_of = None
@@ -119,6 +125,28 @@ class Limits:
         if now.ns - slot.prolonged_noted_ns >= _NOTE_EVERY_NS or slot.why is not None:
             slot.prolonged_noted_ns = now.ns
             self._roster.out.append(do.NoteProlonged(*slot.in_flight[0].attempt, ms))
+
+
+def capped(jobs: list[ClaimedJob], ceiling_ms: int | None) -> list[ClaimedJob]:
+    """The same jobs, none of which may run longer than the operator allows, whatever it, its handler or nobody says."""
+    if ceiling_ms is None:
+        return jobs
+    return [msgspec.structs.replace(job, timeout_ms=min(job.timeout_ms or ceiling_ms, ceiling_ms)) for job in jobs]
+
+
+def _ceiling_ns(slot: Slot) -> int | None:
+    """When the running attempt has to end, however often it is prolonged."""
+    return None if slot.ceiling_ms is None else slot.head_since_ns + slot.ceiling_ms * _MS_NS
+
+
+def _below_the_ceiling(slot: Slot, ms: int | None, now: seen.Moment) -> bool:
+    """A prolong is cut at the ceiling; before a hard kill it is refused, as its worker has to know the moment."""
+    ceiling_ns, job = _ceiling_ns(slot), slot.in_flight[0]
+    if ceiling_ns is None:
+        return True
+    if not job.force_kill_on_timeout:
+        return now.ns < ceiling_ns
+    return now.ns + (ms or job.timeout_ms or 0) * _MS_NS <= ceiling_ns
 
 
 def _due_ns(slot: Slot) -> int | None:

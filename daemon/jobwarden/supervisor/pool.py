@@ -20,6 +20,7 @@ from jobwarden.supervisor.errand import STALLED, ErrandRun
 from jobwarden.supervisor.generations import Generations
 from jobwarden.supervisor.intake import Intake
 from jobwarden.supervisor.leaving import DRAIN_OVER, Leaving
+from jobwarden.supervisor.limits import capped
 from jobwarden.supervisor.progress import ProgressNotes
 from jobwarden.supervisor.quickness import Quickness
 from jobwarden.supervisor.reloading import LOAD, LOAD_OVER, OVERTAKEN, Reloading
@@ -187,7 +188,7 @@ class Pool:
     # the store
 
     def _claimed(self, fact: seen.Claimed, now: seen.Moment) -> None:
-        self.intake.receive(fact.jobs, now_ns=now.ns)
+        self.intake.receive(capped(fact.jobs, self.terms.max_timeout_ms), now_ns=now.ns)
         if self._leaving.urgency:
             self._leaving.give_back_backlog()
 

@@ -79,6 +79,7 @@ class Slot:
     __slots__ = (
         "born",
         "captured",
+        "ceiling_ms",
         "died",
         "done",
         "final",
@@ -129,22 +130,23 @@ class Slot:
         """The words of whoever asked for the end of the running attempt, if somebody did."""
         self.limit_ns: int | None = None
         """When the running attempt has passed its limit; `prolonged` if the attempt itself has moved that moment."""
+        self.ceiling_ms: int | None = None
+        """How long the running attempt may take at most, from `head_since_ns` on: no prolong moves that."""
         self.prolonged = False
         self.prolonged_noted_ns = self.progress_ns = 0
         self.sign_ns = now_ns
         """The last sign of life of the running attempt: its start, a heartbeat, progress or a prolong."""
         self.stalled_ns = 0
         """The end of the silence for which the running attempt is stopped; 0 if it is not stopped for that."""
-        self.final = False
-        """The running attempt is to end whatever its limit: it was cancelled or interrupted, no prolong helps."""
+        self.final = self.forgotten = False
+        """The running attempt is to end whatever its limit (it was cancelled or interrupted, no prolong helps); it
+        belongs to somebody else: nothing is recorded about it."""
         self.kill_due_ns = 0
         """When its tree should be dead after a timeout: deadline + grace."""
         self.done: Done | None = None
         """The worker's report about the running attempt while its tree still has to go."""
         self.captured: str | None = None
         self.died: Died | None = None
-        self.forgotten = False
-        """The running attempt belongs to somebody else: nothing is recorded about it."""
         self.stuck = self.takes_leave = self.scout = False
         """The others: it has hooks to call before it ends, if there is time; it is to prove code not yet served."""
         self.may_take = UNWORN  # further jobs; with none left it is worn

@@ -31,6 +31,8 @@ class PoolTerms(msgspec.Struct, frozen=True, kw_only=True):
     spawn_ns: int
     load_ns: int
     default_timeout_ms: int | None = None
+    max_timeout_ms: int | None = None
+    """The operator's ceiling: no attempt runs longer."""
     memory_limit_kb: int | None = None
     """What the processes of one job may have together, beyond what the template shares with them."""
     cpu_limit_ms: int | None = None

@@ -92,6 +92,8 @@ def _what_passed(job: ClaimedJob, slot: Slot) -> str:
         return slot.told
     if slot.stalled_ns:
         return f"gave no sign of life for {job.heartbeat_timeout_ms} ms"
+    if slot.ceiling_ms is not None and slot.limit_ns == slot.head_since_ns + slot.ceiling_ms * _NS_PER_MS:
+        return f"passed {slot.ceiling_ms} ms, the longest that the daemon lets a job run (max_timeout_ms)"
     if slot.prolonged and slot.limit_ns is not None:
         ms = (slot.limit_ns - slot.head_since_ns) // _NS_PER_MS
         return f"passed its limit, which it had prolonged to {ms} ms after its start"
