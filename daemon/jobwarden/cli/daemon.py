@@ -80,10 +80,13 @@ def migrate_command(*, as_json: AsJson = False, database_url: DatabaseUrl = None
 
     Creates them if there are none.
     """
+    from jobwarden.settings import examine_settings
     from jobwarden.store.dialects import StoreOptions, dialect_for
     from jobwarden.store.store import Store
 
-    store = Store(dialect_for(find_url(database_url, config), StoreOptions()))
+    settings, _problems = examine_settings(config=config, flags={})  # of which only those of the URL matter here
+    options = StoreOptions(file_mode=settings.file_mode)
+    store = Store(dialect_for(find_url(database_url, config), options))
     try:
         applied = store.migrate()
         revision = store.schema_revision()

@@ -39,6 +39,11 @@ class StorageOptions(BaseModel):
         description="File with that password in its only line; it wins over a `database_password` in a weaker place.",
         examples=["/etc/jobwarden/database_password"],
     )
+    database_mode: Literal["0600", "0660"] = Field(
+        default="0600",
+        description="SQLite only: mode of a database file that the daemon makes: for its user alone, or for its group "
+        "too, whose folder then needs that group and chmod g+rwxs. What lies beside the file follows it.",
+    )
     synchronous: Literal["full", "normal"] = Field(
         default="full",
         description="SQLite only: `full` makes every commit survive a power cut; `normal` is faster and may "
@@ -51,6 +56,11 @@ class StorageOptions(BaseModel):
         description="How long a write waits for another program's lock on the database; "
         "a daemon never waits longer than a third of its lease.",
     )
+
+    @property
+    def file_mode(self) -> int:
+        """`database_mode` as a number."""
+        return int(self.database_mode, 8)
 
     @property
     def shown_url(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobwarden.store.bell import NODE, WAIT
+from jobwarden.store.side_files import make_side_folder, share_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ _UNBORN = ".new"
 
 
 class FolderBell:
-    """The listeners' folder; it is made, for its owner only, when the first listener comes."""
+    """The listeners' folder; it is made, for whoever may use the database, when the first listener comes."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -39,13 +40,14 @@ class FolderBell:
 
     def listen(self, kind: str) -> socket.socket:
         """A socket with a file of its own. Raises OSError."""
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        make_side_folder(self._folder)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
             with self._reached() as (descriptor, address):
                 name = f"{kind}-{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
                 # bind(2) makes the file before the socket answers: until then it would be taken for a stale one.
                 listener.bind(address(name + _UNBORN))
+                share_socket(name + _UNBORN, folder=descriptor)
                 os.rename(name + _UNBORN, name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
         except BaseException:
             listener.close()

@@ -11,6 +11,8 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
+from jobwarden.store.side_files import share_file
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -35,6 +37,7 @@ def hold_node(path: Path, *, inheritable: bool = False) -> int:
     """
     unborn = path.with_suffix(".new")  # others look at what bears the name, and must not see it free
     descriptor = os.open(unborn, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    share_file(descriptor, folder=path.parent)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     unborn.rename(path)
     os.set_inheritable(descriptor, inheritable)

@@ -31,6 +31,7 @@ from jobwarden.store.people.ready import Ready
 from jobwarden.store.pulse import Pulse
 from jobwarden.store.second_look import look_once_more
 from jobwarden.store.secret_fields import read_secret_fields
+from jobwarden.store.side_files import make_side_folder
 from jobwarden.store.transactions import connected
 from jobwarden.store.writer import Writer
 from jobwarden.version import __version__
@@ -223,11 +224,11 @@ class Store:
             return self._dialect.data_version(self._watching)
 
     def side_dir(self, name: str) -> Path | None:
-        """The folder `<database>.<name>`, made for its owner only; None for a database that is no file."""
+        """The folder `<database>.<name>`, for whoever may use the database; None for a database that is no file."""
         folder = self._dialect.side_path(name)
         if folder is not None:
             try:
-                folder.mkdir(mode=0o700, exist_ok=True)
+                make_side_folder(folder)
             except OSError as error:
                 problem = f"cannot make {folder}: {error.strerror}"
                 raise StoreUnavailableError(self.url_shown, problem) from None

@@ -126,6 +126,7 @@ def open_for_daemon(settings: Settings) -> Store:
         settings.connection_url,
         StoreOptions(
             synchronous=settings.synchronous,
+            file_mode=settings.file_mode,
             lock_timeout_seconds=settings.lock_timeout_seconds,
             statement_timeout_seconds=settings.lock_timeout_seconds,
             application="jobwarden",

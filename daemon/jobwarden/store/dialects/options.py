@@ -10,6 +10,8 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     synchronous: str = "full"
     """SQLite: "full" or "normal"."""
+    file_mode: int = 0o600
+    """SQLite: the mode of a database file that is made; 0o600 or 0o660."""
     lock_timeout_seconds: float = 5.0
     """How long a statement waits for a lock of somebody else."""
     statement_timeout_seconds: float = 30.0

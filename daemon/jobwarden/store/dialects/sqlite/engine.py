@@ -56,6 +56,7 @@ class SQLiteDialect:
         self.statements: Statements = STATEMENTS
         self._path = _file_of(url, shown=self.url_shown)
         self._synchronous = _level(options.synchronous)
+        self._file_mode = options.file_mode
         self._busy_timeout_seconds = options.lock_timeout_seconds
         self._refuse_old_library()
         self.engine = self._engine()
@@ -152,11 +153,13 @@ class SQLiteDialect:
             raise StoreUnavailableError(self.url_shown, problem)
 
     def _create_file(self) -> None:
-        """Make a new file readable by its owner only; SQLite gives its side files the same mode."""
+        """Make a new file with its mode, whatever the umask; SQLite gives its side files the same one."""
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
         # EXCL: a descriptor of a file that SQLite has open must never be closed here.
         with contextlib.suppress(FileExistsError, OSError):
-            os.close(os.open(self._path, flags, 0o600))
+            descriptor = os.open(self._path, flags, 0o600)
+            os.fchmod(descriptor, self._file_mode)
+            os.close(descriptor)
 
     def _engine(self) -> Engine:
         engine = create_engine(

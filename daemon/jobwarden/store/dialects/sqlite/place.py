@@ -32,7 +32,7 @@ _DOUBTFUL = ("9p", "virtiofs", "vboxsf", "fuse", "drvfs", "prl_fs", "hgfs")
 _OCTAL = re.compile(r"\\([0-7]{3})")
 _LEAST_BYTES, _LOW_BYTES = 64 * 1024 * 1024, 1024 * 1024 * 1024
 _LEAST_FILES = 1_000
-_OTHERS = 0o007
+_OTHERS, _GROUP = 0o007, 0o060
 _WHY_WAL = "the write-ahead log needs shared memory and locks among all processes that use the file"
 _WAY_OUT = "put the file on a local disk; for many hosts use PostgreSQL"
 
@@ -98,6 +98,7 @@ def rights(path: Path) -> Iterator[Finding]:
         yield problem("rights", f"{names} cannot be written", why=why, do=do)
         return
     yield from _strange_owners(path, sides)
+    yield from _strange_groups(path, sides)
     yield from _closed_folders(path)
     if path.stat().st_mode & _OTHERS:
         why = "payloads, outputs and what jobs print are open to every user of this host"
@@ -119,6 +120,8 @@ def _closed_folders(path: Path) -> Iterator[Finding]:
 
 
 def _strange_owners(path: Path, sides: list[Path]) -> Iterator[Finding]:
+    if _is_shared(path):
+        return
     owner = path.stat().st_uid
     odd = [each for each in sides if each.exists() and each.stat().st_uid != owner]
     if odd:
@@ -129,6 +132,23 @@ def _strange_owners(path: Path, sides: list[Path]) -> Iterator[Finding]:
             why="whoever may write the one and not the other cannot use the database",
             do=f"stop the daemon and give them one owner: chown {_user(owner)} '{path}'*",
         )
+
+
+def _strange_groups(path: Path, sides: list[Path]) -> Iterator[Finding]:
+    """A file that is shared through its group, whose log somebody made with the group that he had himself."""
+    group = path.stat().st_gid
+    odd = [each for each in sides if each.exists() and each.stat().st_gid != group] if _is_shared(path) else []
+    if odd:
+        yield warning(
+            "rights",
+            f"{' and '.join(each.name for each in odd)} belong to another group than the database, which is shared",
+            why="others of the database's group cannot use it",
+            do=f"stop the daemon, then: chgrp {group} '{path}'* && chmod g+s '{path.parent}'",
+        )
+
+
+def _is_shared(path: Path) -> bool:
+    return path.stat().st_mode & _GROUP == _GROUP
 
 
 def room(path: Path) -> Iterator[Finding]:
