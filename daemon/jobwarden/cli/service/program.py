@@ -15,7 +15,7 @@ import jobwarden
 from jobwarden.cli.service.unit import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 HIDDEN = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))  # noqa: S108 - named, not used
 """What the unit hides from the service: ProtectHome=yes and PrivateTmp=yes (systemd.exec(5))."""
@@ -46,12 +46,17 @@ def obstacles() -> list[tuple[str, str]]:
     """Why a service could not start it: each thing, and what is wrong with it and to be done."""
     parts = {Path(word) for word in program_words() if word.startswith("/")}
     parts |= {Path(sys.executable), Path(sys.prefix), Path(sys.base_prefix), Path(jobwarden.__file__)}
-    return list(dict.fromkeys(_problems(parts)))
+    return problems_of(parts)
 
 
-def _problems(parts: set[Path]) -> Iterator[tuple[str, str]]:
-    for part in sorted(parts | {part.resolve() for part in parts}):
-        hiding = next((folder for folder in HIDDEN if part.is_relative_to(folder)), None)
+def problems_of(parts: set[Path], *, hidden: Sequence[Path] = HIDDEN) -> list[tuple[str, str]]:
+    """The same for these files and folders, and for what links among them lead to."""
+    return list(dict.fromkeys(_problems(parts | {part.resolve() for part in parts}, hidden)))
+
+
+def _problems(parts: set[Path], hidden: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    for part in sorted(parts):
+        hiding = next((folder for folder in hidden if part.is_relative_to(folder)), None)
         if hiding is not None:
             yield str(part), f"a service sees nothing below {hiding}; {_WAY_OUT}"
         elif (closed := _closed(part)) is not None:
