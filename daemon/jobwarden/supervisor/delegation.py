@@ -9,6 +9,7 @@ that keeper, supervisor and templates are in the leaf from their first moment; `
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import msgspec
@@ -45,7 +46,10 @@ def look() -> Delegation:
     folder = own.parent if own.name == DAEMON and _is_delegated(own.parent) else own
     if not _is_delegated(folder):
         return Delegation(why_not=f"its cgroup {folder} is not delegated to it, as `Delegate=yes` in a unit does")
-    why_not = _hindrance(folder)
+    try:
+        why_not = _hindrance(folder)
+    except OSError as error:
+        why_not = f"{error.filename} could not be read: {error.strerror}"
     return Delegation(folder=folder) if why_not is None else Delegation(why_not=why_not, meant=True)
 
 
@@ -93,9 +97,9 @@ def remove(folder: Path) -> None:
 def _own(listing: Path) -> Path | None:
     """The folder of the cgroup that a process is in."""
     try:
-        lines = listing.read_text().splitlines()
+        lines = os.fsdecode(listing.read_bytes()).splitlines()
         own = next((line.removeprefix(_UNIFIED) for line in lines if line.startswith(_UNIFIED)), None)
-        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+        mounts = os.fsdecode(Path("/proc/self/mountinfo").read_bytes()).splitlines()
     except OSError:
         return None
     places = [] if own is None else [_place(line, Path(own)) for line in mounts if " - cgroup2 " in line]
@@ -109,7 +113,7 @@ def _place(mount: str, own: Path) -> Path | None:
 
 
 def _unescaped(text: str) -> str:
-    return text.encode().decode("unicode_escape").encode("latin-1").decode()
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
 
 
 def _is_delegated(folder: Path) -> bool:
