@@ -54,12 +54,14 @@ def doctor_command(
 def _findings(database_url: str | None, config: Path | None, *, thorough: bool) -> Iterator[Finding]:
     from jobwarden.settings import examine_settings
     from jobwarden.supervisor.checkup import examine_host
+    from jobwarden.supervisor.guard import examine_reach
 
     settings, problems = examine_settings(config=config, flags={"database_url": database_url})
     for sentence in problems:
         why = "a daemon with this configuration does not start"
         yield problem("settings", sentence, why=why, do="correct it; `jobwarden check` tells whether all is well")
     yield from examine_host(settings.state_dir)
+    yield from examine_reach(settings, config=config, flags={"database_url": database_url})
     if not any("database-url" in sentence or "database_url" in sentence.lower() for sentence in problems):
         yield from _of_store(settings, thorough=thorough)
 

@@ -10,27 +10,33 @@ import os
 import shlex
 import stat
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import make_url
 
 from jobwarden.errors import DistrustedError, InvalidSettingsError
+from jobwarden.findings import notice, ok, problem, warning
 from jobwarden.settings.address import mask_password
 from jobwarden.settings.gather import CONF_D, config_files
 from jobwarden.settings.load import find_config, trace_settings
+from jobwarden.sources.look import look
 from jobwarden.strict_modes import RELAX, Guard, may_open, steps_to, user_name
 from jobwarden.supervisor.identity import identity_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from jobwarden.findings import Finding
     from jobwarden.settings import Settings
     from jobwarden.settings.found import Found
     from jobwarden.settings.pool import PoolSettings
 
 _NOBODY = -1
 """A user id that nobody has: what he may do, everybody may."""
+_MOST_TOLD = 20
+"""Files of one folder."""
 _STATE_MODE, _WAY_MODE = 0o700, 0o755
 
 
@@ -63,6 +69,24 @@ def breaches(
     yield from (str(each) for each in found if first[each.path] is each)
 
 
+def examine_reach(settings: Settings, *, config: Path | None, flags: Mapping[str, object]) -> Iterator[Finding]:
+    """What `doctor` says: of all that a daemon with these settings reads, handlers and interpreters included."""
+    daemon = daemon_of(settings.state_dir)
+    told_by = breaches(settings, config=config, flags=flags, daemon=daemon), _of_pools(settings.pools, daemon)
+    found = list(dict.fromkeys(chain(*told_by)))
+    why = "who can change them, or read the password, has the rights of the daemon or of its jobs"
+    for sentence in found:
+        told, _, do = sentence.rpartition("; ")
+        if settings.strict_modes:
+            yield problem("strict-modes", told, why=f"{why}; it is refused", do=do)
+        else:
+            yield warning("strict-modes", told, why=f"{why}; strict_modes is off, so it is not refused", do=do)
+    if not found:
+        yield ok("strict-modes", "configuration, handlers, state folder and database are safe from other users")
+    for pool in settings.pools:
+        yield from _own_to_jobs(pool)
+
+
 def make_state_dir(state_dir: Path) -> None:
     """For its owner only, with folders above it that nobody else can write, whatever the umask. Raises OSError."""
     missing = [each for each in (state_dir, *state_dir.parents) if not each.exists()]
@@ -80,6 +104,38 @@ def daemon_of(state_dir: Path) -> int:
         return state_dir.stat().st_uid
     except OSError:
         return os.geteuid()
+
+
+def _of_pools(pools: Iterable[PoolSettings], daemon: int) -> Iterator[str]:
+    for pool in pools:
+        with suppress(InvalidSettingsError):
+            identity = identity_of(pool)
+            own = () if identity is None else (identity.uid,)
+            trusted = tuple(dict.fromkeys((daemon, 0, os.geteuid(), *own)))
+            found = list(_changeable([] if pool.python is None else [pool.python.absolute()], trusted))
+            found += _of_handlers(pool.handlers, trusted)
+            yield from (str(each) for each in found)
+
+
+def _of_handlers(handlers: Path, trusted: tuple[int, ...]) -> Iterator[DistrustedError]:
+    found = look(str(handlers))
+    files = [] if found is None else [Path(found.root, relative) for relative in found.files]
+    folder = list(_changeable([handlers], trusted, closed=True))
+    told = {each.path: each for each in folder or _changeable(files, trusted)}
+    yield from list(told.values())[:_MOST_TOLD]
+
+
+def _own_to_jobs(pool: PoolSettings) -> Iterator[Finding]:
+    """Allowed, as nobody else ever runs that code; but a job that was taken over can stay."""
+    with suppress(InvalidSettingsError, OSError):
+        identity = identity_of(pool)
+        if identity is not None and identity.uid and pool.handlers.stat().st_uid == identity.uid:
+            yield notice(
+                "handlers",
+                f"{pool.handlers} belongs to {identity.name}, as whom the jobs of pool {pool.name} run",
+                why="a job can change the code of the jobs after it",
+                do=f"chown -R root {shlex.quote(str(pool.handlers))}, unless it is meant to",
+            )
 
 
 def _changeable(paths: Iterable[Path], trusted: tuple[int, ...], *, closed: bool = False) -> Iterator[DistrustedError]:

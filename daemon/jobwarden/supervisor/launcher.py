@@ -14,8 +14,9 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING
 
-from jobwarden.errors import FrameError
+from jobwarden.errors import DistrustedError, FrameError
 from jobwarden.settings.pool import HANDLER_ENVIRONMENT
+from jobwarden.strict_modes import Guard
 from jobwarden.supervisor.channel import Channel
 from jobwarden.supervisor.configured import bounds_of
 from jobwarden.supervisor.copy_folder import prepare_copies
@@ -131,10 +132,19 @@ class _Setup:
         """Raises InvalidSettingsError for an unknown user or group."""
         self.pool = pool
         self.identity = identity_of(pool) or (own_identity() if holds_passed_on_rights() else None)
+        self.trusted = trusted_in(pool)
         self.interpreter = Interpreter(pool.python, identity=self.identity)
         self.copies = prepare_copies(state_dir, pool=pool.name, identity=self.identity) if serves else None
         inherited = template_environment(pool, state_dir=state_dir, node_id=node_id, environment=os.environ)
         self.environment = self.interpreter.environment(inherited, asked=pool.worker_environment)
+
+    def require_safe(self) -> None:
+        """Raise OSError with our sentence if users who are not trusted can change the Python that the pool names."""
+        if self.trusted is not None and self.pool.python is not None:
+            try:
+                Guard(self.trusted).require_way(self.interpreter.path)
+            except DistrustedError as error:
+                raise OSError(None, str(error)) from error
 
     def command(self, generation: int, *, restore: bool, without: tuple[str, ...]) -> list[str]:
         """The template's command line."""
@@ -155,7 +165,7 @@ class _Setup:
             dump_fd=_DUMP,
             load_seconds=pool.load_seconds,
             bounds=bounds_of(pool),
-            trusted=trusted_in(pool),
+            trusted=self.trusted,
         )
         return self.interpreter.command(write_terms(terms), control=_CONTROL)
 
@@ -219,6 +229,7 @@ class Launcher:
         settings with which they have served. Files in `without` are not imported.
         """
         setup = self._started[generation] = self._served if restore else self._now
+        setup.require_safe()
         dump = os.memfd_create("jobwarden-load", os.MFD_CLOEXEC)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         given = {theirs.fileno(): _CONTROL, self._page: _PAGE, snapshot: _SNAPSHOT, dump: _DUMP}
