@@ -100,7 +100,11 @@ def main() -> int:
         tree = wanted.tree or fresh_tree(wanted.keep or folder / "tree")
         wheels = prepared_wheels(folder)
         with booted_lab(tree=tree, binds={wheels: "/wheels"}, with_jobwarden=False) as lab:
-            play(Terminal(lab))
+            try:
+                play(Terminal(lab))
+            except BaseException:
+                print(lab.run("journalctl", "--no-pager", "--lines=40", check=False).stdout, file=sys.stderr)
+                raise
     print("\nall of it was as it should be")
     return 0
 

@@ -11,6 +11,7 @@ ground      this machine, or a file system below `--root`
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -132,26 +133,32 @@ def _settle(root: Path, instance: str | None) -> tuple[Ground, Layout]:
 
 
 def _carry_out(steps: Sequence[Step], ground: Ground, *, really: bool, as_json: bool, way: str) -> None:
-    """Print the plan, or do it step by step."""
-    from jobwarden.cli.service.errors import ServiceError
+    """Print the plan, or do it step by step; 1 if a step fails."""
+    from jobwarden.cli.service.errors import ServiceError, StepFailedError
 
     if really and ground.here and os.geteuid() != 0:
         raise ServiceError("--yes", "a service of the system is made by root; say the same with sudo in front of it")
+    try:
+        _go_through(steps, ground, really=really, quiet=as_json)
+    except StepFailedError as error:
+        print(f"jobwarden: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
     if as_json:
-        for step in steps if really else ():
-            step.do(ground)
         print_json({"done": really, "steps": [{"do": each.told(), "content": each.shown()} for each in steps]})
-        return
-    for step in steps:
-        print(step.told() if really else f"would {step.told()}", flush=True)
-        if really:
-            step.do(ground)
-        else:
-            _print_indented(step.shown())
-    if not steps:
+    elif not steps:
         print("nothing to do")
     elif not really:
         print(f"nothing was changed; {way}")
+
+
+def _go_through(steps: Sequence[Step], ground: Ground, *, really: bool, quiet: bool) -> None:
+    for step in steps:
+        if not quiet:
+            print(step.told() if really else f"would {step.told()}", flush=True)
+        if really:
+            step.do(ground)
+        elif not quiet:
+            _print_indented(step.shown())
 
 
 def _print_indented(text: str) -> None:
