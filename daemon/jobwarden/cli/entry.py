@@ -52,6 +52,7 @@ COMMANDS = {
     "cleanup": "jobwarden.cli.upkeep",
     "reclaim": "jobwarden.cli.upkeep",
     "check": "jobwarden.cli.check",
+    "config": "jobwarden.cli.config",
     "reload": "jobwarden.cli.reload",
     "migrate": "jobwarden.cli.daemon",
     "backup": "jobwarden.cli.backup",
@@ -82,7 +83,7 @@ def enter(arguments: list[str]) -> int:
     except JobwardenError as error:
         return _explain(error)
     except ClickException as error:
-        return _tell(_usage_sentence(error), code=WRONG_USE)
+        return _correct(error)
     except OSError as error:
         _drop(sys.stdout)
         return _tell(f"{error.filename or 'standard output'}: {error.strerror}", code=FAILED)
@@ -150,6 +151,14 @@ def _explain(error: JobwardenError) -> int:
         return _tell(str(error), code=TAKEN)
     failed = isinstance(error, WaitTimeoutError | StoreError | AnswerLostError)
     return _tell(str(error), code=FAILED if failed else WRONG_USE)
+
+
+def _correct(error: Exception) -> int:
+    """Tell what is wrong with the arguments; without any, what there is to choose from, in its lines."""
+    if type(error).__name__ != "NoArgsIsHelpError":
+        return _tell(_usage_sentence(error), code=WRONG_USE)
+    print(getattr(error, "message", error), file=sys.stderr)
+    return WRONG_USE
 
 
 _UNREADABLE = re.compile(r"Invalid value for '([^']+)': Input should be a valid (\w+)[^;]*")
