@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 from jobwarden.wire.exits import EXIT_ORPHANED
-from jobwarden.wire.messages import Forked, ForkFailed
+from jobwarden.wire.messages import HOOKS_FENCE, Forked, ForkFailed, Hello
 from jobwarden.wire.template_terms import TemplateTerms, write_terms
+from tests.support.processes import state
 from tests.support.template import LIMIT_SECONDS, PlayedSupervisor, played, subreaper, wait_readable
+from tests.support.waiting import eventually
 
 HANDLERS = """
 import os, time
@@ -53,6 +55,19 @@ def test_loaded_tells_what_the_generation_serves(tmp_path: Path) -> None:
         assert (first.job_type, first.file) == ("nothing", "played.py")
         assert (first.timeout_ms, first.max_attempts, first.retry_delay) == (1500, 7, 0.5)
         assert (supervisor.loaded.problems, supervisor.loaded.threads) == ([], [])
+
+
+def test_nothing_of_a_handler_file_runs_in_a_worker_before_its_gate_is_open(tmp_path: Path) -> None:
+    """It is put into its cgroup meanwhile, which it leads from its first hook on."""
+    with played(tmp_path, f"{HANDLERS}\n@on_worker_start\ndef start():\n    print('started')\n") as supervisor:
+        worker = supervisor.ask_for_worker(admit=False)
+        assert isinstance(supervisor.read_answer(), Forked)
+        eventually(lambda: state(worker.pid) == "S", what="the worker waits")
+        assert not wait_readable(worker.control.fileno(), seconds=0)
+        assert not wait_readable(worker.capture, seconds=0)
+        worker.admit()
+        assert isinstance(worker.next_message(), Hello)
+        assert worker.captured(fence=HOOKS_FENCE) == "started\n"
 
 
 def test_a_worker_is_a_child_of_the_supervisor(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from jobwarden.jobs.claim import ClaimedJob
 from jobwarden.settings.pool import PoolSettings
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.census import Census
-from jobwarden.supervisor.cgroup import Leaves
+from jobwarden.supervisor.cgroup import Leaf, Leaves
 from jobwarden.supervisor.channel import Channel
 from jobwarden.supervisor.killer import Killer
-from jobwarden.supervisor.launcher import Launcher
+from jobwarden.supervisor.launcher import Launcher, Template
 from jobwarden.supervisor.mailbox import Mailbox
 from jobwarden.supervisor.nursery import Nursery
 from jobwarden.wire.frames import FrameReader, frame
@@ -31,6 +31,7 @@ from jobwarden.wire.messages import (
     Answer,
     Ask,
     Done,
+    Forked,
     Prolong,
     Prolonged,
     decode_talk,
@@ -39,6 +40,8 @@ from jobwarden.wire.messages import (
     end_mark,
 )
 from jobwarden.wire.page import PAGE_BYTES, SharedPage
+from tests.support.cgroups import delegated
+from tests.support.waiting import eventually
 
 JOB = ClaimedJob(1, 1, "any", "null", 1, 3, None, 0, 0.0, 0, None, 0, 0, 0)
 
@@ -56,7 +59,7 @@ class Ward:
         state_dir = folder.parent / "state"
         launcher = Launcher(pool, state_dir=state_dir, node_id="n", page=page, census=self.census, leaves=leaves)
         killer = Killer(self.census, Mailbox(), clock=SYSTEM_CLOCK, stuck_ns=1)
-        selector = selectors.DefaultSelector()
+        selector = self.selector = selectors.DefaultSelector()
         launchers = {pool.name: launcher}
         self.nursery = Nursery(launchers, killer, selector, page=SharedPage(page), feed=self.facts.append)
 
@@ -68,6 +71,7 @@ def ward(tmp_path: Path) -> Iterator[Ward]:
     yield made
     for slot in list(made.nursery.channels):
         made.nursery.forget(slot)
+    made.selector.close()
 
 
 def test_a_job_for_a_worker_that_was_reaped_is_not_sent(ward: Ward) -> None:
@@ -177,6 +181,29 @@ def test_a_worker_that_never_ends_a_message_is_given_up(ward: Ward) -> None:
         look(9)
         assert process.wait(30) == -signal.SIGKILL
     assert ward.facts == []
+
+
+def test_a_dead_worker_is_not_reaped_while_the_usher_moves_it(ward: Ward) -> None:
+    """Its number would be free, and whoever had it next would be put into its cgroup, to be killed there."""
+    template = Template(1, pool="default", pid=os.getpid(), control=socket.socket(), dump=os.memfd_create("dump"))
+    template.forking.add(1)
+
+    def died() -> bool:
+        for key, _ in ward.selector.select(0):
+            key.data()
+        return any(isinstance(each, seen.Died) for each in ward.facts)
+
+    with delegated() as folder, subprocess.Popen(["sleep", "1000"]) as process:
+        channel = Channel(1, generation=1, tail_bytes=1, leaf=Leaf(folder / "slot-1"))
+        ward.nursery.channels[1] = channel
+        ward.nursery.forked(template, Forked(1, process.pid))
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert not died()
+        ward.nursery.leaves.usher.start()
+        assert eventually(died, what="the end of the usher's turn")
+        ward.nursery.forget(1)
+    template.close()
 
 
 def test_a_template_that_cannot_be_started_is_a_failed_generation(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
