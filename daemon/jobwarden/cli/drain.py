@@ -45,8 +45,9 @@ def drain_command(
     pause stays in both cases.
     """
     from jobwarden.cli.reading import read_seconds
+    from jobwarden.client.arguments import checked_seconds
 
-    seconds = read_seconds(wait_timeout, name="timeout")
+    seconds = checked_seconds(read_seconds(wait_timeout, name="timeout"), name="timeout")
     with open_client(database_url, config) as client:
         _pause(client, reason)
         try:

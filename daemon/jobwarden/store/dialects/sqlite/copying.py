@@ -29,18 +29,21 @@ _WHOLE = "ok"
 def copy_database(connection: Connection, target: Path, *, told: Callable[[int, int], None]) -> None:
     """Write the database as it is now to the new file `target`; `told` gets pages done and pages in all.
 
-    Raises BackupError, OSError, and what SQLite raises about the source.
+    Raises BackupError, and what SQLite raises about the source.
     """
     _refuse_taken(target)
     unborn = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
-    os.close(os.open(unborn, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
     try:
-        _fill(driver_of(connection), unborn, told=told)
-        _put_in_place(unborn, target)
-    finally:
-        for left in (unborn, *(unborn.with_name(unborn.name + side) for side in ("-wal", "-shm", "-journal"))):
-            left.unlink(missing_ok=True)
-    _sync(target.parent)
+        os.close(os.open(unborn, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        try:
+            _fill(driver_of(connection), unborn, told=told)
+            _put_in_place(unborn, target)
+        finally:
+            for left in (unborn, *(unborn.with_name(unborn.name + side) for side in ("-wal", "-shm", "-journal"))):
+                left.unlink(missing_ok=True)
+        _sync(target.parent)
+    except OSError as error:
+        raise BackupError(str(target), f"cannot be written: {error.strerror}; choose another place") from error
 
 
 def _refuse_taken(target: Path) -> None:
