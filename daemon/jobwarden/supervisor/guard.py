@@ -163,7 +163,7 @@ def _secrets(said: Mapping[str, Found]) -> Iterator[Found]:
     url, password = said.get("database_url"), said.get("database_password")
     if url is not None and isinstance(url.value, str) and mask_password(url.value) != url.value:
         yield url
-    if password is not None:
+    if password is not None and "database_password_file" not in said:
         yield password
 
 
