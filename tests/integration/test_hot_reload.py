@@ -177,6 +177,23 @@ def test_a_save_that_is_broken_is_told_with_its_place_and_the_last_good_code_ser
     assert code.run() == f"after {told}"
 
 
+@pytest.mark.parametrize("name", ["versioned.py", "."])
+def test_code_that_others_can_write_is_not_served_and_a_chmod_mends_it(code: Code, name: str) -> None:
+    """strict_modes: at each generation; the last one serves on, and no other save is needed."""
+    code.save(f"before {name}")
+    place = code.folder / name
+    before, position = place.stat().st_mode, code.daemon.position
+    place.chmod(before | 0o022)
+    alert = code.daemon.wait_for("alerted", after=position)
+    assert "every user can write it" in alert["text"]
+    assert f"chmod o-w {place.resolve()}" in alert["text"]
+    assert code.run() == f"before {name}"
+    position = code.daemon.position
+    place.chmod(before)
+    code.await_served(position)
+    assert code.run() == f"before {name}"
+
+
 def test_a_load_that_hangs_is_told_with_its_line(code: Code) -> None:
     """The stack of what hangs is written by a watchdog that needs no interpreter."""
     position = code.daemon.position
