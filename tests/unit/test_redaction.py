@@ -69,6 +69,16 @@ def test_the_values_of_secret_fields_go_out_of_errors_prints_and_dumps() -> None
     assert made.of_fact(silent) is silent
 
 
+def test_what_is_read_only_with_the_next_output_of_a_worker_is_cleaned_too() -> None:
+    """A very short job that writes past Python may have its text in the next one's; a worker's death ends that."""
+    made = redaction(secret_fields=["password"])
+    first = reported(None, None)
+    assert made.of_fact(first) is first
+    made.job_of = lambda _slot: None
+    assert texts(made.of_fact(reported(None, "hunter22 of another"))) == (None, "*** of another")
+    assert texts(made.of_fact(reported(None, "hunter22"))) == (None, "hunter22")
+
+
 def test_what_a_handler_declared_stays_secret_when_newer_code_declares_less() -> None:
     """Workers of the older code may still run."""
     made = redaction()

@@ -33,6 +33,7 @@ _PATIENCE_SECONDS = 0.25
 _GIVEN_UP = "[left out: a pattern of `redact` took too long on this text]"
 
 
+_MOST_LATE = 1_000
 _OF_ANOTHER = ('"originalPayload"', "\\u")
 """In a payload that may hold another job's, as a dead letter does."""
 
@@ -50,6 +51,7 @@ class Redaction:
         """The job that a slot runs."""
         self._declared: dict[str, frozenset[str]] = {}
         self._searching = False
+        self._printed_late: dict[int, list[str]] = {}
         self._cleaners: dict[type, Callable[[Any], seen.Input]] = {
             seen.Reported: self._of_report,
             seen.Died: self._of_death,
@@ -90,18 +92,24 @@ class Redaction:
 
     def _of_report(self, fact: seen.Reported) -> seen.Reported:
         done = fact.done
-        if fact.captured is None and done.failure is None:
-            return fact
         values = self._values_of(fact.slot)
         if done.failure is not None:
             failure = msgspec.structs.replace(done.failure, message=self.text(done.failure.message, values))
             done = msgspec.structs.replace(done, failure=failure)
+        if fact.captured is None:
+            self._may_have_printed(fact.slot, values)
+            return fact if done is fact.done else msgspec.structs.replace(fact, done=done)
+        values = [*values, *self._printed_late.pop(fact.slot, ())]
         return msgspec.structs.replace(fact, done=done, captured=self.text(fact.captured, values))
 
+    def _may_have_printed(self, slot: int, values: list[str]) -> None:
+        """What a very short job has written past Python may be read with the output of the next one in its worker."""
+        if values:
+            self._printed_late[slot] = [*values, *self._printed_late.get(slot, ())][:_MOST_LATE]
+
     def _of_death(self, fact: seen.Died) -> seen.Died:
-        if fact.captured is None:
-            return fact
-        return msgspec.structs.replace(fact, captured=self.text(fact.captured, self._values_of(fact.slot)))
+        values = [*self._values_of(fact.slot), *self._printed_late.pop(fact.slot, ())]
+        return msgspec.structs.replace(fact, captured=self.text(fact.captured, values))
 
     def _of_end(self, fact: seen.Cleared) -> seen.Cleared:
         if fact.stack_dump is None:
@@ -137,7 +145,7 @@ class Redaction:
 
     def text(self, text: str | None, values: Iterable[str] = ()) -> str | None:
         """The text without these values and without what the patterns match."""
-        return None if text is None else self._search(without(text, values))
+        return None if text is None else self._search(without(text, sorted(values, key=len, reverse=True)))
 
     def _clean(self, value: object) -> object:
         if isinstance(value, str):
