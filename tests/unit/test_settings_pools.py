@@ -95,7 +95,7 @@ def test_only_the_named_pools_are_taken() -> None:
     settings = load_settings(config=write("workers = 3\n"), flags={"pool": ["default"]})
     assert [pool.workers for pool in settings.pools] == [3]
     assert problems_of(TWO, pool=["heavy", "light"]) == [
-        "--pool: there is no pool 'light' in the configuration, which has quick, heavy"
+        "--pool: there is no pool 'light' in the configuration; give one of quick, heavy"
     ]
     (sentence,) = problems_of(TWO + "colour = 1\n", pool=["quick"])
     assert sentence.startswith('my.toml, [[pool]] "heavy", key colour: there is no such option')

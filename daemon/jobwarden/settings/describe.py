@@ -67,8 +67,19 @@ def explain(name: str, detail: ErrorDetails) -> str:
         return sentence if ";" in sentence else _with_way_out(name, sentence)
     if name in SECRETS:
         return _with_way_out(name, "is not a text")
-    shown = repr(detail["input"])
-    return _with_way_out(name, f"{shown if len(shown) <= _LONGEST_VALUE else 'this value'} is not possible")
+    return _with_way_out(name, f"{_shown(detail['input'])} is not possible")
+
+
+def _shown(value: object) -> str:
+    """The value, if that is short; a number of thousands of digits or tables in each other have no text at all."""
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list | set | tuple):
+        return "a list of this kind"
+    if isinstance(value, int) and value.bit_length() > _LONGEST_VALUE:
+        return "this number"
+    shown = repr(value)
+    return shown if len(shown) <= _LONGEST_VALUE else "this value"
 
 
 def did_you_mean(name: str, *, options: Iterable[str]) -> str:

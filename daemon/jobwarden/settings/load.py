@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import ValidationError
 
 from jobwarden.errors import InvalidSettingsError
-from jobwarden.settings.address import password_problem
+from jobwarden.settings.address import mask_password, password_problem
 from jobwarden.settings.describe import explain
 from jobwarden.settings.gather import CONFIG_VARIABLE, POOLS_FLAG, flag, gather
 from jobwarden.settings.model import Settings
@@ -85,7 +85,11 @@ def find_config(config: Path | None) -> Path | None:
 
 
 def _in_one_line(sentence: str) -> str:
-    """A key of a TOML file may hold line ends and what moves a terminal's cursor, and be as long as the file."""
+    """A key of a TOML file may hold line ends and what moves a terminal's cursor, and be as long as the file.
+
+    A database URL that stands in a wrong place is told without its password, too.
+    """
+    sentence = mask_password(sentence)
     shown = sentence if sentence.isprintable() else "".join(map(_visible, sentence))
     return (
         shown if len(shown) <= _LONGEST_SENTENCE else f"{shown[: _LONGEST_SENTENCE // 2]} ... {shown[-_LONGEST_END:]}"
@@ -177,7 +181,7 @@ def _chosen(settings: Settings, names: object, tables: Iterable[Table], problems
     there = [each.name for each in settings.pools]
     known = {*there, *(table.name for table in tables)}
     problems.extend(
-        f"{flag(POOLS_FLAG)}: there is no pool {name!r} in the configuration, which has {', '.join(there)}"
+        f"{flag(POOLS_FLAG)}: there is no pool {name!r} in the configuration; give one of {', '.join(there)}"
         for name in dict.fromkeys(names)
         if name not in known
     )
