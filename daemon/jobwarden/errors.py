@@ -102,8 +102,8 @@ class SchemaMismatchError(StoreError):
     ) -> None:
         """`found` and `wanted` are migration revisions; `found` is None for an empty database.
 
-        `versions` are that of whoever works on the database, as far as it is known, and this program's; `told` takes
-        the sentence's place.
+        `versions` are that which made the schema, as far as it is known, and this program's; `told` takes the
+        sentence's place.
         """
         self.found = found
         self.wanted = wanted
@@ -113,7 +113,7 @@ class SchemaMismatchError(StoreError):
             if found is None or found < wanted
             else "install the jobwarden version that made this database, or a newer one"
         )
-        there = f"schema is {found or 'missing'}" + (f" (jobwarden {theirs} works on it)" if theirs else "")
+        there = f"schema is {found or 'missing'}" + (f", of jobwarden {theirs}" if theirs else "")
         here = f"this version{f', {ours},' if ours else ''} needs {wanted}"
         super().__init__(f"{where}: {told or f'{there}, {here}; {way_out}'}")
 

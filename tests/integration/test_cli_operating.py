@@ -277,13 +277,14 @@ def test_a_migration_that_only_adds_is_done_under_older_daemons(url: str) -> Non
 
 
 def test_a_newer_schema_is_refused_with_the_versions_of_both_sides(url: str) -> None:
-    """What works there may be seen in the nodes; what was asked is this version."""
+    """The one that made it is noted in the database itself; what was asked is this version."""
     open_store(url).close()
-    add_node(url)
     with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as opened, opened:
-        opened.execute("UPDATE node SET version = '7.0'")
+        (made_by,) = opened.execute("PRAGMA user_version").fetchone()
+        assert made_by == sum(int(n) * 1_000**i for i, n in enumerate(reversed(__version__.split("."))))
+        opened.execute("PRAGMA user_version = 7010000")
         opened.execute("UPDATE alembic_version SET version_num = '7777'")
-    both = rf"schema is 7777 \(jobwarden 7\.0 works on it\), this version, {__version__}, needs {migrations.HEAD}"
+    both = rf"schema is 7777, of jobwarden 7\.10\.0, this version, {__version__}, needs {migrations.HEAD}"
     with pytest.raises(SchemaMismatchError, match=both):
         open_store(url)
     with pytest.raises(SchemaMismatchError, match=both):

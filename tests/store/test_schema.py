@@ -15,6 +15,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, column, inspect, table, text
 
+from jobwarden import __version__
 from jobwarden.errors import SchemaMismatchError
 from jobwarden.jobs import JobOptions
 from jobwarden.store import Store, migrations, open_store
@@ -195,3 +196,16 @@ def _words(connection: Connection) -> dict[str, str]:
     """SQLite keeps the statements that made each table and index."""
     rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
     return {row.name: " ".join(row.sql.split()).replace("( ", "(").replace(" )", ")") for row in rows}
+
+
+def test_a_schema_that_is_too_new_names_the_version_that_made_it(bare_url: str) -> None:
+    """Noted beside the revision, where a program finds it that knows nothing else of the schema."""
+    open_store(bare_url, migrate=True).close()
+    dialect = dialect_for(bare_url, StoreOptions(synchronous="normal", lock_timeout_seconds=1))
+    with dialect.engine.begin() as connection:
+        revision = table(migrations.version_table(connection), column("version_num"))
+        connection.execute(revision.update().values(version_num="9999"))
+    dialect.close()
+    sentence = rf"schema is 9999, of jobwarden {__version__}, this version, {__version__}, needs {migrations.HEAD}"
+    with pytest.raises(SchemaMismatchError, match=sentence):
+        open_store(bare_url, migrate=False)

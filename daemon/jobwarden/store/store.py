@@ -19,6 +19,7 @@ from jobwarden.store.dialects import Dialect, StoreOptions, dialect_for
 from jobwarden.store.failures import store_errors
 from jobwarden.store.forks import watch_lasting
 from jobwarden.store.keeping.upkeep import Upkeep
+from jobwarden.store.migrations.mark import note_version, noted_version
 from jobwarden.store.migrations.older import refuse_over_older, versions_there
 from jobwarden.store.people import reading
 from jobwarden.store.people.bulk import Bulk
@@ -256,7 +257,9 @@ class Store:
             if found is not None:
                 locks = self._dialect.side_path("nodes")
                 refuse_over_older(connection, where=self.url_shown, found=found, head=migrations.HEAD, locks=locks)
-            return migrations.upgrade(connection)
+            applied = migrations.upgrade(connection)
+            note_version(connection)
+            return applied
 
     def check_schema(self, *, migrate: bool) -> None:
         """Raise SchemaMismatchError unless the schema is ours, or can be made so with `migrate`."""
@@ -276,7 +279,7 @@ class Store:
         self._dialect.close()
 
     def _mismatch(self, connection: Connection, found: str | None) -> SchemaMismatchError:
-        theirs = ", ".join(versions_there(connection)) if found is not None else ""
+        theirs = "" if found is None else noted_version(connection) or ", ".join(versions_there(connection))
         return SchemaMismatchError(self.url_shown, found, migrations.HEAD, versions=(theirs, __version__))
 
     def _reading(self) -> AbstractContextManager[Connection]:
