@@ -238,6 +238,7 @@ class Stage:
             ["check"],
             ["status", "--database-url", refused],
         ]
+        changing += [["reload", "--check", "--state-dir", str(self.folder / "one")]]
         capsys.readouterr()
         for words in (*each, *wide, *changing):
             enter(words)
@@ -245,6 +246,7 @@ class Stage:
             assert "Traceback" not in err
             self.found[" ".join(words).replace(refused, "URL")] = out + err
         assert "***" in self.found[f"show {jobs[0]}"]
+        assert "RuntimeError: no access with ***" in self.found[" ".join(changing[-1])]
 
     def _collect_files(self) -> None:
         """The state directories, their names and what stands in them."""

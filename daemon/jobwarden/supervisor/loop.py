@@ -88,7 +88,7 @@ class Loop:
         self._page = page
         self._clock = clock
         self._doorbell = doorbell
-        self._redaction = redaction
+        self.redaction = redaction
         self._reload_terms = reload_terms
         self.selector = selectors.DefaultSelector()
         self._facts: deque[seen.Input] = deque()
@@ -170,7 +170,7 @@ class Loop:
 
     def _settle(self, now: seen.Moment) -> None:
         """Handle facts until there are none; then hand what is to be written to the ledger, at once."""
-        facts, handle, perform, clean = self._facts, self.pools.handle, self._perform, self._redaction.of_fact
+        facts, handle, perform, clean = self._facts, self.pools.handle, self._perform, self.redaction.of_fact
         while facts:
             for effect in handle(clean(facts.popleft()), now):
                 perform[type(effect)](effect)
@@ -222,7 +222,7 @@ class Loop:
         self.reporting.reload_began(pool)
         if pool is None:
             self._facts.extend(self._reload_terms())
-            self._entries.secrets = self._redaction.rows
+            self._entries.secrets = self.redaction.rows
         self._facts.append(seen.ReloadAsked(pool))
 
     # what the pool wants
@@ -277,9 +277,9 @@ class Loop:
 
     def _note_served(self, effect: do.NoteServed) -> None:
         self.reporting.hurry()
-        self._redaction.serve(self.pools.handlers)
+        self.redaction.serve(self.pools.handlers)
         self._entries.types_published = published_types(self.pools.handlers)
-        self._entries.secrets = self._redaction.rows
+        self._entries.secrets = self.redaction.rows
         self.nursery.templates.serve(effect.generation, pool=effect.pool)
         events.emit(
             events.GenerationServed(

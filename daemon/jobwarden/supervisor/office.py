@@ -46,6 +46,7 @@ def open_desk(
         reload=lambda pool: _reload(loop, pool, reconfiguring),
         read_configuration=lambda: _told_of(reconfiguring.look()),
         try_out=trials.begin,
+        clean=loop.redaction.texts,
     )
     desk = Desk(state_dir, loop.selector, office=office)
     try:

@@ -77,6 +77,8 @@ class Office(NamedTuple):
     """What a reload would say of the configuration, changing nothing."""
     try_out: Callable[[str], Trial | None]
     """Begin a trial of this pool; None: another one is under way."""
+    clean: Callable[[list[str]], list[str]] = list
+    """Sentences about user code as people may see them."""
 
 
 class Visit(Protocol):
@@ -186,7 +188,7 @@ class TrialVisit:
             generation=pool.generations.serving,
             before=list(pool.generations.handlers),
             found=list(found.handlers),
-            problems=[*found.problems, *self._taken(name, found)],
+            problems=self._office.clean([*found.problems, *self._taken(name, found)]),
         )
 
     def _taken(self, name: str, found: Found) -> list[str]:
