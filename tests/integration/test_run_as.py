@@ -25,7 +25,7 @@ from tests.support.site import Site
 from tests.support.strangers import Stranger, stranger
 
 WHO = """
-import ctypes, mmap, os, signal, subprocess, sys
+import ctypes, mmap, os, signal, socket, subprocess, sys
 from pathlib import Path
 from jobwarden import handler
 
@@ -80,8 +80,25 @@ def write_the_page():
             raise PermissionError
     raise LookupError
 
+STATE = Path(os.environ["JOBWARDEN_STATE_DIR"])
+
+def read_the_database():
+    return (STATE.parent / "jobs.db").open("rb")
+
+def write_its_log():
+    return (STATE.parent / "jobs.db-wal").open("ab")
+
+def list_its_nodes():
+    return os.listdir(STATE.parent / "jobs.db.nodes")
+
+def list_the_state():
+    return os.listdir(STATE)
+
+def ask_the_desk():
+    socket.socket(socket.AF_UNIX).connect(str(STATE / "desk.sock"))
+
 ACTS = [become_root, kill_the_supervisor, kill_the_keeper, read_its_environment, read_its_memory, list_its_descriptors,
-        trace_it, write_the_page]
+        trace_it, write_the_page, read_the_database, write_its_log, list_its_nodes, list_the_state, ask_the_desk]
 
 @handler("reach")
 def reach(payload):
@@ -155,7 +172,10 @@ def test_handlers_of_another_user_have_his_environment_and_his_interpreter(serve
 
 
 def test_the_daemon_is_out_of_the_reach_of_handlers_of_another_user(served: Site) -> None:
-    """The kernel refuses what would end, read or trace the supervisor, and nobody lengthens the trust in himself."""
+    """The kernel refuses what would end, read or trace the supervisor, and nobody lengthens the trust in himself.
+
+    Database, state folder and desk are closed to handlers of another user too.
+    """
     (daemon,) = served.daemons
     before = (daemon.keeper.pid, daemon.supervisor)
 
