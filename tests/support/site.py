@@ -60,6 +60,7 @@ class Site:
             "state_dir": self.folder / state,
             "workers": 2,
             "log_format": "json",
+            "log_lines_per_second": "none",
             "log_level": "debug",
             "kill_grace_seconds": 0.3,
         } | flags

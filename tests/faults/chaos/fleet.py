@@ -41,7 +41,13 @@ class Member:
         """The file that moves its wall clock; it may belong to several."""
         self.starts = 0
         self._folder = folder
-        self._flags = {"database_url": url, "handlers": handlers, "log_format": "json", **flags}
+        self._flags = {
+            "database_url": url,
+            "handlers": handlers,
+            "log_format": "json",
+            "log_lines_per_second": "none",
+            **flags,
+        }
         self.keeper: subprocess.Popen[bytes] | None = None
         self.ended_ns = 0
 
