@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from datetime import timedelta
@@ -182,3 +183,9 @@ def test_a_batch_of_jobs_is_completed_by_all_workers(served: Site) -> None:
     for job_id in ids:
         assert served.await_end(job_id).status is JobStatus.COMPLETED
     assert sorted(map(int, served.lines("batch"))) == list(range(500))
+
+
+def test_a_handler_can_end_the_children_that_it_has_forked(served: Site) -> None:
+    """Workers hear no SIGTERM, their forked children do, however soon it comes: pools of `multiprocessing` need it."""
+    record = served.await_end(served.add("end_children", extra={"count": 20}, max_attempts=1))
+    assert record.output == [-signal.SIGTERM] * 20, record.error_history

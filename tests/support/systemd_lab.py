@@ -86,7 +86,9 @@ class Lab:
         packages.mkdir(parents=True)
         (home / "bin").mkdir()
         for library in (Path(sys.base_prefix) / "lib").glob("libpython*.so*"):  # its own way there may be root's alone
-            self.path(f"/usr/lib/{library.name}").symlink_to(f"{_base()}/lib/{library.name}")
+            seen = self.path(f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}/{library.name}")
+            seen.unlink(missing_ok=True)
+            seen.symlink_to(f"{_base()}/lib/{library.name}")
         (home / "bin" / "python").symlink_to(f"{_base()}/bin/{version}")
         (home / "pyvenv.cfg").write_text(f"home = {_base()}/bin\ninclude-system-site-packages = false\n")
         (packages / "seen.pth").write_text(f"{_HOME}/source\n{_HOME}/packages\n")

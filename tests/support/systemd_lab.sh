@@ -110,8 +110,7 @@ done
 
 trap '' INT TERM HUP
 cat >/dev/null                                            # until the test, or the process that ran it, is gone
-kill -KILL "$SHARER" 2>/dev/null
-wait "$SHARER" 2>/dev/null
+{ kill -KILL "$SHARER"; wait "$SHARER"; } 2>/dev/null
 for _ in $(seq 100); do
     [ -e "$GROUP/cgroup.kill" ] && echo 1 >"$GROUP/cgroup.kill"
     find "$GROUP" -depth -type d -exec rmdir {} + 2>/dev/null

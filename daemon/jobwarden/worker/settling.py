@@ -13,6 +13,7 @@ import os
 import random
 import resource
 import signal
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 DUMP_SIGNAL = signal.SIGUSR2
+_forking = threading.local()
+_NOT_FOR_WORKERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 OOM_SCORE_ADJUSTMENT = 500
 """See proc(5), oom_score_adj: half of all memory is added to what the process has."""
 
@@ -92,10 +95,29 @@ def _open_nothing_as_stdin() -> None:
 
 def _listen_to_signals() -> None:
     # Not SIG_IGN: programs that handlers start would inherit that.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+    for number in _NOT_FOR_WORKERS:
         signal.signal(number, _ignore)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.register_at_fork(before=_hold_back, after_in_parent=_go_on, after_in_child=_hear_again)
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
     """Only the supervisor ends a worker."""
+
+
+def _hold_back() -> None:
+    """A signal that reaches a child before it has its own handlers again would be lost in ours."""
+    _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_WORKERS)
+
+
+def _go_on() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+
+
+def _hear_again() -> None:
+    """What a handler forks can be ended by it: `multiprocessing` does so with the workers of a pool, by SIGTERM."""
+    with contextlib.suppress(ValueError):  # a subinterpreter may not
+        for number in _NOT_FOR_WORKERS:
+            if signal.getsignal(number) is _ignore:
+                signal.signal(number, signal.SIG_DFL)
+    _go_on()
