@@ -13,8 +13,10 @@ import pytest
 
 from jobwarden.clock import SECOND_NS, SYSTEM_CLOCK
 from jobwarden.supervisor import keeper
+from jobwarden.supervisor.systemd import Line, open_line
 from jobwarden.wire.page import ALIVE, PAGE_BYTES, SWEEP_BEGAN, SWEEP_ENDED, TRUSTED_UNTIL, SharedPage
 from tests.support.processes import await_end, children, kill_quietly, lives, state, subreaper
+from tests.support.service_manager import Listener
 from tests.support.waiting import LIMIT_SECONDS, eventually
 
 INTERPRETER = [sys.executable, "-I", "-S", "-E"]
@@ -34,17 +36,20 @@ Start = Callable[..., "Kept"]
 class Kept:
     """A running keeper, the page that it reads, and its supervisor."""
 
-    def __init__(self, *command: str, hung_seconds: float = 30.0) -> None:
+    def __init__(self, *command: str, hung_seconds: float = 30.0, address: str | None = None) -> None:
+        line = None if address is None else open_line({"NOTIFY_SOCKET": address})
         descriptor = os.memfd_create("page")
         os.truncate(descriptor, PAGE_BYTES)
         self.page = SharedPage(descriptor, writable=True)
         self.process = subprocess.Popen(
-            [*INTERPRETER, keeper.__file__, str(descriptor), str(hung_seconds), *command],
-            pass_fds=[descriptor],
+            [*INTERPRETER, keeper.__file__, str(descriptor), str(hung_seconds), *_option(line), *_with(line, command)],
+            pass_fds=[descriptor, *(line or ())],
+            env={**os.environ, "NOTIFY_SOCKET": "/nobody", "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"},
             stdout=subprocess.PIPE,
             text=True,
         )
-        os.close(descriptor)
+        for each in (descriptor, *(line or ())):
+            os.close(each)
         assert self.process.stdout is not None
         self.out = self.process.stdout
 
@@ -74,12 +79,28 @@ class Kept:
         self.out.close()
 
 
+def _option(line: Line | None) -> list[str]:
+    return [] if line is None else [f"{keeper.NOTIFY}{line.keeper},{line.outside},{line.supervisor}"]
+
+
+def _with(line: Line | None, command: tuple[str, ...]) -> list[str]:
+    """Its last argument is the supervisor's end of the line, if there is one."""
+    return [*command, *([] if line is None else [str(line.supervisor)])]
+
+
+@pytest.fixture
+def listener(tmp_path: Path) -> Iterator[Listener]:
+    made = Listener(tmp_path / "notify")
+    yield made
+    made.close()
+
+
 @pytest.fixture
 def start() -> Iterator[Start]:
     made: list[Kept] = []
 
-    def begin(*command: str, hung_seconds: float = 30.0) -> Kept:
-        made.append(Kept(*command, hung_seconds=hung_seconds))
+    def begin(*command: str, hung_seconds: float = 30.0, address: str | None = None) -> Kept:
+        made.append(Kept(*command, hung_seconds=hung_seconds, address=address))
         return made[-1]
 
     with subreaper():
@@ -160,6 +181,61 @@ def test_a_supervisor_that_has_not_begun_is_not_hung(start: Start) -> None:
     """A long start (a migration, a wait for the store) is no silence: this one takes longer than two looks."""
     kept = start(*python("import select\nselect.select([], [], [], 1.5)"), hung_seconds=0.0)
     assert kept.wait() == 0
+
+
+def test_each_message_of_the_supervisor_is_passed_on_as_it_is(start: Start, listener: Listener) -> None:
+    """Byte for byte and one by one, in the keeper's name, also what was said just before the supervisor died."""
+    script = "import os, sys\nline = int(sys.argv[1])\n"
+    script += "os.write(line, b'READY=1\\nSTATUS=a b')\nfor n in range(50):\n    os.write(line, b'STATUS=%d' % n)\n"
+    kept = start(*python(script + "os.kill(os.getpid(), 9)"), address=listener.address)
+    assert listener.receive() == ["READY=1", "STATUS=a b"]
+    assert [listener.receive() for _ in range(50)] == [[f"STATUS={number}"] for number in range(50)]
+    assert kept.wait() == 137
+
+
+def test_a_service_manager_that_reads_slowly_gets_everything(start: Start, listener: Listener) -> None:
+    """Its queue is full (unix(7)): the keeper waits for it, but not instead of its other duties."""
+    script = "import os, sys\nline = int(sys.argv[1])\nos.set_blocking(line, True)\n"
+    script += "for n in range(500):\n    os.write(line, b'STATUS=%d' % n)\nprint(1, flush=True)\nsignal.pause()"
+    kept = start(*python("import signal\n" + script), address=listener.address)
+    supervisor = kept.supervisor
+    eventually(lambda: state(supervisor) == "S", what="the line is full")
+    found = [listener.receive() for _ in range(500)]
+    assert found == [[f"STATUS={number}"] for number in range(500)]
+    kept.said(1)
+    os.kill(supervisor, signal.SIGKILL)
+    assert kept.wait() == 137
+
+
+def test_a_service_manager_that_is_gone_disturbs_nobody(start: Start, tmp_path: Path) -> None:
+    """What is said to it is lost; signals and exit code go their way."""
+    listener = Listener(tmp_path / "gone")
+    script = "import os, sys\nprint(1, flush=True)\nsys.stdin.readline()\n"
+    script += "for n in range(50):\n    os.write(int(sys.argv[1]), b'STATUS=x')\nsys.exit(7)"
+    kept = start(*python("import signal\nsignal.signal(15, lambda *_: None)\n" + script), address=listener.address)
+    kept.said(1)
+    listener.close()
+    kept.process.send_signal(signal.SIGTERM)
+    assert kept.wait() == 7
+
+
+def test_the_supervisor_gets_its_own_end_of_the_line_only(start: Start, listener: Listener) -> None:
+    """No variable that names the socket, and no descriptor that leads to it: only the main process is heard."""
+    script = "import os, sys\nnames = {'NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID'}\n"
+    script += "print(len(names & set(os.environ)), flush=True)\nprint(len(os.listdir('/proc/self/fd')) - 1, flush=True)"
+    kept = start(*python(script), address=listener.address)
+    assert kept.said(2) == [0, len({"stdin", "stdout", "stderr", "page", "line"})]
+    assert kept.wait() == 0
+
+
+def test_the_watchdogs_signal_ends_the_supervisor_with_all_below_it(start: Start) -> None:
+    """SIGABRT of a service manager that misses signs of life, also if the supervisor is stopped."""
+    kept = start(*python(PARENT + "signal.pause()"))
+    below = kept.said(3)
+    os.kill(kept.supervisor, signal.SIGSTOP)
+    kept.process.send_signal(signal.SIGABRT)
+    assert kept.wait() == keeper.EXIT_HUNG
+    assert [state(pid) for pid in below] == ["X"] * 3
 
 
 def test_the_keeper_imports_nothing_but_the_standard_library(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.pools import Pools
 from jobwarden.supervisor.report import report_of
@@ -34,6 +36,25 @@ def test_broken_code_comes_first_with_its_place() -> None:
     first = "greet.py:3: SyntaxError: invalid syntax (and 1 problem more)"
     assert status_line(report(broken)) == f"{first}; generation 4 serves 2 job types; 0 of 3 workers busy"
     assert status_line(report({}, {**broken, "name": "heavy"})).startswith(f"pool heavy: {first}; 2 of 2 pools")
+
+
+def test_a_broken_configuration_and_a_store_that_is_away_come_first() -> None:
+    """What an operator has to do something about; the rest follows."""
+    broken = report(problems=["the configuration stays as it was: workers: abc", "restart needed"])
+    assert status_line(broken).startswith("the configuration stays as it was: workers: abc (and 1 problem more); gen")
+    away = status_line(broken, store_problem="postgresql://db/jobs: no server answers there")
+    assert away.startswith("the database does not answer: postgresql://db/jobs: no server answers there; the conf")
+    leaving = status_line(report(busy=1, stopping=True), store_problem="jobs.db: the disk is full")
+    assert leaving == "the database does not answer: jobs.db: the disk is full; stopping; 1 job still running"
+
+
+@pytest.mark.parametrize(
+    ("depth", "told"),
+    [(0, "0 jobs wait"), (1, "1 job waits"), (99, "99 jobs wait"), (100, "100 jobs or more wait")],
+)
+def test_it_tells_how_many_jobs_wait(depth: int, told: str) -> None:
+    """As far as they were counted; nothing where that is not known."""
+    assert status_line(report(), depth=depth, most=100).endswith(f"; 0 of 3 workers busy; {told}")
 
 
 def test_a_daemon_that_leaves_or_may_not_work_says_so() -> None:

@@ -7,6 +7,7 @@ store that is away must not get the daemon killed. Lives in the loop's thread, d
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from jobwarden import events
@@ -29,8 +30,9 @@ _FEEDS_PER_WATCHDOG = 4
 _EXTENSION_USEC = 15 * SECOND_US
 """Asked for once a second, as long as there is a reason."""
 _NUMBERS_EVERY_NS = 5 * SECOND_NS
-"""A status in which nothing but numbers has changed is told this often at most."""
-_WITHOUT_NUMBERS = dict.fromkeys(map(ord, "0123456789"))
+"""A status in which nothing else has changed is told this often at most."""
+_NUMBERS = re.compile(r"\d+ of \d+ workers? busy|\d+ jobs?( or more)? waits?")
+"""How much there is to do."""
 
 
 class Announcing:
@@ -119,10 +121,8 @@ class Announcing:
 
     def _status_of(self, report: Mapping[str, Any], now: Moment, *, urgent: bool) -> list[str]:
         status = status_line(report, depth=self._depth(), most=MOST, store_problem=self._store_problem)
-        if status == self._status:
-            return []
-        only_numbers = status.translate(_WITHOUT_NUMBERS) == self._status.translate(_WITHOUT_NUMBERS)
-        if only_numbers and not urgent and now.ns < self._told_ns + _NUMBERS_EVERY_NS:
+        only_numbers = _NUMBERS.sub("", status) == _NUMBERS.sub("", self._status)
+        if not urgent and (status == self._status or (only_numbers and now.ns < self._told_ns + _NUMBERS_EVERY_NS)):
             return []
         self._status, self._told_ns = status, now.ns
         return [f"STATUS={status}"]

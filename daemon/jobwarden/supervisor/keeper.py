@@ -54,6 +54,8 @@ class Supervisor:
         """
         self.pid = os.posix_spawn(command[0], command, os.environ, setsigmask=[], setpgroup=0)
         self.pidfd = os.pidfd_open(self.pid)
+        # Open for good: once it is no longer dumpable, this would be hidden from us (proc(5), hidepid; ProtectProc=).
+        self._children = Path(f"/proc/{self.pid}/task/{self.pid}/children").open()  # noqa: SIM115 - see above
         self.status: int | None = None
 
     def send(self, number: int) -> None:
@@ -62,6 +64,11 @@ class Supervisor:
             signal.pidfd_send_signal(self.pidfd, number)
         except ProcessLookupError:
             return
+
+    def children(self) -> set[int]:
+        """All that its main thread, which alone starts and adopts processes, has below it (proc(5))."""
+        self._children.seek(0)
+        return set(map(int, self._children.read().split()))
 
     def ended(self) -> bool:
         """Reap it if it is dead."""
@@ -85,36 +92,41 @@ class Relay:
         self._inside, self._outside = inside, outside
         self._poller = poller
         self._unsent = b""
+        self._waits_for = inside
         poller.register(inside, select.POLLIN)
 
     def pass_on(self) -> None:
-        """Whatever can be read and sent now."""
+        """Whatever can be read and sent now. While the service manager's queue is full, only that is waited for."""
         try:
-            while self._inside >= 0 and (self._unsent or self._read()):
+            while self._unsent or self._read():
                 self._send()
+            self._wait_for(-1, 0)  # closed at the other end
         except BlockingIOError:
-            return
+            self._wait_for(*((self._outside, select.POLLOUT) if self._unsent else (self._inside, select.POLLIN)))
+
+    def _wait_for(self, descriptor: int, event: int) -> None:
+        if descriptor != self._waits_for:
+            for old in {self._waits_for} - {-1}:
+                self._poller.unregister(old)
+            for new in {descriptor} - {-1}:
+                self._poller.register(new, event)
+            self._waits_for = descriptor
 
     def _read(self) -> bool:
         try:
             self._unsent = os.read(self._inside, LONGEST_MESSAGE)
         except ConnectionError:
-            self._unsent = b""
-        if not self._unsent:  # closed at the other end
-            self._poller.unregister(self._inside)
-            self._inside = -1
+            return False
         return bool(self._unsent)
 
     def _send(self) -> None:
         try:
             os.write(self._outside, self._unsent)
         except BlockingIOError:
-            self._poller.modify(self._inside, 0)  # the next poll comes soon
             raise
         except OSError:
             pass  # nobody is there to be told
         self._unsent = b""
-        self._poller.modify(self._inside, select.POLLIN)
 
 
 class Keeper:
@@ -169,7 +181,7 @@ class Keeper:
         """Past the trust window nobody may believe that these workers are alone with their jobs."""
         if self._trust_has_passed():
             self._words[SWEEP_BEGAN] = now_ns(time.CLOCK_BOOTTIME)
-            clear_below(self._supervisor.pid, as_long_as=self._trust_has_passed, leaves=self._leaves)
+            clear_below(self._supervisor, as_long_as=self._trust_has_passed, leaves=self._leaves)
             self._words[SWEEP_ENDED] = now_ns(time.CLOCK_BOOTTIME)
 
     def _trust_has_passed(self) -> bool:
@@ -192,36 +204,22 @@ def now_ns(clock: int) -> int:
     return time.clock_gettime_ns(clock)
 
 
-def children_of(pid: int) -> list[int]:
-    """All children of all threads of a process (proc(5))."""
-    found: list[int] = []
-    try:
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            found += map(int, (task / "children").read_text().split())
-    except OSError:
-        return found
-    return found
+def shoot(pid: int, *, supervisor: Supervisor) -> bool:
+    """Kill a child of the supervisor; whether it lived. Its number may be somebody else's by the time that we get here.
 
-
-def is_zombie(pid: int) -> bool:
-    """Whether it is dead but not reaped; a stopped supervisor reaps nothing."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
-
-
-def shoot(pid: int, *, parent: int) -> None:
-    """Kill a child of `parent`; the pidfd is taken before its parent is checked, so a recycled pid is safe."""
+    So the pidfd is taken before the list is read again, and nothing is asked of /proc/PID, which may be hidden from us.
+    """
     try:
         descriptor = os.pidfd_open(pid)
     except OSError:
-        return
+        return False
     try:
-        if f"\nPPid:\t{parent}\n" in Path(f"/proc/{pid}/status").read_text():
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        if select.select([descriptor], [], [], 0)[0] or pid not in supervisor.children():
+            return False  # a stopped supervisor reaps nothing
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        return True
     except OSError:
-        pass
+        return True
     finally:
         os.close(descriptor)
 
@@ -235,7 +233,7 @@ def kill_leaves(folder: str) -> None:
             continue
 
 
-def clear_below(supervisor: int, *, as_long_as: Callable[[], bool], leaves: str) -> None:
+def clear_below(supervisor: Supervisor, *, as_long_as: Callable[[], bool], leaves: str) -> None:
     """Kill whatever the (stopped or hung) supervisor has as children, and what it adopts from them.
 
     Once trust is back what it starts is rightly there.
@@ -244,21 +242,19 @@ def clear_below(supervisor: int, *, as_long_as: Callable[[], bool], leaves: str)
     empty = 0
     while empty < EMPTY_LOOKS and time.monotonic() < until and as_long_as():
         kill_leaves(leaves)
-        living = [pid for pid in children_of(supervisor) if not is_zombie(pid)]
+        living = [pid for pid in supervisor.children() if shoot(pid, supervisor=supervisor)]
         empty = 0 if living else empty + 1
-        for pid in living:
-            shoot(pid, parent=supervisor)
         time.sleep(0.001)
 
 
 def clear_adopted(leaves: str) -> None:
     """Kill and reap everything that came to us when the supervisor died, until nothing is left."""
-    own = os.getpid()
+    own = Path(f"/proc/self/task/{os.getpid()}/children")
     pause = 0.001
     while reap_all():
         kill_leaves(leaves)
-        for pid in children_of(own):
-            shoot(pid, parent=own)
+        for pid in own.read_text().split():
+            strike(os.kill, int(pid))  # unreaped, so nobody else has its number
         time.sleep(pause)
         pause = min(pause * 1.05, POLL_SECONDS)
 
@@ -283,10 +279,14 @@ def end_group(leader: int) -> None:
 
     In one step between two forks, so that it also ends what forks without a pause (see supervisor/killer.py).
     """
-    if leader == os.getpgrp():
-        return
+    if leader != os.getpgrp():
+        strike(os.killpg, leader)
+
+
+def strike(act: Callable[[int, int], None], number: int) -> None:
+    """Kill a process or a group; it may be gone, or out of our reach."""
     try:
-        os.killpg(leader, signal.SIGKILL)
+        act(number, signal.SIGKILL)
     except OSError:
         return
 

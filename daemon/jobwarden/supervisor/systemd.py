@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_MOST_UNSENT = 1_000
+"""Messages that may wait for a keeper that is stopped; later ones are dropped."""
 ADDRESS, WATCHDOG_USEC, WATCHDOG_PID = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
 
 
@@ -70,9 +72,15 @@ class Notifier:
 
     def tell(self, *assignments: str) -> None:
         """Send these in one message, after those that are still unsent: it may be what all wait for."""
-        if self._socket is not None:
+        if self._socket is not None and len(self._unsent) < _MOST_UNSENT:
             self._unsent.append("\n".join(assignments).encode(errors="replace"))
             self.flush()
+
+    def close(self) -> None:
+        """Nothing more is said."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
     def flush(self) -> None:
         """Send what could not be sent before."""
