@@ -48,7 +48,11 @@ HANDLERS = """
 import os, signal
 from pathlib import Path
 from pydantic import BaseModel, SecretStr
-from jobwarden import handler
+from jobwarden import handler, on_worker_start
+
+@on_worker_start
+def begin():
+    print("a hook has sk_live_" + "MIRRORED"[::-1])
 
 class Login(BaseModel):
     pin: SecretStr
@@ -148,7 +152,9 @@ class Stage:
         (self.folder / "tapped" / "sitecustomize.py").write_text(TAP)
         (self.folder / "tap").touch()
         (self.folder / "code").mkdir()
-        (self.folder / "code" / "canaries.py").write_text(HANDLERS)
+        (self.folder / "code" / "canaries.py").write_text(
+            HANDLERS.replace("MIRRORED", self.canaries[OF_THE_CODE][::-1])
+        )
         (self.folder / "code" / "broken.py").write_text(
             f"raise RuntimeError('no access with sk_live_{self.canaries[OF_THE_CODE]}')\n"
         )
@@ -213,6 +219,7 @@ class Stage:
     def collect(self, jobs: list[int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         """All that the daemons wrote, and what each command shows."""
         self.found["logs"] = "\n".join(json.dumps(line) for each in self.site.daemons for line in each.log)
+        assert "a hook has ***" in self.found["logs"]
         self._collect_commands(jobs, capsys, monkeypatch)
         self._collect_files()
         self._collect_tables()
