@@ -6,6 +6,7 @@ Asks nobody and changes nothing; `jobwarden reload --check` compares with the da
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -35,6 +36,7 @@ def check_command(*, config: Config = None, as_json: AsJson = False, **flags: ob
     settings, problems = examine_settings(config=config, flags=flags)
     problems += _unsupported(settings)
     problems += _in_reach_of_others(settings, config, flags)
+    problems += _too_slow_to_stop(settings, config)
     found = [_examine(pool, settings.state_dir) for pool in settings.pools if not problems or pool.handlers.is_dir()]
     problems += [problem for each in found for problem in each.problems]
     problems += _claimed_twice(found)
@@ -68,6 +70,17 @@ def _in_reach_of_others(settings: Settings, config: Path | None, flags: Mapping[
 
     if settings.strict_modes:
         yield from breaches(settings, config=config, flags=flags, daemon=daemon_of(settings.state_dir))
+
+
+def _too_slow_to_stop(settings: Settings, config: Path | None) -> list[str]:
+    """Whether systemd would wait for the drain: of the unit that this is part of, or that reads this config file."""
+    from jobwarden.settings.load import find_config
+    from jobwarden.settings.unit import stop_problem
+    from jobwarden.supervisor.own_unit import ask_own_unit, ask_unit_with
+
+    limits = ask_own_unit(os.environ) or ask_unit_with(find_config(config), os.environ)
+    problem = None if limits is None else stop_problem(settings, limits)
+    return [problem] if problem else []
 
 
 def _examine(pool: PoolSettings, state_dir: Path) -> _Examined:

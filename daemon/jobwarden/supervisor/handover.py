@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from jobwarden.settings.unit import UnitLimits
 from jobwarden.supervisor.terms import Errand
 
 
@@ -23,6 +24,8 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
     notify: int | None = None
     """The supervisor's end of the line to the service manager, if that wants to be told."""
     watchdog_usec: int | None = None
+    unit: UnitLimits | None = None
+    """What the service manager allows the unit that this is, if it told."""
     errand: Errand | None = None
     cgroup: str | None = None
     """What was delegated to us and is divided (see `delegation`)."""

@@ -13,6 +13,7 @@ from jobwarden import events
 from jobwarden.errors import InvalidSettingsError
 from jobwarden.settings import load_settings
 from jobwarden.settings.changes import restarts_needed
+from jobwarden.settings.unit import require_time_to_stop
 from jobwarden.supervisor import inputs as seen
 from jobwarden.supervisor.configured import terms_of
 from jobwarden.supervisor.guard import require_safe
@@ -64,6 +65,7 @@ class Reconfiguring:
         try:
             settings = load_settings(config=self._handover.config_path, flags=self._handover.flags)
             require_run_as(settings.pools)
+            require_time_to_stop(settings, self._handover.unit)
             require_safe(settings, config=self._handover.config_path, flags=self._handover.flags)
         except InvalidSettingsError as error:
             return Reading(None, error.problems, [])

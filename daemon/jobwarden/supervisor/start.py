@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 import msgspec
 
 from jobwarden.errors import StoreUnavailableError
+from jobwarden.settings.unit import require_time_to_stop
 from jobwarden.store import StoreOptions, open_store
 from jobwarden.store.life import hold_node, lock_path
 from jobwarden.supervisor import delegation, keeper
@@ -26,6 +27,7 @@ from jobwarden.supervisor.handover import Handover, inheritable_memfd
 from jobwarden.supervisor.identity import require_run_as
 from jobwarden.supervisor.killer import require_listing_of_children
 from jobwarden.supervisor.locks import hold_state_directory
+from jobwarden.supervisor.own_unit import ask_own_unit
 from jobwarden.supervisor.systemd import open_line, watchdog_usec
 from jobwarden.wire.page import PAGE_BYTES
 
@@ -76,6 +78,8 @@ def _become_keeper(
 ) -> NoReturn:
     make_state_dir(settings.state_dir)
     require_safe(settings, config=config, flags=flags)
+    unit = None if errand is not None else ask_own_unit(os.environ)
+    require_time_to_stop(settings, unit)
     locks = [hold_state_directory(settings.state_dir, wait_seconds=settings.lock_wait_seconds)]
     node_id = secrets.token_hex(8)
     folder = _folder_of_nodes(settings, waits=errand is None)
@@ -95,6 +99,7 @@ def _become_keeper(
         keeper_pid=os.getpid(),
         notify=None if line is None else line.supervisor,
         watchdog_usec=watchdog_usec(os.environ),
+        unit=unit,
         errand=errand,
         cgroup=None if found.folder is None else str(found.folder),
         no_cgroup=found.why_not if found.meant else None,
