@@ -100,6 +100,16 @@ def test_what_the_server_refuses_has_changed_nothing(error: Exception) -> None:
     assert "; " in caught.value.problem, "what happened, and the way out"
 
 
+@pytest.mark.parametrize("error", [*LOST, *CHANGED_NOTHING], ids=named)
+def test_what_somebody_has_to_change_on_our_side_does_not_pass(error: Exception) -> None:
+    """A start waits for a server that is away, not for another user, right or name."""
+    lasting = (errors.InsufficientPrivilege, errors.UndefinedTable, errors.InvalidPassword)
+    with pytest.raises(StoreUnavailableError) as caught, store_errors("here"):
+        raise error
+    lasts = isinstance(error, lasting) or (error.args[0] in {1045, 1146})
+    assert caught.value.passes is not lasts
+
+
 @pytest.mark.parametrize("error", ABOUT_DATA, ids=named)
 def test_a_refused_value_is_told_from_a_store_that_is_away(error: Exception) -> None:
     """So that it can be found among its neighbours; no message quotes it."""
