@@ -185,8 +185,7 @@ class Keeper:
             self._words[SWEEP_ENDED] = now_ns(time.CLOCK_BOOTTIME)
 
     def _trust_has_passed(self) -> bool:
-        until = self._words[TRUSTED_UNTIL]
-        return 0 < until < now_ns(time.CLOCK_BOOTTIME)
+        return 0 < self._words[TRUSTED_UNTIL] < now_ns(time.CLOCK_BOOTTIME)
 
     def _guard_progress(self) -> None:
         """A supervisor that gave no sign of life for too long is killed, so that a new one can be started."""
@@ -295,7 +294,6 @@ def main(arguments: list[str]) -> int:
     """`keeper.py PAGE HUNG_SECONDS [--remove=FOLDER] [--notify=IN,OUT,THEIRS] [--leaves=FOLDER] COMMAND...`."""
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     libc.prctl(PR_SET_NAME, b"jobwarden:keep", 0, 0, 0)
     signal.pthread_sigmask(signal.SIG_BLOCK, CAUGHT)
     for name in NOT_FOR_CHILDREN:
@@ -303,7 +301,9 @@ def main(arguments: list[str]) -> int:
     page, hung_seconds, *command = arguments
     passing, line, leaves = (take_option(name, command) for name in (REMOVE, NOTIFY, LEAVES))
     own, hung_ns = [int(each) for each in line.split(",") if each], int(float(hung_seconds) * 1e9)
-    code = Keeper(int(page), command, hung_ns=hung_ns, line=own, leaves=leaves).keep()
+    keeper = Keeper(int(page), command, hung_ns=hung_ns, line=own, leaves=leaves)
+    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # not before: the supervisor would begin so, hidden from us (ProtectProc=)
+    code = keeper.keep()
     if passing:
         import shutil  # noqa: PLC0415 - half a megabyte that only an errand needs
 
