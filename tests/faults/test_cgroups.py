@@ -17,7 +17,9 @@ from typing import Any
 
 import pytest
 
+from jobwarden.findings import Severity
 from jobwarden.jobs import JobStatus, Outcome
+from jobwarden.supervisor.checkup import examine_host
 from jobwarden.supervisor.delegation import DAEMON, is_divided
 from tests.support.cgroups import delegated, members, within
 from tests.support.daemon import clean_environment
@@ -99,7 +101,7 @@ def report_of(site: Site) -> dict[str, Any]:
 
     def settled() -> dict[str, Any] | None:
         (node,) = site.client.store.nodes()
-        slots = (node.report or {}).get("slots") or [{}]
+        slots: Any = (node.report or {}).get("slots") or [{}]
         return node.report if all(slot.get("state") == "idle" for slot in slots) else None
 
     return eventually(settled, what="a report with idle slots")
@@ -127,8 +129,8 @@ def test_a_fork_bomb_in_sessions_of_its_own_that_never_pauses_is_gone_at_its_lim
     daemon.await_workers(2)
     position = daemon.position
 
-    extra = {"hopping": CHAINS, "new_session": True}
-    job_id = served.add("fork_bomb", extra=extra, max_attempts=1, timeout_ms=500, force_kill_on_timeout=True)
+    options: dict[str, Any] = {"max_attempts": 1, "timeout_ms": 500, "force_kill_on_timeout": True}
+    job_id = served.add("fork_bomb", extra={"hopping": CHAINS, "new_session": True}, **options)
     served.await_end(job_id)
 
     assert [each.outcome for each in served.attempts(job_id)] == [Outcome.TIMED_OUT]
@@ -157,8 +159,10 @@ def test_handlers_of_another_user_reach_no_cgroup(served: Site, given: Path) -> 
 
 
 def test_the_kill_level_is_told_for_the_node_and_for_each_slot(served: Site) -> None:
-    """In the log at the start, and in `status`."""
+    """In the log at the start, by `doctor`, and in `status`."""
     assert served.daemons[-1].wait_for("started")["kill_level"] == "cgroup"
+    (told,) = [each for each in examine_host(served.folder / "state") if each.subject == "kill-level"]
+    assert (told.severity, "`cgroup`" in told.what) == (Severity.OK, True)
     report = report_of(served)
     assert (report["kill_level"], [slot["kill_level"] for slot in report["slots"]]) == ("cgroup", ["cgroup"] * 2)
 

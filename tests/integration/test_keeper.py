@@ -30,19 +30,27 @@ def child():
 for _ in range(3):
     child()
 """
+HIDING = (
+    *("unshare", "--mount", "sh", "-c", 'mount -t proc -o hidepid=2 proc /proc && exec "$@"', "sh"),
+    *("setpriv", "--inh-caps=-sys_ptrace", "--bounding-set=-sys_ptrace"),
+)
+"""Before a command: it sees the processes that it might trace, and nothing more than that of /proc."""
 Start = Callable[..., "Kept"]
 
 
 class Kept:
     """A running keeper, the page that it reads, and its supervisor."""
 
-    def __init__(self, *command: str, hung_seconds: float = 30.0, address: str | None = None) -> None:
+    def __init__(
+        self, *command: str, hung_seconds: float = 30.0, address: str | None = None, before: tuple[str, ...] = ()
+    ) -> None:
         line = None if address is None else open_line({"NOTIFY_SOCKET": address})
         descriptor = os.memfd_create("page")
         os.truncate(descriptor, PAGE_BYTES)
         self.page = SharedPage(descriptor, writable=True)
+        own = [*before, *INTERPRETER, keeper.__file__, str(descriptor), str(hung_seconds), *_option(line)]
         self.process = subprocess.Popen(
-            [*INTERPRETER, keeper.__file__, str(descriptor), str(hung_seconds), *_option(line), *_with(line, command)],
+            [*own, *_with(line, command)],
             pass_fds=[descriptor, *(line or ())],
             env={**os.environ, "NOTIFY_SOCKET": "/nobody", "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"},
             stdout=subprocess.PIPE,
@@ -99,8 +107,10 @@ def listener(tmp_path: Path) -> Iterator[Listener]:
 def start() -> Iterator[Start]:
     made: list[Kept] = []
 
-    def begin(*command: str, hung_seconds: float = 30.0, address: str | None = None) -> Kept:
-        made.append(Kept(*command, hung_seconds=hung_seconds, address=address))
+    def begin(
+        *command: str, hung_seconds: float = 30.0, address: str | None = None, before: tuple[str, ...] = ()
+    ) -> Kept:
+        made.append(Kept(*command, hung_seconds=hung_seconds, address=address, before=before))
         return made[-1]
 
     with subreaper():
@@ -156,6 +166,20 @@ def test_past_the_trust_window_everything_below_a_stopped_supervisor_is_killed(s
         eventually(lambda pid=pid: not lives(pid), what=f"{pid} is killed")  # type: ignore[misc]
     assert state(supervisor) == "T"
     eventually(lambda: kept.page[SWEEP_ENDED] >= kept.page[SWEEP_BEGAN] > 0, what="the sweep is noted")
+
+
+def test_a_supervisor_whose_processes_are_hidden_is_cleared_as_well(start: Start) -> None:
+    """`ProtectProc=invisible` hides who is not dumpable, as the supervisor is and a handler can be, from the keeper."""
+    if subprocess.run([*HIDING, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("no /proc of one's own can be mounted here")
+    hide = "import ctypes; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\n"
+    kept = start(*python(f"{hide}{PARENT}signal.pause()"), before=HIDING)
+    below = kept.said(3)
+    os.kill(kept.supervisor, signal.SIGSTOP)
+    kept.page[TRUSTED_UNTIL] = SYSTEM_CLOCK.boottime_ns() - 1
+    for pid in below:
+        await_end(pid)
+    assert state(kept.supervisor) == "T"
 
 
 def test_before_the_first_renewal_nobody_is_killed(start: Start) -> None:

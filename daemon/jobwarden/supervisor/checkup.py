@@ -67,14 +67,12 @@ def _kill_level(daemon: int | None) -> Finding:
     """Of the daemon that runs; else of one that is started from here."""
     found = Delegation() if daemon is not None else look()
     if found.folder is not None or (daemon is not None and is_divided(daemon)):
-        return ok(
-            "kill-level", f"the kill level is `{CGROUP}`: each worker has a cgroup, which is killed in one stroke"
-        )
-    because = "" if daemon is not None else f" ({found.why_not})"
+        return ok("kill-level", f"the kill level is `{CGROUP}`: each worker has a cgroup, killed in one stroke")
+    because = "" if daemon is not None else f" for a daemon that is started from here ({found.why_not})"
     return notice(
         "kill-level",
         f"the kill level is `{TREE}`{because}: a job's worker is killed first, then all that it leaves behind",
-        why="a fork bomb that never pauses can outrun that; everything else cannot",
+        why="a fork bomb that never pauses can outrun that, and what was started by sudo(8) may be out of reach",
         do="run it by the shipped unit, which has `Delegate=yes`; or bound it: TasksMax= and MemoryMax= in a unit, "
         "pids.max of the container, or `ulimit -u`",
     )

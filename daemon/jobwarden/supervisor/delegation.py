@@ -45,7 +45,7 @@ def look() -> Delegation:
         return Delegation(why_not="cgroup v2 is not there, or not mounted where this process could see it")
     folder = own.parent if own.name == DAEMON and _is_delegated(own.parent) else own
     if not _is_delegated(folder):
-        return Delegation(why_not=f"its cgroup {folder} is not delegated to it, as `Delegate=yes` in a unit does")
+        return Delegation(why_not=f"its cgroup {folder} is not delegated to it, as `Delegate=yes` in a unit would")
     try:
         why_not = _hindrance(folder)
     except OSError as error:
