@@ -32,7 +32,7 @@ for _ in range(3):
 """
 HIDING = (
     *("unshare", "--mount", "sh", "-c", 'mount -t proc -o hidepid=2 proc /proc && exec "$@"', "sh"),
-    *("setpriv", "--inh-caps=-sys_ptrace", "--bounding-set=-sys_ptrace"),
+    *("setpriv", "--regid=65534", "--clear-groups", "--inh-caps=-sys_ptrace", "--bounding-set=-sys_ptrace"),
 )
 """Before a command: it sees the processes that it might trace, and nothing more than that of /proc."""
 Start = Callable[..., "Kept"]
