@@ -100,8 +100,10 @@ def test_an_edited_file_is_kept_and_an_untouched_one_renewed(service: Service) -
     assert f"renew /{UNIT}" in said
     assert (config.read_bytes(), unit.read_bytes()) == (edited, current)
 
+    elsewhere = service.image / "srv.service"
+    elsewhere.write_bytes(marked("[Service]\nExecStart=/usr/bin/true\n"))
     unit.unlink()
-    unit.symlink_to("/dev/null")  # `systemctl mask`
+    unit.symlink_to(elsewhere)
     assert f"keep /{UNIT}" in service.say("install", "--yes")
     assert unit.is_symlink()
 
