@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import jobwarden
-from jobwarden.cli.demo.stage import shipped_handlers
+from jobwarden.cli.shipped import shipped_folder
 from tests.support import processes
 from tests.support.daemon import clean_environment
 
@@ -92,7 +92,7 @@ def test_a_handler_that_lies_is_found_out(place: Place, tmp_path: Path) -> None:
     """
     package = tmp_path / "root" / "jobwarden"
     shutil.copytree(Path(jobwarden.__file__).parent, package)
-    shutil.copytree(shipped_handlers(), package / "shipped_handlers", dirs_exist_ok=True)
+    shutil.copytree(shipped_folder("handlers"), package / "shipped_handlers", dirs_exist_ok=True)
     (package / "shipped_handlers" / "digest_file.py").write_text(LYING_HANDLER)
 
     code, found = run_with_json(place, "--keep", package_root=package.parent)

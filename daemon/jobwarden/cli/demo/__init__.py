@@ -30,10 +30,11 @@ def demo_command(
     """Run real work on a temporary daemon, and show what was promised and what was seen."""
     from jobwarden.cli.demo.errors import DemoError
     from jobwarden.cli.demo.play import play
+    from jobwarden.cli.shipped import ShippedFilesMissingError
 
     try:
         played = play(keep=keep)
-    except DemoError as error:
+    except (DemoError, ShippedFilesMissingError) as error:
         print(f"jobwarden: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:

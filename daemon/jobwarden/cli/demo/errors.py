@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from jobwarden.errors import JobwardenError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
 
 
 class DemoError(JobwardenError):
-    """The root of both; the demo ends with exit code 1."""
+    """Its root; the demo ends with exit code 1."""
 
 
 class DemoDaemonError(DemoError):
@@ -23,11 +17,3 @@ class DemoDaemonError(DemoError):
         ended = f"ended with exit code {exit_code}"
         problem = f"did not start within {after_seconds:g} s" if exit_code is None else ended
         super().__init__(f"the daemon of the demo {problem}; its log ends with\n{log_tail}")
-
-
-class ShippedHandlersMissingError(DemoError):
-    """This installation has lost the handlers that come with jobwarden."""
-
-    def __init__(self, places: Iterable[Path]) -> None:
-        """`places` are the folders in which they could have been."""
-        super().__init__(f"no handlers in {' or '.join(map(str, places))}; install jobwarden again")

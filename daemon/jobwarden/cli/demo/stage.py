@@ -7,8 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-import jobwarden
-from jobwarden.cli.demo.errors import ShippedHandlersMissingError
+from jobwarden.cli.shipped import shipped_folder
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -34,9 +33,9 @@ class Stage:
         return f"sqlite:///{self.folder / 'jobs.db'}"
 
     def __enter__(self) -> Self:
-        """Fill it with the handlers. Raises OSError, and DemoError if the shipped ones are not there."""
+        """Fill it with the handlers. Raises OSError, and ShippedFilesMissingError if the shipped ones are not there."""
         try:
-            _copy(shipped_handlers(), self.handlers)
+            _copy(shipped_folder("handlers"), self.handlers)
             _copy(DEMO_HANDLERS, self.handlers / "demo")
         except BaseException:
             self._remove()
@@ -51,16 +50,6 @@ class Stage:
 
     def _remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def shipped_handlers() -> Path:
-    """The handlers that come with jobwarden: in the wheel, or in the repository of an editable install."""
-    package = Path(jobwarden.__file__).parent
-    places = (package / "shipped_handlers", package.parents[1] / "handlers")
-    for place in places:
-        if place.is_dir():
-            return place
-    raise ShippedHandlersMissingError(places)
 
 
 def _copy(source: Path, target: Path) -> None:
