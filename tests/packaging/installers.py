@@ -55,14 +55,14 @@ def with_pip(folder: Path, wheel: Path) -> Path:
 def with_pipx(folder: Path, tools: Path, wheel: Path) -> Path:
     """`pipx install`."""
     places = {"PIPX_HOME": str(folder / "pipx"), "PIPX_BIN_DIR": str(folder / "pipx-bin")}
-    run(tools / "pipx", "install", "--quiet", str(wheel), **places)
+    run(tools / "pipx", "install", "--quiet", str(wheel), variables=places)
     return folder / "pipx-bin" / "jobwarden"
 
 
 def with_uv(folder: Path, tools: Path, wheel: Path) -> Path:
     """`uv tool install`."""
     places = {name: str(folder / name.lower()) for name in ("UV_TOOL_DIR", "UV_TOOL_BIN_DIR", "UV_CACHE_DIR")}
-    run(tools / "uv", "tool", "install", "--quiet", "--no-managed-python", str(wheel), **places)
+    run(tools / "uv", "tool", "install", "--quiet", "--no-managed-python", str(wheel), variables=places)
     return folder / "uv_tool_bin_dir" / "jobwarden"
 
 
@@ -80,11 +80,11 @@ def try_out(command: Path, work: Path) -> str:
     return f"{run(command, '--version', cwd=work).strip()}: 21 doubled is 42"
 
 
-def run(program: Path, *words: str, cwd: Path | None = None, **variables: str) -> str:
+def run(program: Path, *words: str, cwd: Path | None = None, variables: Mapping[str, str] | None = None) -> str:
     """What it prints. Fails with everything that it said if its exit code is not 0."""
     environment: Mapping[str, str] = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "JOBWARDEN"))},
-        **variables,
+        **(variables or {}),
     }
     answer = subprocess.run(
         [program, *words],
