@@ -7,6 +7,7 @@ database and pass gates from outside.
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -154,13 +155,10 @@ class Service:
         """Its ended attempts."""
         return self.client.get_job_attempts(job_id)
 
-    def starts(self) -> dict[int, int]:
+    def starts(self) -> Counter[int]:
         """How often each job was begun, as the handlers themselves have noted it."""
-        found: dict[int, int] = {}
-        for line in (self.place / "runs").read_text().splitlines():
-            job_id = int(line.split()[0])
-            found[job_id] = found.get(job_id, 0) + 1
-        return found
+        noted = self.place / "runs"
+        return Counter(int(line.split()[0]) for line in noted.read_text().splitlines()) if noted.exists() else Counter()
 
     def overlaps(self) -> str:
         """What handlers have noted who found another attempt of their job alive."""

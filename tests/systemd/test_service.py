@@ -26,7 +26,7 @@ def inside(service: Service, path: str) -> str:
 def accounts(service: Service, job_ids: list[int]) -> dict[int, tuple[int, int]]:
     """Per job how often its handler has begun, as it noted itself, and how often the record says that it did."""
     starts = service.starts()
-    return {each: (starts.get(each, 0), len(service.attempts(each))) for each in job_ids}
+    return {each: (starts[each], len(service.attempts(each))) for each in job_ids}
 
 
 def begun(service: Service, job_ids: list[int]) -> bool:
@@ -35,13 +35,14 @@ def begun(service: Service, job_ids: list[int]) -> bool:
 
 def test_systemctl_start_returns_when_the_daemon_serves(installed: Service) -> None:
     """As long as a handler file is being loaded, the unit is starting; READY=1 comes when the handlers serve."""
+    installed.do("stop")
     gate = installed.gate()
     slow = installed.lab.path(f"{CONFIGURATION}/handlers/slow.py")
     slow.write_text(f"open('{inside(installed, gate.path)}.go').read(1)\n")
     starting = installed.lab.begin("systemctl", "start", UNIT)
     try:
+        installed.await_shown("ActiveState", "activating")
         eventually((installed.state / "jobwarden.db").exists, what="the database")
-        assert installed.show("ActiveState") == "activating"
         assert starting.poll() is None
     finally:
         slow.write_text("")
