@@ -14,6 +14,8 @@ from jobwarden.settings.address import address_problem, mask_password
 from jobwarden.settings.describe import accepts
 from jobwarden.settings.docs import options_file, options_page
 from jobwarden.settings.model import OPTIONS
+from jobwarden.store import deaths
+from jobwarden.supervisor import renewal
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 
@@ -114,3 +116,8 @@ def test_waiting_for_a_lock_stays_below_the_lease() -> None:
     """A write that waits longer than the lease would cost the daemon all its jobs."""
     assert Settings(lease_seconds=3, busy_timeout_seconds=30).lock_timeout_seconds == 1
     assert Settings(lease_seconds=300, busy_timeout_seconds=30).lock_timeout_seconds == 30
+
+
+def test_no_lease_is_shorter_than_three_heartbeats() -> None:
+    """The heartbeat is a part of the lease, so that no setting can say otherwise."""
+    assert renewal.BEATS_PER_LEASE == deaths.BEATS_PER_LEASE >= 3
