@@ -41,6 +41,23 @@ CLOCKS = {
     "time.time",
     "time.time_ns",
 }
+EXECUTORS = {
+    "asyncio.create_subprocess_shell",
+    "dill",
+    "marshal",
+    "os.popen",
+    "os.system",
+    "pickle",
+    "shelve",
+    "subprocess.getoutput",
+    "subprocess.getstatusoutput",
+    "yaml.load",
+}
+"""What makes code, or a command of a shell, of data."""
+EVALUATORS = {"compile", "eval", "exec"}
+"""Builtins that do."""
+IMPORTER = PACKAGE / "worker" / "modules.py"
+"""Imports handlers from memory, which is to compile and to execute them."""
 MACHINE_PATH = re.compile(r"(?<![\w.~}])/(?:home|root|work)/")
 
 Rule = Callable[[str], list[int]]
@@ -54,6 +71,33 @@ def sleeping_lines(text: str) -> list[int]:
 def clock_reading_lines(text: str) -> list[int]:
     """Where a clock is read, or handed over as a function."""
     return _lines_naming(CLOCKS, text)
+
+
+def executing_lines(text: str) -> list[int]:
+    """Where data could become code or a command: eval and its like, pickle and its like, a shell."""
+    tree = _tree(text)
+    origins = dict(_bound_names(tree))
+    named = {line for name, line in _references(tree, origins) if _is_executor(name)}
+    named |= {node.lineno for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in EVALUATORS}
+    imported = {line for module, line in _imported_modules(tree) if module.partition(".")[0] in EXECUTORS}
+    return sorted(named | imported | set(_shells(tree, origins)))
+
+
+def _is_executor(name: str) -> bool:
+    return name in EXECUTORS or name.partition(".")[0] in EXECUTORS
+
+
+def _shells(tree: ast.Module, origins: dict[str, str]) -> Iterator[int]:
+    """Where `subprocess` is told, or may be told, to start a shell."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and any(
+            name.startswith("subprocess.") for name, _ in _references(ast.Module([ast.Expr(node.func)], []), origins)
+        ):
+            yield from (
+                word.value.lineno
+                for word in node.keywords
+                if word.arg == "shell" and not (isinstance(word.value, ast.Constant) and word.value.value is False)
+            )
 
 
 def undocumented_test_lines(text: str) -> list[int]:
@@ -115,6 +159,13 @@ PLANTED: list[tuple[Rule, str, list[int]]] = [
     (clock_reading_lines, "from datetime import UTC, datetime\nx = datetime.now(UTC)\n", [2]),
     (clock_reading_lines, "import datetime\nx = datetime.datetime.now(datetime.UTC)\n", [2]),
     (clock_reading_lines, "from datetime import datetime\nx = datetime(2026, 1, 1)\n", []),
+    (executing_lines, "x = eval(text)\n", [1]),
+    (executing_lines, "import os as o\n\no.system(line)\n", [3]),
+    (executing_lines, "from pickle import loads\n\nloads(data)\n", [1, 3]),
+    (executing_lines, "import subprocess\n\nsubprocess.run(line, shell=True)\n", [3]),
+    (executing_lines, "import subprocess\n\nsubprocess.run(line, shell=asked)\n", [3]),
+    (executing_lines, "run = map(exec, lines)\n", [1]),
+    (executing_lines, "import re\n\nre.compile(text)\nresult.exec(1)\n'eval'\n", []),
     (undocumented_test_lines, "def test_a():\n    pass\n", [1]),
     (undocumented_test_lines, "class TestA:\n    async def test_a(self):\n        pass\n", [2]),
     (undocumented_test_lines, "def test_a():\n    '''A rule.'''\n", []),
@@ -180,6 +231,12 @@ def test_what_runs_without_packages_needs_the_standard_library_only(name: str) -
     """Keeper and threshold are scripts for `python -I -S -E`; the entrance is for a Python that may have no package."""
     script = PACKAGE / "supervisor" / f"{name}.py"
     assert _breaches(foreign_import_lines, (p for p in _python(PACKAGE) if p == script)) == []
+
+
+def test_data_never_becomes_code_nor_a_command_of_a_shell() -> None:
+    """Nothing in the daemon unpickles, evaluates or hands text to a shell; only the loader executes: handler files."""
+    assert _breaches(executing_lines, (p for p in _python(PACKAGE) if p != IMPORTER)) == []
+    assert _breaches(executing_lines, iter([IMPORTER])) != []
 
 
 def test_no_file_knows_the_machine_that_it_was_written_on() -> None:
