@@ -23,7 +23,7 @@ from jobwarden.supervisor.checkup import examine_host
 from jobwarden.supervisor.delegation import DAEMON, is_divided
 from tests.support.cgroups import delegated, members, within
 from tests.support.daemon import clean_environment
-from tests.support.processes import descendants, lives, subreaper
+from tests.support.processes import children, descendants, lives, subreaper
 from tests.support.site import Site
 from tests.support.strangers import Stranger, stranger
 from tests.support.waiting import eventually
@@ -55,6 +55,27 @@ def leave_to_root(payload):
     command = [payload["setuid"], "--reuid=0", "--regid=0", "--clear-groups", "sleep", "1000"]
     Path(payload["pid"]).write_text(str(subprocess.Popen(command, start_new_session=True).pid))
     time.sleep(1000)
+
+def leaf():
+    return Path(ROOT + own())
+
+@handler("move_out")
+def move_out(payload):
+    (leaf().parent / "cgroup.procs").write_text("0")
+    subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    time.sleep(1000)
+
+@handler("freeze")
+def freeze(payload):
+    subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    (leaf() / "cgroup.freeze").write_text("1")
+
+@handler("dig")
+def dig(payload):
+    os.chdir(leaf())
+    while True:
+        os.mkdir("deeper")
+        os.chdir("deeper")
 
 @handler("escape")
 def escape(payload):
@@ -212,3 +233,21 @@ def test_what_a_job_started_through_a_setuid_program_dies_with_it(somebody: Stra
         assert (home / "pid").exists(), errand.stderr
         assert not lives(int((home / "pid").read_text()))
     assert errand.returncode == 0, errand.stderr
+
+
+@pytest.mark.nightly
+def test_a_handler_of_the_daemons_own_user_may_do_with_its_leaf_what_it_likes(site: Site) -> None:
+    """It can leave it, freeze it or dig in it: what it started is gone at its limit, and the next job is served."""
+    with delegated() as folder:
+        handlers = site.folder / "handlers"
+        handlers.mkdir()
+        (handlers / "places.py").write_text(HANDLERS.replace("ROOT", repr(str(folder.parent))))
+        daemon = site.start(before=within(folder), handlers=handlers)
+        for act in ("move_out", "freeze", "dig"):
+            job_id = site.client.add_job(act, {}, max_attempts=1, timeout_ms=600)
+            site.await_end(job_id)
+            assert [each.outcome for each in site.attempts(job_id)] == [Outcome.TIMED_OUT]
+            expected = daemon.await_workers(2) | {daemon.template}
+            eventually(lambda: children(daemon.supervisor) == expected, what="no other child")  # noqa: B023 - at once
+        assert site.await_end(site.client.add_job("where", {})).status is JobStatus.COMPLETED
+        daemon.stop()
