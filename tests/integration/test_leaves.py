@@ -137,23 +137,25 @@ def test_a_leaf_is_killed_with_all_below_it_and_removed_with_what_was_made_there
     leaf.remove()
 
 
-def test_the_usher_opens_the_gate_when_the_worker_is_in_its_leaf(given: Path, sleeper: subprocess.Popen[bytes]) -> None:
+def test_the_usher_opens_the_latch_when_the_worker_is_in_its_leaf(
+    given: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
     """Until then its number is in the usher's hand, and it is not to be reaped."""
     usher, leaf = Usher(), Leaf(given / "slot-1")
-    gate, theirs = os.pipe()
-    usher.admit(leaf, pid=sleeper.pid, gate=theirs)
+    latch, theirs = os.pipe()
+    usher.admit(leaf, pid=sleeper.pid, latch=theirs)
     assert leaf.entering
     usher.start()
-    assert os.read(gate, 1) == b""
+    assert os.read(latch, 1) == b""
     assert (members(leaf.folder), leaf.entering, leaf.sure) == ({sleeper.pid}, False, True)
-    os.close(gate)
+    os.close(latch)
     leaf.remove()
 
 
 def test_a_worker_that_cannot_be_moved_works_all_the_same_and_its_kill_level_says_so(
     given: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
-    """Its gate is opened, and people are told once."""
+    """Its latch is opened, and people are told once."""
     told: list[events.Fact] = []
     forget = events.listen(told.append)
     usher = Usher()
@@ -161,11 +163,11 @@ def test_a_worker_that_cannot_be_moved_works_all_the_same_and_its_kill_level_say
     for number in (1, 2):
         leaf = Leaf(given / f"slot-{number}")
         leaf.folder.rmdir()
-        gate, theirs = os.pipe()
-        usher.admit(leaf, pid=sleeper.pid, gate=theirs)
-        assert os.read(gate, 1) == b""
+        latch, theirs = os.pipe()
+        usher.admit(leaf, pid=sleeper.pid, latch=theirs)
+        assert os.read(latch, 1) == b""
         assert level_of(leaf) == "tree"
-        os.close(gate)
+        os.close(latch)
         leaf.remove()
     forget()
     assert [type(each) for each in told] == [events.Alerted]

@@ -57,7 +57,7 @@ def test_loaded_tells_what_the_generation_serves(tmp_path: Path) -> None:
         assert (supervisor.loaded.problems, supervisor.loaded.threads) == ([], [])
 
 
-def test_nothing_of_a_handler_file_runs_in_a_worker_before_its_gate_is_open(tmp_path: Path) -> None:
+def test_nothing_of_a_handler_file_runs_in_a_worker_before_its_latch_is_open(tmp_path: Path) -> None:
     """It is put into its cgroup meanwhile, which it leads from its first hook on."""
     with played(tmp_path, f"{HANDLERS}\n@on_worker_start\ndef start():\n    print('started')\n") as supervisor:
         worker = supervisor.ask_for_worker(admit=False)

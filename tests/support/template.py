@@ -83,7 +83,7 @@ class PlayedWorker:
     talk: socket.socket
     capture: int
     dump: int
-    gate: int
+    latch: int
     pid: int = 0
     pidfd: int = -1
     received: list[FromWorker] = field(default_factory=list)
@@ -166,10 +166,10 @@ class PlayedWorker:
         self.control.sendall(frame(encode(Answer(number, value, **error))))
 
     def admit(self) -> None:
-        """Open its gate, as the supervisor does when it has put the worker into its cgroup."""
-        gate, self.gate = self.gate, -1
-        if gate >= 0:
-            os.close(gate)
+        """Open its latch, as the supervisor does when it has put the worker into its cgroup."""
+        latch, self.latch = self.latch, -1
+        if latch >= 0:
+            os.close(latch)
 
     def signal(self, number: int) -> None:
         """Send a signal through the pidfd."""
@@ -272,23 +272,23 @@ class PlayedSupervisor:
         self.page[TRUSTED_UNTIL] = SYSTEM_CLOCK.boottime_ns() + int(seconds * SECOND_NS)
 
     def ask_for_worker(self, *, admit: bool = True) -> PlayedWorker:
-        """Send Fork with the worker's ends; the answer is not awaited. Without `admit` its gate stays shut."""
+        """Send Fork with the worker's ends; the answer is not awaited. Without `admit` its latch stays shut."""
         control, control_theirs = socket.socketpair()
         queue, queue_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         talk, talk_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         capture, capture_theirs = os.pipe()
         dump = os.memfd_create("dump")
-        gate_theirs, gate = os.pipe()
+        latch_theirs, latch = os.pipe()
         slot = len(self.workers)
-        worker = PlayedWorker(slot, f"nonce{slot}", control, queue, queue_theirs, talk, capture, dump, gate)
+        worker = PlayedWorker(slot, f"nonce{slot}", control, queue, queue_theirs, talk, capture, dump, latch)
         self.workers.append(worker)
         ends = [control_theirs.fileno(), queue_theirs.fileno(), talk_theirs.fileno(), capture_theirs, dump]
-        ends.append(gate_theirs)
+        ends.append(latch_theirs)
         socket.send_fds(self.control, [frame(encode(Fork(slot=slot, nonce=worker.nonce)))], ends)
         control_theirs.close()
         talk_theirs.close()
         os.close(capture_theirs)
-        os.close(gate_theirs)
+        os.close(latch_theirs)
         if admit:
             worker.admit()
         return worker

@@ -12,7 +12,7 @@ import msgspec
 
 from jobwarden.wire import messages, page, template_terms
 
-DIGESTS = {2: "bfbde356181da2a7"}
+DIGESTS = {2: "744b6a6d460a71c8"}
 """WIRE_VERSION -> what the messages look like in it. The line of a version that was released never changes."""
 
 

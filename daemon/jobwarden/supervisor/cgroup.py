@@ -1,7 +1,7 @@
 """One cgroup for each worker, where a part of the tree was delegated: what a job starts can be ended in one stroke.
 
 `cgroup.kill` ends all processes of a leaf, also those that are just being forked (cgroups(7)), and `cgroup.events`
-proves that none is left. The worker waits at its gate until the usher, a thread, has put it into its leaf: before a
+proves that none is left. The worker waits at its latch until the usher, a thread, has put it into its leaf: before a
 line of a handler file runs in it. It must not do that itself. Whoever holds a descriptor of `cgroup.procs` moves
 *any* process of ours with the rights of whoever opened it (decision 025), and descriptors go through the template.
 Leaves are made by the loop, admitted by the usher, killed and removed by the killer.
@@ -72,22 +72,22 @@ class Leaf:
 
 
 class Usher(threading.Thread):
-    """Takes newborn workers to their leaves, and opens their gates."""
+    """Takes newborn workers to their leaves, and opens their latches."""
 
     def __init__(self) -> None:
         super().__init__(name="usher", daemon=True)
         self._waiting: queue.SimpleQueue[tuple[Leaf, int, int]] = queue.SimpleQueue()
         self._told = False
 
-    def admit(self, leaf: Leaf, *, pid: int, gate: int) -> None:
-        """From the loop: this child of ours waits for the end of file that closing `gate` is."""
+    def admit(self, leaf: Leaf, *, pid: int, latch: int) -> None:
+        """From the loop: this child of ours waits for the end of file that closing `latch` is."""
         leaf.entering = True
-        self._waiting.put((leaf, pid, gate))
+        self._waiting.put((leaf, pid, latch))
 
     def run(self) -> None:
         """Work for ever; the process ends with the thread in it."""
         while True:
-            leaf, pid, gate = self._waiting.get()
+            leaf, pid, latch = self._waiting.get()
             try:
                 leaf.take_in(pid)
             except ProcessLookupError:  # it is dead already
@@ -95,7 +95,7 @@ class Usher(threading.Thread):
             except OSError as error:
                 self._tell(leaf, error)
             leaf.entering = False
-            os.close(gate)
+            os.close(latch)
 
     def _tell(self, leaf: Leaf, error: OSError) -> None:
         """Once; `status` shows the kill level of each slot."""

@@ -62,7 +62,7 @@ class Channel:
         self.capture = Capture(capture, nonce=self.nonce, tail_bytes=tail_bytes)
         self.dump = os.memfd_create("jobwarden-dump", os.MFD_CLOEXEC)
         fcntl.fcntl(self.dump, fcntl.F_SETFL, os.O_APPEND)
-        self._worker_gate, self._gate = os.pipe2(os.O_CLOEXEC)
+        self._worker_latch, self._latch = os.pipe2(os.O_CLOEXEC)
         self._reader = FrameReader()
         self._silent_looks = 0
         """Since it has written last."""
@@ -72,24 +72,24 @@ class Channel:
     def worker_ends(self) -> list[int]:
         """Descriptors for the worker; the queue's receiving end stays open here as well, to take jobs back."""
         ends = (self._worker_control, self._queue_back, self._worker_talk)
-        return [*(end.fileno() for end in ends), self._worker_capture, self.dump, self._worker_gate]
+        return [*(end.fileno() for end in ends), self._worker_capture, self.dump, self._worker_latch]
 
     def born(self, pid: int, pidfd: int, *, usher: Usher) -> None:
-        """The worker has its ends; ours of them are closed. It waits for its gate to be opened."""
+        """The worker has its ends; ours of them are closed. It waits for its latch to be opened."""
         self.pid, self.pidfd = pid, pidfd
         self._close_worker_ends()
-        gate, self._gate = self._gate, -1
+        latch, self._latch = self._latch, -1
         if self.leaf is None:
-            os.close(gate)
+            os.close(latch)
         else:
-            usher.admit(self.leaf, pid=pid, gate=gate)
+            usher.admit(self.leaf, pid=pid, latch=latch)
 
     def _close_worker_ends(self) -> None:
         self._worker_control.close()
         self._worker_talk.close()
         if self._worker_capture >= 0:
             os.close(self._worker_capture)
-            os.close(self._worker_gate)
+            os.close(self._worker_latch)
             self._worker_capture = -1
 
     def send(self, job: ClaimedJob) -> None:
@@ -252,8 +252,8 @@ class Channel:
             own.close()
         os.close(self.capture.descriptor)
         os.close(self.dump)
-        if self._gate >= 0:
-            os.close(self._gate)
+        if self._latch >= 0:
+            os.close(self._latch)
         if self.leaf is not None:
             self.leaf.remove()
         if self.pidfd is not None:

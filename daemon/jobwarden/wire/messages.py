@@ -35,7 +35,7 @@ class Fork(_Message, frozen=True):
     """Goes into the end marks that the worker writes into its capture pipe."""
 
 
-FORK_DESCRIPTORS = ("control", "queue", "talk", "capture", "dump", "gate")
+FORK_DESCRIPTORS = ("control", "queue", "talk", "capture", "dump", "latch")
 """The worker's ends, in this order: control stream, job queue and deadline talk (SEQPACKET), the write end of the
 capture pipe, the memfd for stack dumps, a pipe at whose end of file the worker may go on."""
 

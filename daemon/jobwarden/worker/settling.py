@@ -51,7 +51,7 @@ class Birth:
 def settle(birth: Birth) -> dict[str, int]:
     """Become a worker; gives the descriptors by name at their private places. Exits if there is no supervisor."""
     _await_supervisor(birth)
-    _await_admission(birth.descriptors.pop("gate"))
+    _await_admission(birth.descriptors.pop("latch"))
     os.setsid()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     offer_to_oom_killer()
@@ -76,9 +76,9 @@ def _await_supervisor(birth: Birth) -> None:
         os._exit(EXIT_ORPHANED)
 
 
-def _await_admission(gate: int) -> None:
+def _await_admission(latch: int) -> None:
     """Whatever of a handler file runs in this process is to run in its own cgroup, where there is one."""
-    os.read(gate, 1)
+    os.read(latch, 1)
 
 
 def offer_to_oom_killer() -> None:
