@@ -125,7 +125,7 @@ def test_a_job_that_hides_itself_and_its_children_dies_whole(service: Service) -
     job_id = service.add("hide_and_hang", gate, payload={"children": 20})
     worker = gate.await_arrival().pid
     leaf = service.leaf_of(worker)
-    assert len((leaf / "cgroup.procs").read_text().split()) == 41
+    eventually(lambda: len((leaf / "cgroup.procs").read_text().split()) == 41, what="all that it leaves")
     service.client.cancel_job(job_id)
     assert service.await_end(job_id).status == "cancelled"
     eventually(lambda: not leaf.exists(), what="the end of its cgroup")
