@@ -76,6 +76,14 @@ def test_each_place_that_everybody_can_write_is_refused_once(premises: Premises,
     require_safe(settings.model_copy(update={"strict_modes": False}), config=premises.config, flags={})
 
 
+def test_nobody_may_add_to_conf_d_nor_to_the_state_folder(premises: Premises) -> None:
+    """The sticky bit is not enough there, and an empty folder is in reach as well."""
+    for name in ("etc/conf.d", "state"):
+        (premises.folder / name).chmod(0o1777)
+        assert [path for path, _ in premises.told()] == [name]
+        (premises.folder / name).chmod(0o700)
+
+
 def test_a_database_that_a_group_shares_is_no_breach(premises: Premises) -> None:
     """`database_mode` is for that; everybody is another matter."""
     (premises.folder / "data" / "jobs.db").chmod(0o660)

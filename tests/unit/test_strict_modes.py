@@ -111,6 +111,17 @@ def test_what_belongs_to_somebody_else_is_named_with_chown(file: Path, tmp_path:
 
 
 @as_root
+def test_a_link_of_somebody_elses_in_a_sticky_folder_is_his_to_change(file: Path, tmp_path: Path) -> None:
+    """He may remove it and make another one, although he may not touch what it leads to."""
+    (sticky := tmp_path / "sticky").mkdir()
+    sticky.chmod(0o1777)
+    (link := sticky / "link").symlink_to(file)
+    assert breach(link) is None
+    os.chown(link, SOMEBODY, -1, follow_symlinks=False)
+    assert place_of(breach(link), tmp_path) == "sticky/link"
+
+
+@as_root
 def test_a_group_of_trusted_users_alone_may_write(file: Path) -> None:
     """Each user's own group, the usual one of new files, keeps nobody else in reach; another one does."""
     file.chmod(0o664)
@@ -191,6 +202,21 @@ def test_a_handlers_directory_in_reach_of_others_gives_nothing(file: Path, tmp_p
     (tmp_path / name).chmod(0o755)
     assert look(str(file.parents[1])) != before
     assert list(read_tree(str(file.parents[1]), trusted=OWN).files) == ["b/c.py"]
+
+
+def test_a_handlers_directory_behind_a_link_in_reach_of_others_gives_nothing(file: Path, tmp_path: Path) -> None:
+    """What it leads to is safe, but it may lead elsewhere at the next generation."""
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "current").symlink_to(file.parents[1])
+    (tmp_path / "links").chmod(0o777)
+    assert read_tree(str(tmp_path / "links" / "current"), trusted=OWN).files == {}
+
+
+def test_a_mode_of_a_folder_among_the_handlers_is_a_change_to_look_at(file: Path) -> None:
+    """Otherwise a chmod would mend a refused generation only with the next save."""
+    before = look(str(file.parents[1]))
+    file.parent.chmod(0o700)
+    assert look(str(file.parents[1])) != before
 
 
 def test_a_link_among_the_handlers_is_judged_by_what_it_leads_to(file: Path, tmp_path: Path) -> None:
