@@ -47,7 +47,7 @@ def _add_and_find(scene: Scene, name: str) -> None:
         name,
         {name: name},
     )
-    for wanted in (JobFilter(job_type=name), JobFilter(tags=[name]), JobFilter(group_id=name)):
+    for wanted in (JobFilter(job_type=[name]), JobFilter(tags=[name]), JobFilter(group_id=name)):
         assert [each.id for each in scene.store.bulk.find(wanted, limit=10).jobs] == [job_id], wanted
         assert scene.store.bulk.count(wanted) == 1
     _control_and_edit(scene, name, job_id)
@@ -56,7 +56,7 @@ def _add_and_find(scene: Scene, name: str) -> None:
 
 def _control_and_edit(scene: Scene, name: str, job_id: int) -> None:
     now_us = scene.now_us
-    scene.store.bulk.edit_all(JobFilter(job_type=name), JobChanges(priority=3, tags=[name]), now_us=now_us)
+    scene.store.bulk.edit_all(JobFilter(job_type=[name]), JobChanges(priority=3, tags=[name]), now_us=now_us)
     assert scene.get(job_id).priority == 3
     scene.store.controls.pause(name, now_us=now_us, reason=name)
     assert scene.claim(types=(name,)) == []
@@ -75,5 +75,5 @@ def _run_and_fail(scene: Scene, name: str, job_id: int) -> None:
     assert (record.status, record.error_history[-1].message) == (JobStatus.FAILED, name)
     letters = scene.store.find(job_type=name, status="pending")
     assert [each.id for each in letters] == [record.dead_letter_job_id]
-    scene.store.bulk.cancel_all(JobFilter(job_type=name), now_us=scene.now_us, reason=name)
+    scene.store.bulk.cancel_all(JobFilter(job_type=[name]), now_us=scene.now_us, reason=name)
     assert scene.store.counts()[name] == {"failed": 1, "cancelled": 1}

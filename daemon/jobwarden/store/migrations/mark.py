@@ -31,6 +31,8 @@ def note_version(connection: Connection) -> None:
             connection.exec_driver_sql(f"COMMENT ON TABLE {_TABLE} IS '{_OWNER}{__version__}'")
         case "mysql" | "mariadb":
             connection.exec_driver_sql(f"ALTER TABLE {_TABLE} COMMENT = '{_OWNER}{__version__}'")
+        case _:
+            return
 
 
 def noted_version(connection: Connection) -> str:

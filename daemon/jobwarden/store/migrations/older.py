@@ -7,7 +7,7 @@ schema at their next start), what changes the meaning of anything has to wait un
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
@@ -48,13 +48,13 @@ def versions_there(connection: Connection) -> list[str]:
     return sorted({str(row.version) for row in _nodes(connection)} - {__version__})
 
 
-def _nodes(connection: Connection) -> Iterable[Row[tuple[str, str, str, int, float]]]:
+def _nodes(connection: Connection) -> Iterable[Any]:
     """Of columns that there were from the first revision on."""
     wanted = select(node.c.id, node.c.name, node.c.version, node.c.beat_at, node.c.lease_seconds)
     return connection.execute(wanted.order_by(node.c.name)).all()
 
 
-def _may_live(row: Row[tuple[str, str, str, int, float]], locks: Path | None) -> bool:
+def _may_live(row: Row[Any], locks: Path | None) -> bool:
     if locks is not None and (path := lock_path(locks, row.id)).exists():
         return not is_free(path)
-    return SYSTEM_CLOCK.now_us() - row.beat_at < _LEASES_OF_DOUBT * row.lease_seconds * SECOND_US
+    return bool(SYSTEM_CLOCK.now_us() - row.beat_at < _LEASES_OF_DOUBT * row.lease_seconds * SECOND_US)
