@@ -42,7 +42,7 @@ class StorageOptions(BaseModel):
     database_mode: Literal["0600", "0660"] = Field(
         default="0600",
         description="SQLite only: mode of a database file that the daemon makes: for its user alone, or for its group "
-        "too, whose folder then needs that group and chmod g+rwxs. What lies beside the file follows it.",
+        "too, whose folder then needs that group and mode 3770. What lies beside the file follows it.",
     )
     synchronous: Literal["full", "normal"] = Field(
         default="full",

@@ -143,7 +143,7 @@ def _strange_groups(path: Path, sides: list[Path]) -> Iterator[Finding]:
             "rights",
             f"{' and '.join(each.name for each in odd)} belong to another group than the database, which is shared",
             why="others of the database's group cannot use it",
-            do=f"stop the daemon, then: chgrp {group} '{path}'* && chmod g+s '{path.parent}'",
+            do=f"stop the daemon, then: chgrp {group} '{path}'* && chmod g+s,+t '{path.parent}'",
         )
 
 
