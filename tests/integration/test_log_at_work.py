@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import sqlite3
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from jobwarden.wire.desk import SOCKET_NAME
@@ -51,18 +53,30 @@ def make_noise(daemon: Daemon, site: Site) -> None:
     chance = random.Random(1)
     (bell,) = eventually(lambda: list(site.database.with_name("jobs.db.doorbell").glob("node-*.sock")), what="a bell")
     before = daemon.descriptor_count()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ringer:
+    with short(bell) as address, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ringer:
         ringer.settimeout(30)
         for _ in range(2_000):
-            ringer.sendto(chance.randbytes(chance.choice((0, 1, 64, 5_000))), str(bell))
-    for _ in range(200):
-        with socket.socket(socket.AF_UNIX) as caller, suppress(OSError):
-            caller.settimeout(30)
-            caller.connect(str(site.folder / "state" / SOCKET_NAME))
-            caller.sendall(chance.randbytes(chance.randrange(1, 60)))
-            caller.shutdown(socket.SHUT_WR)
-            caller.recv(65_536)
+            ringer.sendto(chance.randbytes(chance.choice((0, 1, 64, 5_000))), address)
+    with short(site.folder / "state" / SOCKET_NAME) as address:
+        for _ in range(200):
+            with socket.socket(socket.AF_UNIX) as caller:
+                caller.settimeout(30)
+                caller.connect(address)
+                with suppress(ConnectionError):  # it may have hung up on the first bytes
+                    caller.sendall(chance.randbytes(chance.randrange(1, 60)))
+                    caller.shutdown(socket.SHUT_WR)
+                    caller.recv(65_536)
     eventually(lambda: daemon.descriptor_count() <= before, what="the callers' descriptors are given back")
+
+
+@contextmanager
+def short(path: Path) -> Iterator[str]:
+    """The address of this socket. One has 108 bytes and a path may be longer: its folder is named by a descriptor."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 def add_columns(database: Path) -> None:

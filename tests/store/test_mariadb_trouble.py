@@ -82,7 +82,7 @@ def test_a_migration_that_was_cut_off_is_told_and_goes_on_when_it_is_begun_again
         for statement in first_mariadb.STATEMENTS[:made]:
             connection.execute(text(statement))
     engine.dispose()
-    with pytest.raises(Exception, match=r"schema is missing, this version needs \w+; run `jobwarden migrate`"):
+    with pytest.raises(Exception, match=r"schema is missing, this version, .+, needs \w+; run `jobwarden migrate`"):
         open_store(bare_url)
     store = open_store(bare_url, migrate=True)
     scene = Scene(store)
