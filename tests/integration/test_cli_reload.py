@@ -110,7 +110,7 @@ def run(site: Site, job_type: str) -> object:
 
 
 def templates(site: Site) -> set[int]:
-    """The pids of all templates."""
+    """The pids of all templates, and of workers so newly forked that they still bear their template's title."""
     supervisor = site.daemons[0].supervisor
     return {pid for pid in processes.children(supervisor) if "jobwarden: template" in processes.title(pid)}
 
@@ -231,6 +231,7 @@ def test_a_check_that_nobody_waits_for_is_ended(served: Site, reload: Command) -
 @pytest.mark.usefixtures("reload")
 def test_checks_take_turns_and_none_takes_longer_than_a_load_may(served: Site) -> None:
     """There is one more template than those that serve at the most, and `load_seconds` ends what hangs."""
+    served.daemons[0].await_workers(2)
     only_template(served)
     save_text(served, "while True: pass\n")
     configure(served, load_seconds=1)
