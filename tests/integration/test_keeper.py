@@ -231,12 +231,22 @@ def test_a_service_manager_that_reads_slowly_gets_everything(start: Start, liste
     assert kept.wait() == 137
 
 
+def test_last_words_wait_for_a_service_manager_that_is_busy(start: Start, listener: Listener) -> None:
+    """Its queue is full when the supervisor dies (max_dgram_qlen in unix(7)): the rest goes when there is room."""
+    script = "import os, sys\nfor n in range(100):\n    os.write(int(sys.argv[1]), b'STATUS=%d' % n)"
+    kept = start(*python(script), address=listener.address)
+    supervisor = kept.supervisor
+    await_end(supervisor)
+    assert [listener.receive() for _ in range(100)] == [[f"STATUS={number}"] for number in range(100)]
+    assert kept.wait() == 0
+
+
 def test_a_service_manager_that_is_gone_disturbs_nobody(start: Start, tmp_path: Path) -> None:
     """What is said to it is lost; signals and exit code go their way."""
     listener = Listener(tmp_path / "gone")
-    script = "import os, sys\nprint(1, flush=True)\nsys.stdin.readline()\n"
-    script += "for n in range(50):\n    os.write(int(sys.argv[1]), b'STATUS=x')\nsys.exit(7)"
-    kept = start(*python("import signal\nsignal.signal(15, lambda *_: None)\n" + script), address=listener.address)
+    script = "import os, signal, sys\nsignal.pthread_sigmask(signal.SIG_BLOCK, {15})\nprint(1, flush=True)\n"
+    script += "signal.sigwait({15})\nfor n in range(50):\n    os.write(int(sys.argv[1]), b'STATUS=x')\nsys.exit(7)"
+    kept = start(*python(script), address=listener.address)
     kept.said(1)
     listener.close()
     kept.process.send_signal(signal.SIGTERM)

@@ -36,6 +36,8 @@ LEAVES = "--leaves="
 """An option before the command: the cgroup whose `slot-*` are the workers' own (supervisor/cgroup.py)."""
 NOT_FOR_CHILDREN = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 LONGEST_MESSAGE = 65_536
+LAST_WORDS_SECONDS = 2.0
+"""So long the service manager may take to hear what a supervisor said that has ended."""
 
 WATCHDOG = signal.SIGABRT
 """Sent by a service manager that misses the supervisor's signs of life (systemd.service(5), WatchdogSec=)."""
@@ -95,14 +97,15 @@ class Relay:
         self._waits_for = inside
         poller.register(inside, select.POLLIN)
 
-    def pass_on(self) -> None:
-        """Whatever can be read and sent now. While the service manager's queue is full, only that is waited for."""
+    def pass_on(self) -> bool:
+        """Whatever can be read and sent now; whether that was all. A service manager's full queue is waited for."""
         try:
             while self._unsent or self._read():
                 self._send()
             self._wait_for(-1, 0)  # closed at the other end
         except BlockingIOError:
             self._wait_for(*((self._outside, select.POLLOUT) if self._unsent else (self._inside, select.POLLIN)))
+        return not self._unsent
 
     def _wait_for(self, descriptor: int, event: int) -> None:
         if descriptor != self._waits_for:
@@ -141,7 +144,7 @@ class Keeper:
         self._supervisor = Supervisor(command)
         self._poller = select.poll()
         self._poller.register(self._supervisor.pidfd, select.POLLIN)
-        self._relay = Relay(line[0], line[1], self._poller) if line else None
+        self._relays = [Relay(line[0], line[1], self._poller)] if line else []
         for theirs in line[2:]:
             os.close(theirs)
         self._hung_ns = hung_ns
@@ -156,8 +159,8 @@ class Keeper:
             self._guard_trust()
             self._guard_progress()
             self._poller.poll(POLL_SECONDS * 1000)
-        self._pass_on()
         clear_adopted(self._leaves)
+        self._pass_on_the_rest()
         return EXIT_HUNG if self._hung else self._supervisor.exit_code()
 
     def _take_signals(self) -> None:
@@ -168,9 +171,14 @@ class Keeper:
             else:
                 self._supervisor.send(caught.si_signo)
 
-    def _pass_on(self) -> None:
-        if self._relay is not None:
-            self._relay.pass_on()
+    def _pass_on(self) -> bool:
+        return all(each.pass_on() for each in self._relays)
+
+    def _pass_on_the_rest(self) -> None:
+        self._poller.unregister(self._supervisor.pidfd)
+        until = time.monotonic() + LAST_WORDS_SECONDS
+        while not self._pass_on() and time.monotonic() < until:
+            self._poller.poll(POLL_SECONDS * 1000)
 
     def _kill_hung(self) -> None:
         """Whatever it started is cleared when it is dead."""
@@ -180,27 +188,22 @@ class Keeper:
     def _guard_trust(self) -> None:
         """Past the trust window nobody may believe that these workers are alone with their jobs."""
         if self._trust_has_passed():
-            self._words[SWEEP_BEGAN] = now_ns(time.CLOCK_BOOTTIME)
+            self._words[SWEEP_BEGAN] = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             clear_below(self._supervisor, as_long_as=self._trust_has_passed, leaves=self._leaves)
-            self._words[SWEEP_ENDED] = now_ns(time.CLOCK_BOOTTIME)
+            self._words[SWEEP_ENDED] = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
     def _trust_has_passed(self) -> bool:
-        return 0 < self._words[TRUSTED_UNTIL] < now_ns(time.CLOCK_BOOTTIME)
+        return 0 < self._words[TRUSTED_UNTIL] < time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
     def _guard_progress(self) -> None:
         """A supervisor that gave no sign of life for too long is killed, so that a new one can be started."""
-        alive, now = self._words[ALIVE], now_ns(time.CLOCK_MONOTONIC)
+        alive, now = self._words[ALIVE], time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         if not alive or self._words[STOPPING] or now - alive < self._hung_ns:
             self._silent_since = 0
         elif not self._silent_since:
             self._silent_since = now  # a second look: after a pause of the whole machine it deserves a chance
         elif now - self._silent_since > SECOND_LOOK_NS:
             self._kill_hung()
-
-
-def now_ns(clock: int) -> int:
-    """Read one clock."""
-    return time.clock_gettime_ns(clock)
 
 
 def shoot(pid: int, *, supervisor: Supervisor) -> bool:
@@ -274,10 +277,7 @@ def reap_all() -> bool:
 
 
 def end_group(leader: int) -> None:
-    """Kill the process group of a dead child, whose number nobody else has until it is reaped.
-
-    In one step between two forks, so that it also ends what forks without a pause (see supervisor/killer.py).
-    """
+    """Kill a dead child's group (nobody else has its number until it is reaped) in one step, between two forks."""
     if leader != os.getpgrp():
         strike(os.killpg, leader)
 
