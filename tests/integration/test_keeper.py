@@ -282,7 +282,7 @@ def test_the_keeper_imports_nothing_but_the_standard_library(tmp_path: Path) -> 
 
 def test_the_keeper_is_small(start: Start, record_property: Callable[[str, object], None]) -> None:
     """Its share of the daemon's memory (PSS): one more process must not cost what it saves."""
-    kept = start(*python("import sys\nprint(1, flush=True)\nsys.stdin.read()"))
+    kept = start(*python("import signal\nprint(1, flush=True)\nsignal.pause()"))
     kept.said(1)
     rollup = Path(f"/proc/{kept.process.pid}/smaps_rollup").read_text()
     pss_kb = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
