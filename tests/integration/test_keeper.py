@@ -233,10 +233,10 @@ def test_a_service_manager_that_reads_slowly_gets_everything(start: Start, liste
 
 def test_last_words_wait_for_a_service_manager_that_is_busy(start: Start, listener: Listener) -> None:
     """Its queue is full when the supervisor dies (max_dgram_qlen in unix(7)): the rest goes when there is room."""
-    script = "import os, sys\nfor n in range(100):\n    os.write(int(sys.argv[1]), b'STATUS=%d' % n)"
+    script = "import os, sys\nprint(os.getpid(), flush=True)\n"
+    script += "for n in range(100):\n    os.write(int(sys.argv[1]), b'STATUS=%d' % n)"
     kept = start(*python(script), address=listener.address)
-    supervisor = kept.supervisor
-    await_end(supervisor)
+    await_end(*kept.said(1))
     assert [listener.receive() for _ in range(100)] == [[f"STATUS={number}"] for number in range(100)]
     assert kept.wait() == 0
 
