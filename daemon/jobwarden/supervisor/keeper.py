@@ -41,8 +41,8 @@ LAST_WORDS_SECONDS = 2.0
 
 WATCHDOG = signal.SIGABRT
 """Sent by a service manager that misses the supervisor's signs of life (systemd.service(5), WatchdogSec=)."""
-CAUGHT = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, WATCHDOG}
-"""All but the watchdog's are passed on."""
+PASSED_ON = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
+CAUGHT = PASSED_ON | {WATCHDOG}
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 4, 15, 36
 
 
@@ -50,11 +50,11 @@ class Supervisor:
     """The one child that the keeper started."""
 
     def __init__(self, command: list[str]) -> None:
-        """Start it with a clean signal mask, in a process group of its own: Ctrl-C reaches the keeper alone.
+        """Start it in its own process group: Ctrl-C reaches the keeper alone. What comes early waits for its handlers.
 
         It inherits every inheritable descriptor, the locks among them.
         """
-        self.pid = os.posix_spawn(command[0], command, os.environ, setsigmask=[], setpgroup=0)
+        self.pid = os.posix_spawn(command[0], command, os.environ, setsigmask=PASSED_ON, setpgroup=0)
         self.pidfd = os.pidfd_open(self.pid)
         # Open for good: once it is no longer dumpable, this would be hidden from us (proc(5), hidepid; ProtectProc=).
         self._children = Path(f"/proc/{self.pid}/task/{self.pid}/children").open()  # noqa: SIM115 - see above

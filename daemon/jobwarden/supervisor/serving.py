@@ -19,6 +19,7 @@ from jobwarden import events
 from jobwarden.clock import SYSTEM_CLOCK
 from jobwarden.kernel import adopt_orphans, die_with_parent, hide_memory
 from jobwarden.settings import load_settings
+from jobwarden.supervisor import keeper
 from jobwarden.supervisor.answer import Answer
 from jobwarden.supervisor.handover import receive
 from jobwarden.supervisor.log import LogLines
@@ -65,7 +66,7 @@ def serve(descriptor: int) -> int:
 
 
 def _leave_at_once_on_signals(answer: Answer | None, notifier: Notifier) -> None:
-    """Until the loop takes them: nothing runs yet, so there is nothing to drain."""
+    """Until the loop takes them: nothing runs yet, so there is nothing to drain. The keeper has blocked them so far."""
 
     def leave(_number: int, _frame: FrameType | None) -> None:
         notifier.tell("STOPPING=1")
@@ -73,6 +74,7 @@ def _leave_at_once_on_signals(answer: Answer | None, notifier: Notifier) -> None
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, leave)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, keeper.PASSED_ON)
 
 
 def _die_of(log: LogStream, failure: threading.ExceptHookArgs) -> None:

@@ -109,6 +109,7 @@ def _become_keeper(
     options += [] if line is None else [f"{keeper.NOTIFY}{line.keeper},{line.outside},{line.supervisor}"]
     options += [] if found.folder is None else [f"{keeper.LEAVES}{found.folder}"]
     command = [sys.executable, "-P", "-m", "jobwarden.supervisor", str(descriptor)]
+    signal.pthread_sigmask(signal.SIG_BLOCK, keeper.CAUGHT)  # inherited: what comes now, it takes
     os.execv(sys.executable, [sys.executable, "-I", "-S", "-E", keeper.__file__, *options, *command])  # noqa: S606 - no shell is wanted
 
 
