@@ -349,6 +349,16 @@ def test_the_store_being_away_and_back_is_told_once_each(scene: Scene) -> None:
     assert (kinds.count(events.StoreAway), kinds.count(events.StoreBack)) == (1, 1)
 
 
+def test_a_store_that_takes_nothing_is_not_back_because_it_can_be_read(scene: Scene) -> None:
+    """A full disk: what failed is what is tried again, be it the node's report alone; beside an outcome it can wait."""
+    scene.plan.verdicts += [BEFORE, OK, BEFORE, OK]
+    scene.ledger.submit(Entries(report='{"of": "an idle node"}'))
+    eventually(lambda: len(scene.plan.works) == 2, what="the second try")
+    scene.ledger.submit(Entries(report="{}", give_backs=[GiveBack(1, 1)]))
+    eventually(lambda: len(scene.plan.works) == 4, what="the second try of the other")
+    assert [each.report for each in scene.plan.works] == ['{"of": "an idle node"}'] * 2 + ["{}", None]
+
+
 def test_of_several_progress_notes_of_an_attempt_the_latest_is_written(scene: Scene) -> None:
     """They pile up while the store is busy or away; one event stays, and it is the last one."""
     (job_id,) = scene.add()

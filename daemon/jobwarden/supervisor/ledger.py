@@ -258,7 +258,8 @@ class Ledger(threading.Thread):
     def _keep(self, entries: Entries, error: StoreError) -> None:
         """Nobody knows what was committed; outcomes are repeated (idempotent), a claim is not.
 
-        Whoever lost a deadlock tries again at once, and nobody is told: the store is there.
+        Whoever lost a deadlock tries again at once, and nobody is told: the store is there. A report is repeated if
+        nothing else shows whether the store takes anything again, be it that its disk was full: reading proves nothing.
         """
         if self._away_since_ns is None and not isinstance(error, StoreContendedError):
             self._away_since_ns = self._clock.monotonic_ns()
@@ -266,7 +267,7 @@ class Ledger(threading.Thread):
         for pool in entries.claims:
             self._mailbox.post(ClaimFailed(pool))
         entries.claims = {}
-        entries.report = None
+        entries.report = None if len(entries) else entries.report
         entries.reconcile = True
         self._kept = entries
 
