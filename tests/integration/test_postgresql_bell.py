@@ -7,6 +7,7 @@ import select
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
@@ -168,6 +169,18 @@ def test_the_last_ring_of_a_process_goes_out_before_it_ends(url: str, opened: Op
         f"import sys; from jobwarden.client import Client; client = Client({url!r}); client.add_job('echo'); {end}"
     )
     subprocess.run([sys.executable, "-c", program], check=False, timeout=LIMIT_SECONDS)
+    hears(node)
+
+
+def test_closing_waits_for_what_is_owed_and_no_longer(url: str, opened: Opened, ear: Ear) -> None:
+    """A ring that has to wait for its turn goes out, and then the thread ends: no program ends a second later for it."""
+    node, closing = ear(opened(url)), open_store(url)
+    others = set(threading.enumerate())
+    ring(closing)
+    hears(node)
+    ring(closing)
+    closing.close()
+    eventually(lambda: others.issuperset(threading.enumerate()), what="its thread has ended", seconds=10)
     hears(node)
 
 

@@ -66,6 +66,8 @@ class Exchange:
         self._ring_what_is_owed()
         self._test()
         self._take_notifications()
+        if self._orders.are_over():  # what was owed when they were closed is out: nobody would wake us
+            return
         seconds = self._patience()
         if (seconds is None or seconds > 0) and self._orders.sleep(seconds=seconds, beside=self._line.fileno()):
             self._line.pgconn.consume_input()
