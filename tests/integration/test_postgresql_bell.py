@@ -173,7 +173,7 @@ def test_the_last_ring_of_a_process_goes_out_before_it_ends(url: str, opened: Op
 
 
 def test_closing_waits_for_what_is_owed_and_no_longer(url: str, opened: Opened, ear: Ear) -> None:
-    """A ring that has to wait for its turn goes out, and then the thread ends: no program ends a second later for it."""
+    """A ring that has to wait for its turn goes out, and then the thread ends: no program ends later for it."""
     node, closing = ear(opened(url)), open_store(url)
     others = set(threading.enumerate())
     ring(closing)
