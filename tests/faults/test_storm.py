@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(300)
 
 def test_whatever_is_saved_the_last_good_code_is_served_and_no_job_pays(site: Site) -> None:
     """Good and broken saves in every manner, without a pause, while jobs run: none is lost, nothing grows."""
-    plan = Plan(saves=24, share_broken=0.7, pause_seconds=0.1, checkpoint_every=12, load_seconds=1, workers=2, seed=5)
+    plan = Plan(saves=24, share_broken=0.7, pause_seconds=0.1, checkpoint_every=12, load_seconds=3, workers=2, seed=5)
     storm = Storm(plan, site)
     storm.run()
 
