@@ -121,11 +121,14 @@ def quit_now(daemon: Daemon) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_twenty_starts_and_stops_in_a_row_under_load_lose_nothing(site: Site) -> None:
+@pytest.mark.parametrize("rounds", [2, pytest.param(5, marks=pytest.mark.nightly)])
+def test_starts_and_stops_in_a_row_under_load_lose_nothing(site: Site, rounds: int) -> None:
     """However each daemon ends, every job is completed in the end, none ran beside itself, no attempt was charged."""
-    options = [JobOptions(job_type="nap", payload=site.payload(seconds=0.02), max_attempts=1) for _ in range(800)]
+    acts = [drain, kill_supervisor, quit_now, kill_keeper] * rounds
+    nap = JobOptions(job_type="nap", payload=site.payload(seconds=0.02), max_attempts=1)
+    options = [nap] * (40 * len(acts))
     ids = site.client.add_jobs(options)
-    for act in [drain, kill_supervisor, quit_now, kill_keeper] * 5:
+    for act in acts:
         ran = len(site.lines("runs"))
         daemon = site.start(lock_wait_seconds=20, settled=False)
         eventually(lambda seen=ran: len(site.lines("runs")) > seen + 8, what="some work")  # type: ignore[misc]

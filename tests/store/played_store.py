@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, MetaData, Table, select
 
 from jobwarden.clock import to_datetime
 from jobwarden.errors import InvalidJobError, JobStateError
@@ -106,6 +106,8 @@ class Stage:
         self._open()
         self._own = dialect_for(url, StoreOptions(synchronous="normal"))
         self._eye = self._own.engine.connect()
+        self._events = Table("event", MetaData(), autoload_with=self._eye)
+        self._eye.rollback()
 
     def _open(self) -> None:
         self.store: Store = open_store(self._url, StoreOptions(synchronous="normal"))
@@ -122,6 +124,13 @@ class Stage:
         self._own.begin(self._eye, writing=True)
         empty(self._eye)
         self._eye.commit()
+
+    def age_events(self) -> None:
+        """Where a store holds young events back by its server's clock, they are old now: nobody waits for that."""
+        if "written" in self._events.c:
+            self._own.begin(self._eye, writing=True)
+            self._eye.execute(self._events.update().values(written=to_datetime(START_US)))
+            self._eye.commit()
 
     @contextmanager
     def looking(self) -> Iterator[Connection]:
@@ -566,6 +575,8 @@ class PlayedStore:
         with self.stage.looking() as eye:
             there = list(eye.scalars(HEARD.where(schema.event.c.id > self.heard)))
         heard: list[int] = []
+        if to_the_end:
+            self.stage.age_events()
         while (events := self.store.feed.after(self.cursor, limit=limit)) or (to_the_end and len(heard) < len(there)):
             heard += [event.id for event in events]
             self.cursor = events[-1].cursor if events else self.cursor

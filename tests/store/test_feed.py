@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from multiprocessing.synchronize import Event as Gate
+from threading import Event
 
 import pytest
 from sqlalchemy import insert
@@ -29,6 +30,8 @@ def all_after(store: Store, cursor: str | None, number: int, *, limit: int = 500
         page = store.feed.after(cursor, limit=limit)
         found += page
         cursor = page[-1].cursor if page else cursor
+        if not page:
+            Event().wait(0.01)
     assert store.feed.after(cursor) == []
     return found
 

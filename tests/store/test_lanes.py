@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from jobwarden.clock import SECOND_US, to_datetime
 from jobwarden.errors import InvalidJobError
-from jobwarden.jobs import ClaimedJob, JobChanges, JobStatus, Outcome, TypeTerms
+from jobwarden.jobs import ClaimedJob, JobChanges, JobOptions, JobStatus, Outcome, TypeTerms
 from jobwarden.store.gates.lanes import adjust
 
 from .scene import NODE, Scene
@@ -158,8 +158,7 @@ def test_a_full_group_does_not_hold_up_the_others_of_its_type(scene: Scene) -> N
     """A thousand waiters of one tenant stand in front; the type's free places go to those behind."""
     limit(scene, "type", "work", 4)
     limit(scene, "group", "*", 2)
-    for _ in range(1000):
-        scene.add(group_id="flood")
+    scene.store.add([JobOptions(job_type="work", group_id="flood")] * 1_000, now_us=scene.now_us)
     others = [scene.add(group_id="small"), scene.add()]
     assert {job.id for job in claim_all(scene)} >= set(others)
 
