@@ -216,6 +216,13 @@ def test_source_files_stay_short() -> None:
     assert _breaches(surplus_lines, _python(PACKAGE)) == []
 
 
+def test_the_rooms_name_each_module_of_the_supervisor() -> None:
+    """Whoever looks for a duty finds its module in daemon/README.md, in a row that begins with its room."""
+    rows = [row for row in (ROOT / "daemon" / "README.md").read_text().splitlines() if row.startswith("| `supervisor/")]
+    named = set(re.findall(r"`(?:supervisor/)?(\w+)`", "\n".join(rows)))
+    assert {p.stem for p in (PACKAGE / "supervisor").rglob("*.py")} - {"__init__", "__main__"} - named == set()
+
+
 def test_modules_are_named_after_what_they_hold() -> None:
     """No module has a name that would fit any content."""
     assert [_shown(p) for p in PACKAGE.rglob("*") if p.stem in EMPTY_NAMES] == []
